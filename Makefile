@@ -1,0 +1,57 @@
+# The commands of a working day; `make help` lists them. Every one sets up what is missing first.
+#   make run FILES="mine.jsonl" ARGS="--workers 2"     make test ARGS="-k cache"     make PYTHON=python3.12 run
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+FILES ?= examples/*.jsonl
+ARGS ?=
+PY := .venv/bin/python
+UV ?= uv
+COMPILE := pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-index-url --no-emit-find-links --quiet
+export PYTHON
+
+.PHONY: help setup run test test-fast lint format types check env-example lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## make .venv ready (silent when it is)
+	@scripts/setup.sh
+
+run: setup ## answer the example files with the simulator
+	@$(PY) -m app.cli.main run $(FILES) $(ARGS)
+
+test: setup ## run the whole test suite
+	@$(PY) -m pytest $(ARGS)
+
+test-fast: setup ## run the tests that need no server
+	@$(PY) -m pytest -m "not slow and not integration and not e2e and not live" $(ARGS)
+
+lint: setup ## check style and format
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+format: setup ## put code into the house format
+	@$(PY) -m ruff check --fix-only --quiet .
+	@$(PY) -m ruff format .
+
+types: setup ## check types (mypy, strict)
+	@$(PY) -m mypy
+
+check: lint types test ## everything that must hold before a change goes in
+
+env-example: setup ## write .env.example from the settings
+	@$(PY) -m config.describe > .env.example
+
+# No address of a package index may enter a lock: everybody installs from the index they trust.
+lock: ## resolve the dependencies anew (needs uv)
+	@command -v $(UV) >/dev/null || { echo "make lock needs uv; name it by UV=/path/to/uv" >&2; exit 1; }
+	@$(UV) $(COMPILE) $(ARGS) --all-extras -o requirements.lock >/dev/null
+	@$(UV) $(COMPILE) -c requirements.lock -o deploy/requirements-image.lock >/dev/null
+	@! grep -n '://' requirements.lock deploy/requirements-image.lock
+
+clean: ## remove .venv and caches; data in .batchwright stays
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
