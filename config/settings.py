@@ -1,0 +1,55 @@
+"""The settings the rest of the project sees: one frozen tree and the one function that makes it.
+
+`load_settings()` is called once, at the start of a process, and its result is handed on as a value.
+Nothing below app/ and workers/runtime.py asks the environment for anything.
+"""
+
+from __future__ import annotations
+
+from config.describe import SettingDoc, describe_settings, env_example
+from config.errors import SettingsError
+from config.loading import load_settings
+from config.secret import Secret
+from config.tree import (
+    Api,
+    Batch,
+    Cache,
+    Flower,
+    Lease,
+    Limits,
+    Log,
+    Provider,
+    ProviderKind,
+    Retry,
+    Servers,
+    Settings,
+    ShardRules,
+    Simulator,
+    Timeouts,
+    Worker,
+)
+
+__all__ = [
+    "Api",
+    "Batch",
+    "Cache",
+    "Flower",
+    "Lease",
+    "Limits",
+    "Log",
+    "Provider",
+    "ProviderKind",
+    "Retry",
+    "Secret",
+    "Servers",
+    "SettingDoc",
+    "Settings",
+    "SettingsError",
+    "ShardRules",
+    "Simulator",
+    "Timeouts",
+    "Worker",
+    "describe_settings",
+    "env_example",
+    "load_settings",
+]

@@ -1,0 +1,280 @@
+"""The frozen tree of settings. One field is one setting: default, bounds, other names, meaning.
+
+The environment name of `section.field` is BATCHWRIGHT_<SECTION>_<FIELD>; `also` lists what else is
+understood, in falling order of strength. loading.py fills the tree, describe.py prints it.
+Units are in the names (`_s` seconds, `_bytes`); MB is 1,000,000 bytes and MiB is 1,048,576.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from config.secret import Secret
+
+ProviderKind = Literal["openai", "anthropic", "gemini", "ollama", "sim"]
+
+_REDIS = ("redis", "rediss", "sentinel", "unix")
+_MONGODB = ("mongodb", "mongodb+srv")
+_HTTP = ("http", "https")
+_DAY_S = 86_400
+_MB = 1_000_000
+_MIB = 1_048_576
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What is known of a setting besides its type and its default."""
+
+    doc: str
+    also: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    schemes: tuple[str, ...] = ()
+    sensitive: bool = False  # may come from a file (`<NAME>_FILE`) and is never shown
+
+
+def setting(
+    default: object,
+    doc: str,
+    *,
+    also: tuple[str, ...] = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+    schemes: tuple[str, ...] = (),
+    sensitive: bool = False,
+) -> Any:
+    """Declare one setting: a dataclass field that carries its rule."""
+    rule = Rule(doc=doc, also=also, minimum=minimum, maximum=maximum, schemes=schemes, sensitive=sensitive)
+    return field(default=default, repr=not sensitive, metadata={"rule": rule})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Servers:
+    """Where Redis and MongoDB are. A URL may hold a password, so none is ever in a repr."""
+
+    redis_url: str | None = setting(
+        None,
+        "Control Redis: broker, limits, flights. Must not evict. Unset: an embedded server.",
+        also=("BATCHWRIGHT_REDIS_URL", "REDIS_URL"),
+        schemes=_REDIS,
+        sensitive=True,
+    )
+    cache_redis_url: str | None = setting(
+        None,
+        "Cache Redis: answers; may evict. Unset: an embedded server.",
+        also=("BATCHWRIGHT_CACHE_REDIS_URL",),
+        schemes=_REDIS,
+        sensitive=True,
+    )
+    redis_max_connections: int = setting(
+        50,
+        "Connections to each Redis per process, at most.",
+        also=("BATCHWRIGHT_REDIS_MAX_CONNECTIONS", "REDIS_MAX_CONNECTIONS"),
+        minimum=1,
+    )
+    mongodb_url: str | None = setting(
+        None,
+        "MongoDB, a replica set. Unset: an embedded server.",
+        also=("BATCHWRIGHT_MONGODB_URL", "MONGODB_URI"),
+        schemes=_MONGODB,
+        sensitive=True,
+    )
+    mongodb_database: str = setting(
+        "batchwright", "Name of the MongoDB database.", also=("BATCHWRIGHT_MONGODB_DATABASE",)
+    )
+    mongodb_min_pool: int = setting(10, "Connections to MongoDB kept open per process.", minimum=0)
+    mongodb_max_pool: int = setting(50, "Connections to MongoDB per process, at most.", minimum=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """The HTTP API: where it listens, what it takes, and how clients of ours reach it."""
+
+    host: str = setting("127.0.0.1", "Address the API listens on.")
+    port: int = setting(8000, "Port of the API; 0 takes a free one.", minimum=0, maximum=65_535)
+    max_file_bytes: int = setting(200 * _MB, "Largest input file.", minimum=1)
+    max_requests: int = setting(50_000, "Most requests in one input file.", minimum=1)
+    url: str | None = setting(
+        None, "API the command line talks to. Unset: the running stack's.", schemes=_HTTP
+    )
+    key: Secret | None = setting(
+        None, "API key the command line sends. Unset: the stack's own.", sensitive=True
+    )
+    bootstrap_key: Secret | None = setting(
+        None,
+        "First API key of the first tenant, taken in when the API starts on an empty store.",
+        also=("BATCHWRIGHT_BOOTSTRAP_KEY",),
+        sensitive=True,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flower:
+    """The monitoring page."""
+
+    port: int = setting(5555, "Port of Flower; 0 takes a free one.", minimum=0, maximum=65_535)
+    enabled: bool = setting(True, "Start Flower with the stack. The small profile turns it off.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """The worker processes."""
+
+    processes: int | None = setting(None, "Worker processes. Unset: one per core.", minimum=1)
+    threads: int = setting(8, "Shards worked on at once per process.", minimum=1, maximum=64)
+    drain_grace_s: float = setting(25.0, "Time for running calls to end at a stop.", minimum=0)
+    transport: Literal["auto", "httpx"] = setting(
+        "auto", "HTTP client for providers; auto takes the fastest one installed."
+    )
+    max_call_slots: int = setting(256, "Calls at once per process and provider.", minimum=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """How long a worker may hold work without a sign of life."""
+
+    lease_s: float = setting(
+        60.0, "A shard not renewed for this long is free again.", also=("BATCHWRIGHT_LEASE_S",), minimum=1
+    )
+    sweep_s: float = setting(
+        5.0, "Time between two sweeps for ended leases.", also=("BATCHWRIGHT_SWEEP_S",), minimum=0.1
+    )
+    call_margin_s: float = setting(
+        10.0,
+        "No call starts later than this before a lease's end. Unset: a sixth of lease_s, at most 10.",
+        also=("BATCHWRIGHT_CALL_MARGIN_S",),
+        minimum=0,
+    )
+    dispatch_timeout_s: float = setting(
+        60.0,
+        "A dispatched shard that nobody claimed is queued again after this.",
+        also=("BATCHWRIGHT_DISPATCH_TIMEOUT_S",),
+        minimum=1,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """The rules for one batch."""
+
+    invalid_lines: Literal["fail", "skip"] = setting(
+        "fail", "A bad line fails its batch, or is skipped into the error file."
+    )
+    max_custom_id: int = setting(512, "Longest custom_id, in characters.", minimum=1)
+    retention_days: int = setting(30, "Results and files are kept this long.", minimum=1)
+    max_line_bytes: int = setting(_MIB, "Longest line of an input file.", minimum=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardRules:
+    """When the planner closes a shard: whichever of these comes first."""
+
+    max_items: int = setting(500, "Items in one shard.", minimum=1, maximum=500)
+    max_line_bytes: int = setting(4 * _MB, "Sum of the lines of one shard.", minimum=1)
+    max_span_bytes: int = setting(32 * _MB, "Stretch of the input file one shard covers.", minimum=1)
+    slot_seconds: float = setting(2.0, "Work for one slot at its share of the provider's rate.", minimum=0.1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cache:
+    """What is remembered of paid answers."""
+
+    enabled: bool = setting(True, "Answer repeated requests from the cache.", also=("CACHE_ENABLED",))
+    ttl_answers_s: int = setting(7 * _DAY_S, "Life of an answer.", also=("CACHE_TTL",), minimum=1)
+    ttl_embeddings_s: int = setting(_DAY_S, "Life of an embedding.", also=("CACHE_EMBEDDING_TTL",), minimum=1)
+    max_entry_bytes: int = setting(256 * 1_024, "Larger answers are not cached.", minimum=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """What follows a failed call."""
+
+    max_attempts: int = setting(3, "Attempts per item when a provider answers 408, 429 or 5xx.", minimum=1)
+    repeat_unknown: int = setting(
+        1, "Repeats of a call whose outcome is unknown; each may be paid twice.", minimum=0, maximum=1
+    )
+    max_wait_s: float = setting(90.0, "Longest wait of our own choice between attempts.", minimum=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulator:
+    """The simulated provider; it answers only when asked for."""
+
+    url: str | None = setting(None, "A running simulator; the stack sets it.", schemes=_HTTP)
+    all_models: bool = setting(False, "The simulator answers for every model, not for sim-* alone.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """What the processes write."""
+
+    level: Literal["debug", "info", "warning", "error", "critical"] = setting(
+        "info", "Least severity that is written.", also=("LOG_LEVEL",)
+    )
+    json: bool = setting(False, "One JSON object per line instead of text.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a provider allows us, over all workers together; None is no limit of ours."""
+
+    requests_per_minute: int | None = setting(None, "Calls a minute.", minimum=1)
+    tokens_per_minute: int | None = setting(None, "Input and output tokens a minute.", minimum=1)
+    concurrency: int | None = setting(None, "Calls at once.", minimum=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long each step of a call may take."""
+
+    connect_s: float = setting(5.0, "Opening a connection.", minimum=0.1)
+    read_s: float = setting(600.0, "A whole answer. Default for ollama: 300.", minimum=0.1)
+    stream_gap_s: float = setting(30.0, "Silence inside a streamed answer.", minimum=0.1)
+    write_s: float = setting(10.0, "Sending the request.", minimum=0.1)
+    pool_s: float = setting(5.0, "Waiting for a free connection.", minimum=0.1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """One provider as data. `api_key` is None where its variable is unset: only workers need the key."""
+
+    name: str
+    kind: ProviderKind
+    base_url: str  # without a final slash; with the version part where the kind's SDK has it there ("/v1")
+    api_key_env: str | None = None
+    api_key: Secret | None = None
+    models: tuple[str, ...] = ("*",)  # globs, matched with case
+    limits: Limits = field(default_factory=Limits)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a user can set. `sources` says where a value came from; absent means default."""
+
+    data_dir: Path = setting(Path(".batchwright"), "Folder of embedded servers, keys and state.")
+    profile: Literal["standard", "small"] = setting(
+        "standard", "What the stack runs; small leaves out Flower and beat."
+    )
+    ready_file: Path | None = setting(
+        None, "A process writes this file once it serves; the stack sets it for each of its own."
+    )
+    servers: Servers = field(default_factory=Servers)
+    api: Api = field(default_factory=Api)
+    flower: Flower = field(default_factory=Flower)
+    worker: Worker = field(default_factory=Worker)
+    lease: Lease = field(default_factory=Lease)
+    batch: Batch = field(default_factory=Batch)
+    shard: ShardRules = field(default_factory=ShardRules)
+    cache: Cache = field(default_factory=Cache)
+    retry: Retry = field(default_factory=Retry)
+    simulator: Simulator = field(default_factory=Simulator)
+    log: Log = field(default_factory=Log)
+    providers: tuple[Provider, ...] = ()
+    sources: Mapping[str, str] = field(
+        default_factory=lambda: MappingProxyType({}), compare=False, repr=False, hash=False
+    )

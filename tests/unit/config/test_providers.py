@@ -1,0 +1,97 @@
+"""Providers: from well-known names, from tables, and in which order they are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from config.settings import Secret, SettingsError, load_settings
+
+
+def test_well_known_names_make_providers_in_the_order_of_asking() -> None:
+    environ = {
+        "OLLAMA_HOST": "0.0.0.0",
+        "GEMINI_API_KEY": "g",
+        "ANTHROPIC_API_KEY": "a",
+        "OPENAI_API_KEY": "o",
+        "BATCHWRIGHT_SIMULATOR_URL": "http://127.0.0.1:9/",
+    }
+    providers = load_settings(environ).providers
+    assert [item.name for item in providers] == ["sim", "openai", "anthropic", "gemini", "ollama"]
+    sim, openai, _, _, ollama = providers
+    assert (sim.kind, sim.base_url, sim.models) == ("sim", "http://127.0.0.1:9/v1", ("sim-*",))
+    assert openai.base_url == "https://api.openai.com/v1"
+    assert openai.api_key == Secret("o")
+    assert (ollama.base_url, ollama.limits.concurrency) == ("http://127.0.0.1:11434", 2)
+    assert ollama.timeouts.read_s == 300.0
+
+
+def test_no_provider_appears_by_itself() -> None:
+    assert load_settings({}).providers == ()
+
+
+def test_the_simulator_serves_every_model_only_when_asked_openly() -> None:
+    environ = {"BATCHWRIGHT_SIMULATOR_URL": "http://h", "BATCHWRIGHT_SIMULATOR_ALL_MODELS": "1"}
+    assert load_settings(environ).providers[0].models == ("*",)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("localhost", "http://localhost:11434"),
+        ("0.0.0.0:9000", "http://127.0.0.1:9000"),
+        ("https://box.example/base", "https://box.example:443/base"),
+        ("http://box", "http://box:80"),
+        ("[::1]:11434", "http://[::1]:11434"),
+    ],
+)
+def test_an_ollama_host_is_read_as_ollama_reads_it(host: str, url: str) -> None:
+    assert load_settings({"OLLAMA_HOST": host}).providers[0].base_url == url
+
+
+def test_a_compatible_server_is_asked_for_every_model_and_needs_no_key() -> None:
+    (provider,) = load_settings({"OPENAI_BASE_URL": "http://127.0.0.1:8080/v1/"}).providers
+    assert (provider.base_url, provider.models) == ("http://127.0.0.1:8080/v1", ("*",))
+    assert provider.api_key is None
+
+
+def test_a_table_adds_a_provider_with_limits_and_the_key_its_variable_names(
+    toml_file: Callable[[str], Path],
+) -> None:
+    config = toml_file(
+        """
+        [providers.acme]
+        kind = "openai"
+        base_url = "https://acme.example/v1/"
+        api_key_env = "ACME_KEY"
+        models = ["acme-*"]
+        limits = { requests_per_minute = 600 }
+        timeouts = { read_s = 30 }
+        """
+    )
+    (acme,) = load_settings({"ACME_KEY": "s3cret"}, config_file=config).providers
+    assert acme.base_url == "https://acme.example/v1"
+    assert acme.api_key == Secret("s3cret")
+    assert (acme.limits.requests_per_minute, acme.limits.tokens_per_minute) == (600, None)
+    assert (acme.timeouts.read_s, acme.timeouts.connect_s) == (30.0, 5.0)
+
+
+def test_a_table_under_a_well_known_name_changes_only_what_it_says(toml_file: Callable[[str], Path]) -> None:
+    config = toml_file("[providers.openai]\nlimits = { tokens_per_minute = 1000 }")
+    (openai,) = load_settings({"OPENAI_API_KEY": "k"}, config_file=config).providers
+    assert (openai.kind, openai.api_key, openai.limits.tokens_per_minute) == ("openai", Secret("k"), 1000)
+
+
+def test_a_well_known_key_is_not_sent_to_another_address_unasked(toml_file: Callable[[str], Path]) -> None:
+    config = toml_file("[providers.other]\nkind = 'openai'\nbase_url = 'https://other.example'")
+    providers = load_settings({"OPENAI_API_KEY": "k"}, config_file=config).providers
+    assert [(item.name, item.api_key) for item in providers] == [("other", None), ("openai", Secret("k"))]
+
+
+def test_a_key_written_into_the_settings_file_is_refused_unread(toml_file: Callable[[str], Path]) -> None:
+    config = toml_file("[providers.openai]\nkind = 'openai'\napi_key = 'hunter2'")
+    with pytest.raises(SettingsError, match="api_key_env with the name of a variable") as refusal:
+        load_settings({}, config_file=config)
+    assert "hunter2" not in str(refusal.value)
