@@ -1,0 +1,49 @@
+"""The Celery app of a worker: its queues, its tasks, and the moments at which the runtime starts and drains.
+
+Beat and Flower load it too; they never start a runtime.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
+
+from config.settings import load_settings
+from workers import runtime
+from workers.celery_config import celery_settings
+from workers.tasks import register
+
+# One line a request says nothing that the results do not, and costs more than the request.
+for noisy in ("httpx", "httpcore", "pymongo"):
+    logging.getLogger(noisy).setLevel(logging.WARNING)
+
+_settings = load_settings()
+_providers = [provider.name for provider in runtime.spoken_providers(_settings)]
+
+app = Celery("batchwright", set_as_current=True)
+app.conf.update(celery_settings(str(_settings.servers.redis_url), _providers))
+register(app, _providers)
+
+
+@worker_init.connect
+def _start(sender: Any, **_: Any) -> None:
+    runtime.start(str(sender.hostname).partition("@")[0])
+
+
+@worker_ready.connect
+def _say_ready(**_: Any) -> None:
+    if _settings.ready_file:
+        _settings.ready_file.touch()
+
+
+@worker_shutting_down.connect
+def _drain(**_: Any) -> None:
+    runtime.runtime().drain_soon()
+
+
+@worker_shutdown.connect
+def _stop(**_: Any) -> None:
+    runtime.runtime().stop()

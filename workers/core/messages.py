@@ -1,0 +1,169 @@
+"""The values that travel through the engine, one frozen dataclass per arrow.
+
+InputLine -> Item -> ShardPlan -> Call -> HttpRequest -> HttpResponse -> Reply -> Result
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Source = Literal["call", "cache", "coalesced", "none"]
+
+_ITEM = struct.Struct("<IQII")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Where one request stands in its input file.
+
+    Attributes:
+        line: physical line number, counted from 1.
+        offset, length: the line's bytes in the file, without its line end.
+        twin: an earlier line that asks the same, or 0: a hint for the order of work, never ownership.
+    """
+
+    line: int
+    offset: int
+    length: int
+    twin: int = 0
+
+
+def pack_items(items: Iterable[Item]) -> bytes:
+    """Twenty bytes an item, little-endian: line u32, offset u64, length u32, twin u32."""
+    return b"".join(_ITEM.pack(item.line, item.offset, item.length, item.twin) for item in items)
+
+
+def unpack_items(data: bytes) -> list[Item]:
+    """The inverse of `pack_items`."""
+    return [Item(*fields) for fields in _ITEM.iter_unpack(data)]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """Items of one batch for one provider, cut so that one worker slot can hold them."""
+
+    seq: int
+    provider: str
+    items: tuple[Item, ...]
+    est_tokens: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class InputLine:
+    """A checked line of an input file."""
+
+    custom_id: str
+    url: str
+    model: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LineProblem:
+    """What is wrong with a line, in the Batch API's words (WIRE: validation errors)."""
+
+    code: str
+    message: str
+    param: str | None
+    line: int | None
+    custom_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to one provider, in the OpenAI shape, before translation."""
+
+    endpoint: str
+    model: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """What goes over the wire; `path` is appended to the provider's base URL."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """What came back; header names are lower-case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the provider counted them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A usable answer: `body` is a JSON object in the OpenAI shape."""
+
+    body: bytes
+    usage: Usage
+    model: str
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemError:
+    """A final failure without an HTTP answer."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The one recorded answer or final error of an item.
+
+    Attributes:
+        status_code: the provider's HTTP status; None when there was no HTTP answer, then `error` says why.
+        body: JSON bytes: the answer, or the provider's error object.
+        source: where the answer came from; `none` for items that never ran.
+        calls: HTTP requests made for it; `excess` of them repeated a call of unknown outcome.
+        cost_usd: None when the price is unknown, never 0 for it.
+    """
+
+    line: int
+    custom_id: str
+    source: Source
+    status_code: int | None = None
+    body: bytes | None = None
+    error: ItemError | None = None
+    request_id: str | None = None
+    model: str = ""
+    usage: Usage = field(default_factory=Usage)
+    calls: int = 0
+    excess: int = 0
+    cost_usd: float | None = 0.0
+    latency_ms: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether the item belongs in the output file."""
+        return self.status_code is not None and self.status_code < 400 and self.error is None
+
+    @property
+    def never_ran(self) -> bool:
+        """Whether a closing row stands here (cancelled, expired): not counted as failed."""
+        return self.source == "none" and self.error is not None and self.error.code in NEVER_RAN_CODES
+
+
+NEVER_RAN_CODES = ("batch_cancelled", "batch_expired")

@@ -1,0 +1,103 @@
+"""The Batch API's objects as others read them: batch, file, output line (WIRE.md). Values in, JSON out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from workers.core.identity import batch_request_id
+from workers.core.messages import Result
+
+STATUS_TIMES = (
+    "in_progress_at",
+    "expires_at",
+    "finalizing_at",
+    "completed_at",
+    "failed_at",
+    "expired_at",
+    "cancelling_at",
+    "cancelled_at",
+)
+
+
+def output_line(batch_id: str, result: Result) -> bytes:
+    """One line of the output or the error file, with its line end. The body's bytes go in untouched."""
+    head = {"id": batch_request_id(batch_id, result.line), "custom_id": result.custom_id or None}
+    prefix = orjson.dumps(head)[:-1]
+    if result.status_code is None:
+        error = {"code": result.error.code, "message": result.error.message} if result.error else None
+        return b"%s,%s\n" % (prefix, orjson.dumps({"response": None, "error": error})[1:])
+    response = orjson.dumps({"status_code": result.status_code, "request_id": result.request_id or ""})
+    body = result.body or b"{}"
+    return b'%s,"response":%s,"body":%s},"error":null}\n' % (prefix, response[:-1], body)
+
+
+def error_body(message: str, *, kind: str, param: str | None = None, code: str | None = None) -> bytes:
+    """The error object that every failing reply carries, all four keys present."""
+    return orjson.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})
+
+
+def file_object(doc: Mapping[str, Any]) -> dict[str, Any]:
+    """FileObject from a stored file; times are integer Unix seconds."""
+    return {
+        "id": doc["_id"],
+        "object": "file",
+        "bytes": doc["bytes"],
+        "created_at": int(doc["created_at"]),
+        "expires_at": int(doc["expires_at"]) if doc.get("expires_at") else None,
+        "filename": doc["filename"],
+        "purpose": doc["purpose"],
+        "status": "processed",
+        "status_details": None,
+    }
+
+
+def batch_object(
+    doc: Mapping[str, Any], counts: Mapping[str, Any], extra: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Batch object from a stored batch.
+
+    Args:
+        counts: the batch's summed tally (`Tally.as_dict`); empty while validating.
+        extra: our own fields, shown under the key `batchwright`.
+    """
+    started = doc.get("in_progress_at") is not None
+    errors = doc.get("errors")
+    shown: dict[str, Any] = {
+        "id": doc["_id"],
+        "object": "batch",
+        "endpoint": doc["endpoint"],
+        "errors": {"object": "list", "data": errors} if errors else None,
+        "input_file_id": doc["input_file_id"],
+        "completion_window": doc["completion_window"],
+        "status": doc["status"],
+        "output_file_id": doc.get("output_file_id"),
+        "error_file_id": doc.get("error_file_id"),
+        "created_at": int(doc["created_at"]),
+        "request_counts": {
+            "total": doc.get("total", 0) if started else 0,
+            "completed": counts.get("completed", 0) if started else 0,
+            "failed": counts.get("failed", 0) if started else 0,
+        },
+        "metadata": doc.get("metadata"),
+        "model": doc.get("model"),
+        "usage": usage_object(counts),
+        "batchwright": dict(extra),
+    }
+    for name in STATUS_TIMES:
+        shown[name] = int(doc[name]) if doc.get(name) else None
+    return shown
+
+
+def usage_object(counts: Mapping[str, Any]) -> dict[str, Any]:
+    """The batch's token usage, every part present."""
+    input_tokens, output_tokens = counts.get("input_tokens", 0), counts.get("output_tokens", 0)
+    return {
+        "input_tokens": input_tokens,
+        "input_tokens_details": {"cached_tokens": counts.get("cached_tokens", 0)},
+        "output_tokens": output_tokens,
+        "output_tokens_details": {"reasoning_tokens": counts.get("reasoning_tokens", 0)},
+        "total_tokens": input_tokens + output_tokens,
+    }

@@ -1,0 +1,98 @@
+"""Keep each provider's free slots filled with due shards, the fairest first.
+
+The shards collection is the queue's truth; Celery's queue holds a window of it: as many messages as there are
+free slots. Any process may dispatch: a short lease per provider saves work, the conditional mark decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from dataclasses import dataclass, field
+
+from workers.core.errors import StoreUnavailable
+from workers.core.fairness import choose
+from workers.engine.ports import Threads
+from workers.queue import Queue
+from workers.store.elections import Elections
+from workers.store.mongo import MONGO_DOWN
+from workers.store.shards import Shards
+from workers.store.tenants import Tenants
+from workers.store.worker_processes import WorkerProcesses
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0
+HOLD_S = 2.0
+TRY_AGAIN_S = 0.05
+
+
+@dataclass(slots=True)
+class Dispatcher:
+    """One per process: `run` in the loop, `nudge` when a slot came free or shards appeared."""
+
+    shards: Shards
+    tenants: Tenants
+    processes: WorkerProcesses
+    elections: Elections
+    queue: Queue
+    threads: Threads
+    owner: str
+    _nudged: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def nudge(self) -> None:
+        """Look again soon."""
+        self._nudged.set()
+
+    async def run(self) -> None:
+        """Fill at every nudge and every second, for ever; cancel to stop."""
+        while True:
+            try:
+                async with asyncio.timeout(TICK_S):
+                    await self._nudged.wait()
+            except TimeoutError:
+                pass  # the tick: due times come without anyone saying so
+            self._nudged.clear()
+            try:
+                complete = await self.threads.call(self.fill_all)
+            except (*MONGO_DOWN, StoreUnavailable) as error:
+                log.warning("cannot dispatch: %s", error)
+                continue
+            if not complete:
+                await asyncio.sleep(
+                    TRY_AGAIN_S
+                )  # another process is at it; its look may be older than our news
+                self._nudged.set()
+
+    def fill_all(self) -> bool:
+        """Fill every provider that has queued shards. False if another process held one of them. Blocking."""
+        waiting = self.shards.providers_with_work()
+        if not waiting:
+            return True
+        slots = self.processes.slots()
+        return all([self.fill(provider, slots.get(provider, 0)) for provider in waiting])
+
+    def fill(self, provider: str, slots: int) -> bool:
+        """Dispatch up to the provider's free slots. False if another process holds the provider. Blocking."""
+        if slots == 0:
+            return True
+        name = f"dispatch:{provider}"
+        if not self.elections.hold(name, self.owner, HOLD_S):
+            return False
+        try:
+            out, tokens = self.shards.out(provider)
+            free = slots - out
+            if free > 0:
+                self._dispatch(provider, free, tokens)
+        finally:
+            self.elections.give_up(name, self.owner)
+        return True
+
+    def _dispatch(self, provider: str, free: int, tokens: dict[str, int]) -> None:
+        waiting = self.shards.waiting(provider, per_tenant=free)
+        if not waiting:
+            return
+        chosen = choose(waiting, tokens, self.tenants.weights(), free)
+        ours = self.shards.dispatch(chosen, secrets.token_hex(8))
+        self.queue.publish_shards(provider, ours)

@@ -1,0 +1,1 @@
+"""What happens to a shard inside a worker: claim, read, answer, record, give back."""

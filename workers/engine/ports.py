@@ -1,0 +1,86 @@
+"""What the engine needs from the rest, as protocols and plain bundles. runtime.py fills them in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import ParamSpec, Protocol, TypeVar
+
+from workers.core.messages import Result
+from workers.core.retry import RetryRules
+from workers.engine.slots import CallSlots
+from workers.providers.base import Adapter
+from workers.store.limits import Rates
+from workers.transport.port import Transport
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One configured provider, ready to be called: translation, connections, key, limits."""
+
+    name: str
+    kind: str
+    base_url: str
+    adapter: Adapter
+    transport: Transport
+    api_key: Callable[[], str | None]
+    rates: Rates
+    slots: CallSlots
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRules:
+    """The settings the engine goes by; lengths in seconds."""
+
+    lease_s: float
+    call_margin_s: float
+    drain_grace_s: float
+    cache_enabled: bool
+    ttl_answers_s: int
+    ttl_embeddings_s: int
+    retry: RetryRules
+
+
+class Sink(Protocol):
+    """Where a shard's run puts its results; it calls back once they are recorded."""
+
+    def add(
+        self, run: RecordTarget, result: Result, *, on_recorded: Callable[[], None] | None = None
+    ) -> None:
+        """Take one result."""
+        ...
+
+    def has_room(self) -> bool:
+        """Whether new calls may start."""
+        ...
+
+
+class RecordTarget(Protocol):
+    """Who made a result: the names a record carries, and the tally it counts in."""
+
+    batch_id: str
+    tenant: str
+    shard_id: str
+    fence: int
+
+    def on_recorded(self, result: Result, line_bytes: int) -> None:
+        """The result is in the database."""
+        ...
+
+
+class Threads:
+    """Blocking store calls on a few threads of their own, awaited from the loop."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `function` on a store thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, lambda: function(*args, **kwargs))

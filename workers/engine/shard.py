@@ -1,0 +1,398 @@
+"""Run one leased shard: look up, share, reserve, call, record, until every item has its result or we must stop.
+
+    todo -> cache -> flight -> limit -> call -> record
+              ^        |         |        |
+              +--------+---------+--------+   waiting for another's answer, for a limit, for another attempt
+
+One coroutine decides (`run`); calls are tasks that report back by `_on_called`. Nothing here claims or ends a
+shard in the database: engine/steward.py does, by what `run` returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from workers.core.errors import RateLimited, TransportError
+from workers.core.messages import Result
+from workers.core.rate import must_park
+from workers.core.retry import Retry, after_failure
+from workers.core.tally import Tally
+from workers.engine import pipeline
+from workers.engine.heartbeat import Lease
+from workers.engine.ports import EngineRules, Link, Sink
+from workers.engine.sharing import Sharing, Waiter, may_share, shared_copy
+from workers.engine.shelf import Shelf
+from workers.engine.work import Answered, Failed, Work
+from workers.store import keys
+from workers.store.flights import Ticket
+from workers.store.limits import Limits
+
+StopReason = Literal["drain", "ending", "paused", "lost"]
+
+CHUNK_ITEMS = 128
+# Slots that come free within this time are filled by one chunk: one set of look-ups and one `started` write.
+GATHER_S = 0.005
+LOOK_AGAIN_S = 2.0
+_WORTH_A_CHUNK = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a run ended.
+
+    Attributes:
+        park_s: seconds until the shard should be tried again; None when all is answered or we were stopped.
+        attempts: attempts used up by items that are not recorded yet, {line: count}.
+        unknown: calls that were cut off under way.
+    """
+
+    stopped: StopReason | None
+    park_s: float | None
+    park_reason: str | None
+    attempts: dict[str, int]
+    unknown: int
+
+
+class ShardRun:
+    """One shard in the hands of this process."""
+
+    def __init__(
+        self,
+        *,
+        batch_id: str,
+        tenant: str,
+        shard_id: str,
+        lease: Lease,
+        link: Link,
+        rules: EngineRules,
+        works: Iterable[Work],
+        tally: Tally,
+        shelf: Shelf,
+        sharing: Sharing,
+        limits: Limits,
+        sink: Sink,
+        announce: Callable[[int], Awaitable[bool]],
+    ) -> None:
+        """`announce(n)` writes, before they start, that `n` calls of this lease have been started."""
+        self.batch_id, self.tenant, self.shard_id, self.fence = batch_id, tenant, shard_id, lease.fence
+        self.tally = tally
+        self._lease, self._link, self._rules = lease, link, rules
+        self._shelf, self._sharing, self._limits, self._sink = shelf, sharing, limits, sink
+        self._announce = announce
+        self._todo = deque(sorted(works, key=lambda work: work.item.twin > 0))
+        self._resting: list[Work] = []
+        self._waiting: dict[Work, tuple[str, Waiter]] = {}
+        self._calls: dict[asyncio.Task[Answered | Failed | None], Work] = {}
+        self._unrecorded = 0
+        self._started = 0
+        self._park: tuple[float, str] | None = None
+        self._stop: StopReason | None = None
+        self._cut_off = 0
+        self._looked_at = time.monotonic()
+        self._changed = asyncio.Event()
+
+    # --- told from outside
+
+    def stop(self, reason: StopReason) -> None:
+        """Start no more calls; what is under way may end."""
+        self._stop = self._stop or reason
+        self._changed.set()
+
+    def cut(self) -> None:
+        """End the calls under way: the time to wait for them is over."""
+        for task, work in self._calls.items():
+            self._cut_off += work.calls > 0
+            task.cancel()
+
+    def on_recorded(self, result: Result, line_bytes: int) -> None:
+        """The recorder has written one of ours."""
+        self.tally.add(result, line_bytes)
+        self._unrecorded -= 1
+        self._changed.set()
+
+    # --- the one coroutine that decides
+
+    async def run(self) -> Ran:
+        """Work until everything is recorded, or until we must stop or park."""
+        self._link.slots.join(self.shard_id, self._changed.set)
+        try:
+            while not self._finished():
+                self._changed.clear()
+                self._wake_rested()
+                if self._may_feed() and await self._feed():
+                    continue
+                await self._wait()
+            return self._ran()
+        finally:
+            for task in self._calls:
+                task.cancel()
+            await self._let_go_of_all()
+            self._link.slots.leave(self.shard_id)
+
+    def _finished(self) -> bool:
+        if self._calls or self._unrecorded:
+            # A lost lease needs no waiting: whatever we still record does no harm and helps nobody.
+            return self._stop == "lost"
+        if self._stop or self._park:
+            return True
+        return not (self._todo or self._resting or self._waiting)
+
+    def _may_feed(self) -> bool:
+        return bool(
+            self._todo and not self._stop and not self._park and self._sink.has_room() and self._fresh_lease()
+        )
+
+    def _fresh_lease(self) -> bool:
+        return self._lease.may_call(self._rules.lease_s, self._rules.call_margin_s, time.monotonic())
+
+    async def _wait(self) -> None:
+        """Until something changes, an item's rest ends, or it is time to look again."""
+        now = time.monotonic()
+        until = min((work.due for work in self._resting), default=now + LOOK_AGAIN_S)
+        timeout_s = max(0.0, min(until - now, LOOK_AGAIN_S))
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
+        except TimeoutError:
+            pass  # a rest is over, or it is time to look again
+        if now - self._looked_at >= LOOK_AGAIN_S:
+            self._looked_at = now
+            self._look_again()
+        if self._calls and self._todo and self._link.slots.available(self.shard_id) < _WORTH_A_CHUNK:
+            await asyncio.sleep(GATHER_S)  # let more calls end, so that their slots are filled together
+
+    def _wake_rested(self) -> None:
+        now = time.monotonic()
+        ready = [work for work in self._resting if work.due <= now]
+        if ready:
+            self._resting = [work for work in self._resting if work.due > now]
+            self._todo.extendleft(ready)
+        if not self._todo and not self._calls and not self._waiting and self._resting and not self._stop:
+            wait_s = min(work.due for work in self._resting) - now
+            if must_park(wait_s):
+                self._park = (wait_s, "backoff")
+
+    # --- feeding
+
+    async def _feed(self) -> bool:
+        """Take a chunk through cache, flights and limits, and start its calls. False if there was nothing to do."""
+        chunk = self._take_chunk()
+        if not chunk:
+            return False
+        missed = await self._answer_from_cache(chunk)
+        slots = self._link.slots.take(self.shard_id, len(missed))
+        ready, rest = missed[:slots], missed[slots:]
+        self._todo.extendleft(reversed(rest))
+        owned = await self._own(ready)
+        started = await self._reserve_and_start(owned) if owned else 0
+        self._link.slots.give_back(self.shard_id, slots - started)
+        return bool(started or len(rest) < len(chunk))
+
+    def _take_chunk(self) -> list[Work]:
+        # Items not yet looked up need no slot; the others are useless without one.
+        room = self._link.slots.available(self.shard_id)
+        limit = CHUNK_ITEMS if room else 0
+        if not room and self._todo[0].cache_key and not self._todo[0].looked_up:
+            limit = CHUNK_ITEMS
+        return [self._todo.popleft() for _ in range(min(limit, len(self._todo)))]
+
+    async def _answer_from_cache(self, chunk: list[Work]) -> list[Work]:
+        fresh = [work for work in chunk if work.cache_key and not work.looked_up]
+        found = await self._shelf.find(work.cache_key for work in fresh)
+        for work in fresh:
+            work.looked_up = True
+        missed = []
+        for work in chunk:
+            reply = found.get(work.cache_key) if work.cache_key else None
+            if reply is None:
+                missed.append(work)
+            else:
+                self._record(pipeline.cached(work, reply))
+        return missed
+
+    async def _own(self, works: list[Work]) -> list[Work]:
+        """Those whose call is ours to make; the others wait for the one whose it is, or have their answer."""
+        mine, asked = [], []
+        for work in works:
+            if not work.fingerprint or work.owns_flight:
+                mine.append(work)
+            elif self._sharing.try_own(self._flight_key(work)):
+                asked.append(work)
+            else:
+                self._wait_for(work, self._sharing.wait_local)
+        verdicts = await self._shelf.take([self._ticket(work) for work in asked])
+        owned = []
+        for work, claimed in zip(asked, verdicts, strict=True):
+            if claimed.verdict == "own":
+                work.owns_flight = True
+                owned.append(work)
+                continue
+            key = self._flight_key(work)
+            known = await self._shelf.recorded(claimed.result_id) if claimed.verdict == "see" else None
+            if known is not None and may_share(known):
+                self._sharing.answered(key, known)
+                self._record(shared_copy(work, known))
+            else:
+                # Wait before letting go: whoever waits for us locally must find the remote flight, too.
+                self._wait_for(work, self._sharing.wait_remote)
+                self._sharing.let_go(key)
+        return mine + await self._look_behind_owners(owned)
+
+    async def _look_behind_owners(self, owned: list[Work]) -> list[Work]:
+        """Look into the cache once more: an owner may have ended between our look-up and our taking its flight."""
+        found = await self._shelf.find(work.cache_key for work in owned)
+        known = [work for work in owned if work.cache_key in found]
+        for work in known:
+            result = pipeline.cached(work, found[work.cache_key])
+            self._sharing.answered(self._flight_key(work), result)
+            work.owns_flight = False
+            self._record(result)
+        await self._shelf.end([self._ticket(work) for work in known])
+        return [work for work in owned if work.cache_key not in found]
+
+    async def _reserve_and_start(self, works: list[Work]) -> int:
+        grant = await self._limits.reserve(self._link.name, self._link.rates, [w.est_tokens for w in works])
+        granted, refused = works[: len(grant.waits_s)], works[len(grant.waits_s) :]
+        if refused:
+            now = time.monotonic()
+            for work in refused:
+                work.due = now + grant.next_wait_s
+            self._resting.extend(refused)
+            if must_park(grant.next_wait_s):
+                self._park = (grant.next_wait_s, "limit")
+                self._resting, back = [], self._resting
+                self._todo.extendleft(back)
+        if not granted:
+            return 0
+        self._started += len(granted)
+        if not await self._announce(self._started):
+            self._todo.extendleft(granted)
+            return 0
+        for work, wait_s in zip(granted, grant.waits_s, strict=True):
+            task = asyncio.create_task(self._call(work, wait_s))
+            self._calls[task] = work
+            task.add_done_callback(self._on_called)
+        return len(granted)
+
+    async def _call(self, work: Work, wait_s: float) -> Answered | Failed | None:
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)  # the limit grants a time, not only a number
+        if self._stop or not self._fresh_lease():
+            return None
+        work.calls += 1
+        return await pipeline.make_call(work, self._link)
+
+    # --- outcomes
+
+    def _on_called(self, task: asyncio.Task[Answered | Failed | None]) -> None:
+        work = self._calls.pop(task)
+        self._link.slots.give_back(self.shard_id)
+        self._changed.set()
+        outcome = None if task.cancelled() else task.result()
+        if outcome is None:
+            self._todo.appendleft(work)
+        elif isinstance(outcome, Answered):
+            self._answer(work, outcome)
+        else:
+            self._fail(work, outcome)
+
+    def _answer(self, work: Work, outcome: Answered) -> None:
+        result = pipeline.answered(work, outcome, self._link)
+        usage = outcome.reply.usage
+        self._shelf.settle(
+            self._link, reserved=work.est_tokens, used=usage.input_tokens + usage.output_tokens
+        )
+        if not work.fingerprint:
+            self._record(result)
+            return
+        self._unrecorded += 1
+        ttl_s = pipeline.ttl_s(
+            work.call.endpoint, answers_s=self._rules.ttl_answers_s, embeddings_s=self._rules.ttl_embeddings_s
+        )
+        self._sharing.answered(self._flight_key(work), result)
+        self._shelf.put(self, work, outcome.reply, result, ticket=self._ticket(work), ttl_s=ttl_s)
+
+    def _fail(self, work: Work, outcome: Failed) -> None:
+        work.attempt += 1
+        work.unknown += isinstance(outcome.error, TransportError) and outcome.error.bytes_sent
+        step = after_failure(
+            outcome.error,
+            attempt=work.attempt,
+            unknown_outcomes=work.unknown,
+            rules=self._rules.retry,
+            jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
+        )
+        if isinstance(step, Retry):
+            work.excess += step.excess
+            work.due = time.monotonic() + step.delay_s
+            self._resting.append(work)
+            if isinstance(outcome.error, RateLimited):
+                self._shelf.pause(self._link, step.delay_s)
+            return
+        result = pipeline.failed(work, outcome)
+        if work.fingerprint:
+            key = self._flight_key(work)
+            if may_share(result):
+                self._sharing.answered(key, result)
+            else:
+                self._sharing.let_go(key)
+            work.owns_flight = False
+            self._shelf.end_soon(self._ticket(work))
+        self._record(result)
+
+    def _record(self, result: Result) -> None:
+        self._unrecorded += 1
+        self._sink.add(self, result)
+
+    # --- waiting for others
+
+    def _wait_for(self, work: Work, where: Callable[[str, Waiter], None]) -> None:
+        def told(result: Result | None) -> None:
+            if self._waiting.pop(work, None) is None:
+                return
+            if result is not None and may_share(result):
+                self._record(shared_copy(work, result))
+            else:
+                work.looked_up = False
+                self._todo.append(work)
+            self._changed.set()
+
+        key = self._flight_key(work)
+        self._waiting[work] = (key, told)
+        where(key, told)
+
+    def _look_again(self) -> None:
+        """A wake-up may be lost with Redis: every two seconds each remote waiter asks for itself."""
+        for key, told in list(self._waiting.values()):
+            if self._sharing.forget_remote(key, told):
+                told(None)
+
+    def _flight_key(self, work: Work) -> str:
+        return keys.flight(self.tenant, work.fingerprint)
+
+    def _ticket(self, work: Work) -> Ticket:
+        return Ticket(self._flight_key(work), f"{self.batch_id}:{work.item.line}", self.fence)
+
+    # --- leaving
+
+    def _ran(self) -> Ran:
+        left = [*self._todo, *self._resting, *self._waiting]
+        attempts = {str(work.item.line): work.attempt for work in left if work.attempt}
+        park_s, reason = self._park or (None, None)
+        return Ran(self._stop, park_s, reason, attempts, self._cut_off)
+
+    async def _let_go_of_all(self) -> None:
+        """End the flights of everything unanswered, so that one waiter goes on at once."""
+        for key, told in self._waiting.values():
+            self._sharing.forget_remote(key, told)
+        owners = [work for work in (*self._todo, *self._resting, *self._calls.values()) if work.owns_flight]
+        for work in owners:
+            work.owns_flight = False
+            self._sharing.let_go(self._flight_key(work))
+        await self._shelf.end([self._ticket(work) for work in owners])

@@ -1,0 +1,143 @@
+"""Cache and flights for the shards of one process, and the order in which an answer reaches them.
+
+An answer is first kept in the cache, then its flight ends, then it is recorded. Where the cache did not take it
+(gone, or the answer is too large), it is recorded first and the flight then says where. Answers that come within
+a few milliseconds go together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from workers.core.identity import result_id
+from workers.core.messages import Reply, Result
+from workers.engine.ports import Link, RecordTarget, Sink, Threads
+from workers.engine.work import Work
+from workers.store.cache import Cache
+from workers.store.flights import Claimed, Flights, Ticket
+from workers.store.limits import Limits
+from workers.store.mongo import MONGO_DOWN
+from workers.store.results import Results
+
+GATHER_S = 0.004
+
+
+@dataclass(frozen=True, slots=True)
+class _Fresh:
+    run: RecordTarget
+    work: Work
+    reply: Reply
+    result: Result
+    ticket: Ticket
+    ttl_s: int
+
+
+class Shelf:
+    """One per process."""
+
+    def __init__(
+        self,
+        cache: Cache | None,
+        flights: Flights,
+        limits: Limits,
+        results: Results,
+        threads: Threads,
+        sink: Sink,
+    ) -> None:
+        """`cache` None: every look-up misses and nothing is kept; equal requests in flight are still shared."""
+        self._cache, self._flights, self._limits = cache, flights, limits
+        self._results, self._threads, self._sink = results, threads, sink
+        self._held: dict[str, Ticket] = {}
+        self._fresh: list[_Fresh] = []
+        self._ended: list[Ticket] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+
+    # --- looking
+
+    async def find(self, cache_keys: Iterable[str]) -> dict[str, Reply]:
+        """Known answers."""
+        wanted = list(dict.fromkeys(cache_keys))
+        return await self._cache.find(wanted) if self._cache and wanted else {}
+
+    async def take(self, tickets: Sequence[Ticket]) -> list[Claimed]:
+        """Ask for flights; owned ones are renewed until they end."""
+        verdicts = await self._flights.take(tickets)
+        for ticket, claimed in zip(tickets, verdicts, strict=True):
+            if claimed.verdict == "own":
+                self._held[ticket.key] = ticket
+        return verdicts
+
+    async def recorded(self, result_id_: str) -> Result | None:
+        """A result that is recorded but not cached."""
+        try:
+            return await self._threads.call(self._results.get, result_id_)
+        except MONGO_DOWN:
+            return None
+
+    async def renew(self) -> None:
+        """Keep the flights of every call under way."""
+        await self._flights.renew(list(self._held.values()))
+
+    # --- ending
+
+    async def end(self, tickets: Sequence[Ticket]) -> None:
+        """End flights now."""
+        for ticket in tickets:
+            self._held.pop(ticket.key, None)
+        await self._flights.end(tickets)
+
+    def end_soon(self, ticket: Ticket) -> None:
+        """End a flight with the next answers."""
+        self._ended.append(ticket)
+        self._wake.set()
+
+    def put(
+        self, run: RecordTarget, work: Work, reply: Reply, result: Result, *, ticket: Ticket, ttl_s: int
+    ) -> None:
+        """An answer to keep, tell and record."""
+        self._fresh.append(_Fresh(run, work, reply, result, ticket, ttl_s))
+        self._wake.set()
+
+    def settle(self, link: Link, *, reserved: int, used: int) -> None:
+        """Correct the reserved tokens by the used ones."""
+        if link.rates.tokens_per_minute is not None:
+            self._spawn(self._limits.settle(link.name, link.rates, reserved=reserved, used=used))
+
+    def pause(self, link: Link, wait_s: float) -> None:
+        """Nobody calls this provider for a while."""
+        self._spawn(self._limits.pause(link.name, wait_s))
+
+    async def run(self) -> None:
+        """Carry answers on for ever; cancel to stop, after `flush`."""
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(GATHER_S)  # answers that come together travel together
+            self._wake.clear()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Carry on what is here now."""
+        fresh, self._fresh = self._fresh, []
+        ended, self._ended = self._ended, []
+        kept: set[str] = set()
+        if self._cache and fresh:
+            replies = {one.work.cache_key: one.reply for one in fresh}
+            kept = await self._cache.keep(replies, {one.work.cache_key: one.ttl_s for one in fresh})
+        known = [one for one in fresh if one.work.cache_key in kept]
+        await self.end([one.ticket for one in known] + ended)
+        for one in fresh:
+            after = None if one.work.cache_key in kept else partial(self._end_by_record, one)
+            self._sink.add(one.run, one.result, on_recorded=after)
+
+    def _end_by_record(self, one: _Fresh) -> None:
+        self._held.pop(one.ticket.key, None)
+        self._spawn(self._flights.end([one.ticket], [result_id(one.run.batch_id, one.result.line)]))
+
+    def _spawn(self, coroutine: object) -> None:
+        task = asyncio.ensure_future(coroutine)  # type: ignore[call-overload]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,326 @@
+"""From a shard's id to its end in the database: claim, make ready, run, then finish, park, release or close.
+
+    run_shard(id) -> claimed? -> missing children -> poison? -> lines -> ShardRun.run -> done | queued | closed
+
+One per process. It also tells running shards what changes around them: a drain, an ended or paused batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from workers.core import poison
+from workers.core.messages import Item, Result, unpack_items
+from workers.core.states import Ending
+from workers.core.tally import Tally
+from workers.engine import pipeline
+from workers.engine.closing import close_shard
+from workers.engine.heartbeat import Heartbeat, Lease
+from workers.engine.ports import EngineRules, Link, Threads
+from workers.engine.recorder import Recorder
+from workers.engine.shard import Ran, ShardRun
+from workers.engine.sharing import Sharing
+from workers.engine.shelf import Shelf
+from workers.engine.work import Work
+from workers.store.batches import Batches
+from workers.store.files import Files
+from workers.store.limits import Limits
+from workers.store.mongo import MONGO_DOWN
+from workers.store.results import Results, without_body
+from workers.store.shards import Shards, child_docs
+from workers.store.tenants import Tenant, Tenants
+
+log = logging.getLogger(__name__)
+
+READ_FLAGS_EVERY_S = 0.5
+_PATIENCE_S = 0.5
+_FOR_EVER = -1.0
+
+
+@dataclass(slots=True)
+class Active:
+    """A shard in the hands of this process."""
+
+    batch_id: str
+    tally: Tally
+    run: ShardRun | None = None
+    stop: str | None = None
+
+
+@dataclass(slots=True)
+class Steward:
+    """Runs shards by id. `after` is called when a shard has left our hands, so that others can go on."""
+
+    batches: Batches
+    shards: Shards
+    results: Results
+    files: Files
+    tenants: Tenants
+    threads: Threads
+    links: Mapping[str, Link]
+    rules: EngineRules
+    heartbeat: Heartbeat
+    recorder: Recorder
+    shelf: Shelf
+    sharing: Sharing
+    limits: Limits
+    owner: str
+    after: Callable[[str, bool], Awaitable[None]]
+    active: dict[str, Active] = field(default_factory=dict)
+    draining: bool = False
+    _tenants: dict[str, tuple[float, Tenant]] = field(default_factory=dict)
+
+    async def run_shard(self, shard_id: str) -> str:
+        """Claim a shard and bring it as far as it goes now. Gives what became of it, for logs and Flower."""
+        if self.draining:
+            return "draining"
+        asked_at = time.monotonic()
+        try:
+            doc = await self.threads.call(self.shards.claim, shard_id, self.owner, self.rules.lease_s)
+        except MONGO_DOWN:
+            return "no database"  # the message is a hint: the sweeper sends another one
+        if doc is None:
+            return "not ours"
+        active = self.active[shard_id] = Active(doc["batch_id"], Tally())
+        lease = self.heartbeat.hold(shard_id, doc["fence"], asked_at, lambda: self._stop(shard_id, "lost"))
+        try:
+            end = await self._bring_to_an_end(doc, lease, active)
+        except MONGO_DOWN as error:
+            log.warning("shard %s left to its lease: %s", shard_id, type(error).__name__)
+            end = "lease left to expire"
+        finally:
+            self.heartbeat.drop(lease)
+            del self.active[shard_id]
+        with contextlib.suppress(*MONGO_DOWN):
+            await self.after(doc["batch_id"], end in ("done", "closed"))
+        return end
+
+    async def drain(self) -> None:
+        """Start nothing new; give running calls `drain_grace_s`, then cut them; return when all shards are given back."""
+        self.draining = True
+        for shard_id in list(self.active):
+            self._stop(shard_id, "drain")
+        until = time.monotonic() + self.rules.drain_grace_s
+        while self.active and time.monotonic() < until:
+            await asyncio.sleep(0.02)  # shards leave one by one; there is no one event for the last
+        for active in self.active.values():
+            if active.run:
+                active.run.cut()
+        while self.active:
+            await asyncio.sleep(0.02)  # what was cut gives its shard back at once
+
+    async def read_flags(self) -> None:
+        """Tell running shards of ended and paused batches, for ever; cancel to stop."""
+        while True:
+            await asyncio.sleep(READ_FLAGS_EVERY_S)
+            wanted = {active.batch_id for active in self.active.values()}
+            if not wanted:
+                continue
+            try:
+                flags = await self.threads.call(self.batches.flags, wanted)
+            except MONGO_DOWN:
+                continue
+            for shard_id, active in list(self.active.items()):
+                flag = flags.get(active.batch_id)
+                if flag is None or flag["ending"]:
+                    self._stop(shard_id, "ending")
+                elif flag.get("paused_at"):
+                    self._stop(shard_id, "paused")
+
+    def tally(self, shard_id: str) -> Tally:
+        """The counts of a running shard, for the recorder."""
+        active = self.active.get(shard_id)
+        return active.tally if active else Tally()
+
+    def _stop(self, shard_id: str, reason: Any) -> None:
+        active = self.active.get(shard_id)
+        if active:
+            active.stop = active.stop or reason
+            if active.run:
+                active.run.stop(reason)
+
+    # --- the way of one shard
+
+    async def _bring_to_an_end(self, doc: dict[str, Any], lease: Lease, active: Active) -> str:
+        batch = await self.threads.call(self.batches.get, doc["batch_id"])
+        if batch is None:
+            return "batch is gone"
+        await self._insert_missing_children(doc)
+        if batch["ending"]:
+            return await self._close(doc, batch)
+        link = self.links.get(doc["provider"])
+        if link is None:
+            await self._patiently(
+                lease, lambda: self.shards.release(doc["_id"], lease.fence, wait_s=5.0, reason="no_worker")
+            )
+            return "no such provider here"
+        items = await self._unrecorded_items(doc, active.tally)
+        step = poison.decide(doc["takeovers"], items)
+        if isinstance(step, poison.Split):
+            return await self._split(doc, lease, step)
+        works = await self._works(doc, batch, link, items, active)
+        if isinstance(step, poison.Condemn):
+            for work in works:
+                self.recorder.add(_Target(doc, active.tally), poison.result(work.item.line, work.custom_id))
+            works = []
+        ran = await self._run(doc, lease, link, works, active)
+        return await self._settle(doc, batch, lease, ran, active)
+
+    async def _insert_missing_children(self, doc: dict[str, Any]) -> None:
+        missing = await self.threads.call(self.shards.children_missing, doc["moved"])
+        if missing:
+            await self.threads.call(self.shards.insert_missing, child_docs(doc, missing))
+
+    async def _unrecorded_items(self, doc: dict[str, Any], tally: Tally) -> list[Item]:
+        """What is still to do; counts what is done and settles what an earlier lease may have called in vain."""
+        gone = {line for part in doc["moved"] for line in part["lines"]}
+        items = [item for item in unpack_items(doc["items"]) if item.line not in gone]
+        if doc["fence"] == 1 or not items:
+            return items
+        recorded = await self.threads.call(
+            self.results.recorded, doc["batch_id"], items[0].line, items[-1].line
+        )
+        ours = [recorded[item.line] for item in items if item.line in recorded]
+        for row in ours:
+            tally.add(without_body(row), row["line_bytes"])
+        if doc["prior"]:
+            called = [row["fence"] for row in ours if row["shard"] == doc["_id"] and row["calls"]]
+            repeated = sum(max(0, prior["started"] - called.count(prior["fence"])) for prior in doc["prior"])
+            await self.threads.call(self.shards.settle_prior, doc["_id"], doc["fence"], repeated)
+        return [item for item in items if item.line not in recorded]
+
+    async def _works(
+        self, doc: dict[str, Any], batch: dict[str, Any], link: Link, items: list[Item], active: Active
+    ) -> list[Work]:
+        tenant = await self._tenant(doc["tenant"])
+        wanted = [(item.offset, item.length) for item in items]
+        raws = await self.threads.call(lambda: list(self.files.blobs.ranges(batch["input_file_id"], wanted)))
+        works = []
+        for item, raw in zip(items, raws, strict=True):
+            made = pipeline.prepare(
+                raw,
+                item,
+                batch=batch,
+                link=link,
+                secret=tenant.secret,
+                generation=tenant.generation,
+                attempt=doc["attempts"].get(str(item.line), 0),
+            )
+            if isinstance(made, Result):
+                self.recorder.add(_Target(doc, active.tally), made)
+            else:
+                works.append(made)
+        return works
+
+    async def _run(
+        self, doc: dict[str, Any], lease: Lease, link: Link, works: list[Work], active: Active
+    ) -> Ran:
+        async def announce(started: int) -> bool:
+            held = await self._patiently(
+                lease, lambda: self.shards.set_started(doc["_id"], lease.fence, started)
+            )
+            return bool(held)
+
+        run = ShardRun(
+            batch_id=doc["batch_id"],
+            tenant=doc["tenant"],
+            shard_id=doc["_id"],
+            lease=lease,
+            link=link,
+            rules=self.rules,
+            works=works,
+            tally=active.tally,
+            shelf=self.shelf,
+            sharing=self.sharing,
+            limits=self.limits,
+            sink=self.recorder,
+            announce=announce,
+        )
+        active.run = run
+        if active.stop:
+            run.stop(active.stop)  # type: ignore[arg-type]
+        return await run.run()
+
+    async def _settle(
+        self, doc: dict[str, Any], batch: dict[str, Any], lease: Lease, ran: Ran, active: Active
+    ) -> str:
+        shard_id, fence = doc["_id"], lease.fence
+        if ran.stopped == "lost":
+            return "lease lost"
+        await self.recorder.flush()
+        if ran.stopped == "ending":
+            fresh = await self._patiently(lease, lambda: self.batches.get(doc["batch_id"]))
+            return await self._close(doc, fresh or batch)
+        if ran.stopped is None and ran.park_s is None:
+            done = await self._patiently(lease, lambda: self.shards.finish(shard_id, fence, active.tally))
+            return "done" if done else "lease lost"
+        reasons = {"drain": "drain", "paused": "paused", None: ran.park_reason}
+        wait_s = _FOR_EVER if ran.stopped == "paused" else (ran.park_s or 0.0)
+        await self._patiently(
+            lease,
+            lambda: self.shards.release(
+                shard_id,
+                fence,
+                wait_s=wait_s,
+                reason=reasons[ran.stopped],
+                attempts=ran.attempts,
+                unknown=ran.unknown,
+            ),
+        )
+        return f"parked: {ran.park_reason}" if ran.stopped is None else f"released: {ran.stopped}"
+
+    async def _close(self, doc: dict[str, Any], batch: dict[str, Any]) -> str:
+        await self.threads.call(
+            close_shard, self.shards, self.results, self.files, doc, batch, Ending(batch["ending"]), held=True
+        )
+        return "closed"
+
+    async def _split(self, doc: dict[str, Any], lease: Lease, step: poison.Split) -> str:
+        moved = poison.parts(doc, step)
+        done = await self._patiently(lease, lambda: self.shards.move_out(doc["_id"], lease.fence, moved))
+        if not done:
+            return "lease lost"
+        doc["moved"] = [*doc["moved"], *moved]
+        await self._insert_missing_children(doc)
+        active = self.active[doc["_id"]]
+        await self._patiently(lease, lambda: self.shards.finish(doc["_id"], lease.fence, active.tally))
+        return "done"
+
+    # --- help
+
+    async def _tenant(self, tenant_id: str) -> Tenant:
+        known = self._tenants.get(tenant_id)
+        if known and time.monotonic() - known[0] < 10.0:
+            return known[1]
+        tenant = await self.threads.call(self.tenants.get, tenant_id)
+        self._tenants[tenant_id] = (time.monotonic(), tenant)
+        return tenant
+
+    async def _patiently(self, lease: Lease, ask: Callable[[], Any]) -> Any:
+        """Ask MongoDB until it answers or the lease cannot be trusted any more (then None)."""
+        while True:
+            try:
+                return await self.threads.call(ask)
+            except MONGO_DOWN:
+                if lease.lost or time.monotonic() - lease.renewed_at > self.rules.lease_s:
+                    return None
+                await asyncio.sleep(_PATIENCE_S)  # between two looks at whether MongoDB is back
+
+
+class _Target:
+    """Results that no run makes (condemned or unreadable items) still count in their shard."""
+
+    def __init__(self, doc: Mapping[str, Any], tally: Tally) -> None:
+        self.batch_id, self.tenant = doc["batch_id"], doc["tenant"]
+        self.shard_id, self.fence = doc["_id"], doc["fence"]
+        self._tally = tally
+
+    def on_recorded(self, result: Result, line_bytes: int) -> None:
+        """Count it in the shard."""
+        self._tally.add(result, line_bytes)

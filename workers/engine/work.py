@@ -1,0 +1,51 @@
+"""One item on its way through a running shard, and the outcomes a call can have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workers.core.errors import ProviderError, TransportError
+from workers.core.messages import Call, Item, Reply
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """An item with everything its call needs.
+
+    Attributes:
+        fingerprint: what makes two requests the same; empty when this one must not be shared.
+        cache_key: where its answer is cached; empty when it must not be cached.
+        attempt: attempts made so far; `unknown`: of them, calls whose outcome nobody knows.
+        calls: HTTP requests made so far; `excess` of them repeated a call of unknown outcome.
+        due: monotonic seconds before which it is not tried again.
+    """
+
+    item: Item
+    custom_id: str
+    call: Call
+    est_tokens: int
+    fingerprint: str = ""
+    cache_key: str = ""
+    attempt: int = 0
+    unknown: int = 0
+    calls: int = 0
+    excess: int = 0
+    due: float = 0.0
+    looked_up: bool = False
+    owns_flight: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The provider answered."""
+
+    reply: Reply
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The provider refused, or nothing came back."""
+
+    error: ProviderError | TransportError
+    latency_ms: float

@@ -1,0 +1,94 @@
+"""Bring a batch to its final state once all its shards have ended.
+
+    all done            in_progress -> finalizing -> completed
+    ending cancelled    cancelling -> cancelled
+    ending expired      in_progress -> expired
+
+Every step can be repeated: counts are made again from the results, file ids are derived, moves are conditional.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from workers.core import states
+from workers.core.identity import view_file_id
+from workers.core.states import BatchStatus, Ending
+from workers.core.tally import Tally
+from workers.engine.closing import close_shard
+from workers.store.batches import Batches
+from workers.store.files import Files
+from workers.store.results import Results
+from workers.store.shards import Shards
+
+CLOSE_AT_ONCE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Finalizer:
+    """Blocking: call it on a store thread."""
+
+    batches: Batches
+    shards: Shards
+    results: Results
+    files: Files
+
+    def advance(self, batch_id: str) -> BatchStatus | None:
+        """Take a batch as far towards its end as it goes now; gives its state, None if there is no such batch."""
+        batch = self.batches.get(batch_id)
+        if batch is None:
+            return None
+        status = BatchStatus(batch["status"])
+        if states.is_terminal(status):
+            return status
+        if batch["ending"] in (Ending.CANCELLED, Ending.EXPIRED):
+            return self._end_early(batch, Ending(batch["ending"]))
+        if status is BatchStatus.VALIDATING or not batch.get("plan", {}).get("opened"):
+            return status
+        if self.shards.any_open(batch_id):
+            return status
+        if status is BatchStatus.IN_PROGRESS:
+            self.batches.finalize(batch_id)
+        return self._complete(batch)
+
+    def _complete(self, batch: dict[str, Any]) -> BatchStatus:
+        final = self._final(batch)
+        self.batches.end(states.COMPLETE, batch["_id"], final)
+        return BatchStatus.COMPLETED
+
+    def _end_early(self, batch: dict[str, Any], ending: Ending) -> BatchStatus:
+        batch_id = batch["_id"]
+        status = BatchStatus(batch["status"])
+        move = states.END_CANCELLED if ending is Ending.CANCELLED else states.END_EXPIRED
+        if batch.get("in_progress_at") is None:
+            # No item was ever accepted: there is nothing to close, and nothing to count.
+            self.shards.delete_of(batch_id)
+            self.batches.end(move, batch_id, {"counts": Tally().as_dict()})
+            return move.target
+        for doc in self.shards.to_close(batch_id, CLOSE_AT_ONCE):
+            close_shard(self.shards, self.results, self.files, doc, batch, ending, held=False)
+        if self.shards.any_open(batch_id):
+            return status
+        self.batches.end(move, batch_id, self._final(batch))
+        return move.target
+
+    def _final(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """What the last write holds: counts made again from the results, and the files that exist."""
+        batch_id, now_s = batch["_id"], time.time()
+        counts = self.results.tally(batch_id)
+        _, possibly_repeated = self.shards.summed(batch_id)
+        final: dict[str, Any] = {
+            "counts": counts.as_dict() | {"possibly_repeated": possibly_repeated},
+            "output_file_id": None,
+            "error_file_id": None,
+        }
+        for which, size in (("output", counts.output_bytes), ("error", counts.error_bytes)):
+            if size:
+                file_id = view_file_id(batch_id, which)
+                self.files.put_view(
+                    file_id, batch["tenant"], batch_id, which=which, size_bytes=size, now_s=now_s
+                )
+                final[f"{which}_file_id"] = file_id
+        return final

@@ -1,0 +1,42 @@
+"""Start one worker process: `python -m workers.main --name worker-1`.
+
+Threads pool, no mingle, no gossip: workers learn of each other through MongoDB. The queues are those of the
+configured providers and `plan`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+
+from config.settings import SettingsError, load_settings
+
+
+def main() -> int:
+    """Run until SIGTERM; then drain and end (Celery exits the process itself)."""
+    parser = argparse.ArgumentParser(
+        prog="python -m workers.main", description="One Batchwright worker process."
+    )
+    parser.add_argument("--name", default="worker-1", help="shown in Flower and in `batchwright ps`")
+    name = parser.parse_args().name
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+    from workers.celery_app import app  # loads everything, so only once the settings are known to be right
+
+    # fmt: off
+    app.worker_main([
+        "worker", "--pool", "threads", "--concurrency", str(settings.worker.threads),
+        "--without-mingle", "--without-gossip", "--task-events",
+        "--hostname", f"{name}@{socket.gethostname()}",
+        "--loglevel", settings.log.level,
+    ])
+    # fmt: on
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""Plan a batch: read its file once, check every line, store its shards, start it or fail it.
+
+Claimed like a shard (lease and fence on the batch), so a crash is repeated safely: shard ids are derived. The
+decisions are core/planner.py's; this is the reading and the writing around them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from workers.core.identity import shard_id
+from workers.core.lines import custom_id_of
+from workers.core.messages import ItemError, LineProblem, Result, ShardPlan
+from workers.core.planner import EMPTY_FILE, Planner, PlanRules, ShardLimits, problem_rows
+from workers.core.tally import Tally
+from workers.store.batches import Batches
+from workers.store.files import Files
+from workers.store.mongo import Doc
+from workers.store.results import Record, Results, record
+from workers.store.shards import Shards, shard_doc
+
+SHARDS_AT_ONCE = 20
+REJECTED_AT_ONCE = 500
+REJECTED_SEQ = 0
+
+
+class PlanLost(Exception):
+    """Another planner took over, or the batch ended meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planning:
+    """Blocking: one Celery task of queue `plan` calls `plan`. `provider_of` is the configuration's routing."""
+
+    batches: Batches
+    shards: Shards
+    results: Results
+    files: Files
+    owner: str
+    lease_s: float
+    provider_of: Callable[[str], str | None]
+    limits_of: Callable[[str], ShardLimits]
+    max_requests: int
+    max_line_bytes: int
+
+    def plan(self, batch_id: str) -> str:
+        """Bring a validating batch to in_progress or failed. Gives what became of it."""
+        batch = self.batches.claim_plan(batch_id, self.owner, self.lease_s)
+        if batch is None:
+            return "nothing to plan"
+        if batch["status"] != "validating":
+            self._open(batch)
+            return "opened"
+        file = self.files.for_batch(batch["input_file_id"], batch["tenant"])
+        if file is None:
+            return self._fail(batch, [_missing_file(batch["input_file_id"])], 1)
+        try:
+            return self._plan_file(batch)
+        except PlanLost:
+            fresh = self.batches.get(batch_id)
+            if fresh is None or fresh["ending"]:
+                self.shards.delete_of(batch_id)
+            return "lost"
+
+    def _plan_file(self, batch: Doc) -> str:
+        options = batch["options"]
+        rules = PlanRules(
+            endpoint=batch["endpoint"],
+            provider_of=self.provider_of,
+            limits_of=self.limits_of,
+            custom_id_at=lru_cache(1024)(lambda offset: self._custom_id_at(batch["input_file_id"], offset)),
+            model=options.get("model"),
+            max_line_bytes=self.max_line_bytes,
+            merge_equal=bool(options.get("cache", True)),
+        )
+        run = _Run(self, batch, Planner(rules), skip=options.get("invalid_lines") == "skip")
+        run.read()
+        planner = run.planner
+        if planner.total == 0:
+            return self._fail(batch, [EMPTY_FILE], 1)
+        if planner.total > self.max_requests:
+            return self._fail(batch, [_too_many(self.max_requests)], 1)
+        if planner.problem_count and not run.skip:
+            return self._fail(batch, planner.problems, planner.problem_count)
+        run.count_rejected()
+        model = next(iter(planner.models)) if len(planner.models) == 1 else None
+        fence = batch["plan"]["fence"]
+        if not self.batches.start(
+            batch["_id"], fence, total=planner.total, model=model, repeats=planner.repeats
+        ):
+            raise PlanLost
+        self._open(batch)
+        return f"{planner.total} items"
+
+    def _custom_id_at(self, file_id: str, offset: int) -> str:
+        return custom_id_of(self.files.line_at(file_id, offset, self.max_line_bytes))
+
+    def _open(self, batch: Doc) -> None:
+        self.shards.open(batch["_id"])
+        self.batches.opened(batch["_id"], batch["plan"]["fence"])
+
+    def _fail(self, batch: Doc, problems: list[LineProblem], count: int) -> str:
+        self.shards.delete_of(batch["_id"])
+        self.results.delete_of(batch["_id"])
+        self.batches.fail(batch["_id"], problem_rows(problems, count))
+        return f"{count} problems"
+
+
+class _Run:
+    """One pass over one file."""
+
+    def __init__(self, planning: Planning, batch: Doc, planner: Planner, *, skip: bool) -> None:
+        self._planning, self._batch, self.planner, self.skip = planning, batch, planner, skip
+        self._docs: list[Doc] = []
+        self._rejected: list[Record] = []
+        self._tally = Tally()
+        self._renewed_at = time.monotonic()
+
+    def read(self) -> None:
+        """Feed every line; store shards and rejected lines as they come."""
+        lines = self._planning.files.lines(self._batch["input_file_id"], self._planning.max_line_bytes)
+        for number, offset, raw in lines:
+            closed, problem = self.planner.feed(raw, number, offset)
+            if self.planner.total > self._planning.max_requests:
+                return
+            if problem and self.skip:
+                self._reject(problem)
+            if closed or len(self._rejected) >= REJECTED_AT_ONCE:
+                self._keep(closed)
+            self._renew()
+        self._keep(self.planner.finish())
+        self._flush()
+
+    def _keep(self, plans: list[ShardPlan]) -> None:
+        batch_id = self._batch["_id"]
+        self._docs += [shard_doc(shard_id(batch_id, plan.seq), plan, self._batch) for plan in plans]
+        if len(self._docs) >= SHARDS_AT_ONCE or len(self._rejected) >= REJECTED_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._planning.shards.insert_missing(self._docs)
+        self._planning.results.insert(self._rejected)
+        self._docs.clear()
+        self._rejected.clear()
+
+    def _renew(self) -> None:
+        if time.monotonic() - self._renewed_at < self._planning.lease_s / 3:
+            return
+        self._renewed_at = time.monotonic()
+        fence = self._batch["plan"]["fence"]
+        if not self._planning.batches.renew_plan(self._batch["_id"], fence, self._planning.lease_s):
+            raise PlanLost
+
+    def _reject(self, problem: LineProblem) -> None:
+        """A bad line of a batch that skips them ends in the error file, counted as failed."""
+        error = ItemError(problem.code, problem.message)
+        result = Result(problem.line or 0, problem.custom_id or "", "none", error=error)
+        row = record(self._batch["_id"], self._batch["tenant"], self.rejected_id, 0, result)
+        self._tally.add(result, row.line_bytes)
+        self._rejected.append(row)
+
+    @property
+    def rejected_id(self) -> str:
+        """The shard under which rejected lines are counted; it is done from the start."""
+        return shard_id(self._batch["_id"], REJECTED_SEQ)
+
+    def count_rejected(self) -> None:
+        """Store the rejected lines' counts where the batch's sum finds them."""
+        if self._tally.recorded:
+            doc = shard_doc(self.rejected_id, ShardPlan(REJECTED_SEQ, "", (), 0, 0), self._batch)
+            done = {"status": "done", "counts": self._tally.as_dict(), "size": self._tally.recorded}
+            self._planning.shards.insert_missing([doc | done])
+
+
+def _missing_file(file_id: str) -> LineProblem:
+    text = f"Cannot find file {file_id}, or organization default does not have access to it."
+    return LineProblem("invalid_request", text, "file_id", None)
+
+
+def _too_many(limit: int) -> LineProblem:
+    text = f"The file has more than {limit} requests, the limit of this server (setting api.max_requests)."
+    return LineProblem("too_many_requests_in_file", text, None, limit + 1)

@@ -1,0 +1,1 @@
+"""One file per provider: translations between our `Call` and the provider's bytes. Pure."""

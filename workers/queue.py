@@ -1,0 +1,89 @@
+"""Publish hints for workers: `plan.batch` and `shard.<provider>`, ids only, by the default exchange.
+
+The API, the dispatcher and the sweeper call it. MongoDB holds the truth, so a message may be lost or doubled:
+the sweeper publishes again, and a claim refuses what is done.
+
+Messages are built with Celery's protocol 2 and sent by kombu's producer. `app.send_task(exchange='',
+routing_key='x')` does not do it: it takes the empty exchange for a missing one and uses the default queue.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import ChannelError, OperationalError
+from redis.exceptions import RedisError
+
+from workers.celery_config import (
+    DEFAULT_EXCHANGE,
+    PLAN_QUEUE,
+    PLAN_TASK,
+    batch_queue,
+    celery_settings,
+    shard_task,
+)
+from workers.core.errors import StoreUnavailable
+
+# A stopped broker shows as any of these, by where in kombu it is met.
+_BROKER_DOWN = (OperationalError, RedisError, OSError)
+_PUBLISH_BATCH = 500
+
+
+class Queue:
+    """One publisher for all threads of a process; connections are pooled."""
+
+    def __init__(self, broker_url: str) -> None:
+        self._app = Celery("batchwright-publisher", set_as_current=False)
+        self._app.conf.update(celery_settings(broker_url, ()))
+
+    def publish_plan(self, batch_id: str) -> None:
+        """Ask a worker to plan this batch. Raises StoreUnavailable when the broker does not take it."""
+        self._publish(PLAN_QUEUE, PLAN_TASK, [batch_id])
+
+    def publish_shards(self, provider: str, shard_ids: Sequence[str]) -> None:
+        """Hand dispatched shards to the provider's queue. Raises StoreUnavailable, after which any part of
+        them may have been sent: they can all be sent again."""
+        self._publish(batch_queue(provider), shard_task(provider), shard_ids)
+
+    def depth(self, queue_name: str) -> int:
+        """Messages that nobody has taken yet. Raises StoreUnavailable."""
+        try:
+            with self._app.connection_for_read() as connection, connection.channel() as channel:
+                found: Any = channel  # its type has no name for what every transport's channel has
+                return int(found.queue_declare(queue=queue_name, passive=True).message_count)
+        except ChannelError:  # on Redis an empty queue does not exist
+            return 0
+        except _BROKER_DOWN as error:
+            raise StoreUnavailable(f"the broker does not answer: {error}") from error
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._app.close()
+
+    def _publish(self, queue_name: str, task: str, ids: Sequence[str]) -> None:
+        if not ids:
+            return
+        messages = [self._message(task, object_id) for object_id in ids]
+        try:
+            self._send(queue_name, messages)
+        except _BROKER_DOWN as error:
+            raise StoreUnavailable(f"the broker does not take messages: {error}") from error
+
+    def _message(self, task: str, object_id: str) -> Any:
+        return self._app.amqp.as_task_v2(str(uuid.uuid4()), task, args=(object_id,), ignore_result=True)
+
+    def _send(self, queue_name: str, messages: Sequence[Any]) -> None:
+        with self._app.producer_or_acquire() as producer, producer.batch(max_size=_PUBLISH_BATCH):
+            for message in messages:
+                producer.publish(
+                    message.body,
+                    exchange=DEFAULT_EXCHANGE,
+                    routing_key=queue_name,
+                    serializer="json",
+                    headers=message.headers,
+                    retry=False,
+                    **message.properties,
+                )

@@ -1,0 +1,143 @@
+"""The batch documents (`batch_jobs`): one function per legal move of core/states.py, and how others read them.
+
+A batch: _id, tenant, endpoint, input_file_id, completion_window, status, ending, *_at (Unix seconds),
+window_ends (date), total, options, plan {owner, fence, lease_until, opened}, counts (summed tally), errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pymongo import DESCENDING, ReturnDocument
+from pymongo.errors import DuplicateKeyError
+
+from workers.core import states
+from workers.core.states import Ending, Move
+from workers.store.mongo import NOW, NOW_S, Db, Doc, after_s, is_due
+
+
+class Batches:
+    """Read and move batches. Every write is conditional and touches one document."""
+
+    def __init__(self, db: Db) -> None:
+        self._docs = db["batch_jobs"]
+
+    # --- reading
+
+    def get(self, batch_id: str, tenant: str | None = None) -> Doc | None:
+        """The batch; with `tenant`, only if it is theirs. Workers, who act for all, leave it out."""
+        return self._docs.find_one({"_id": batch_id} | ({"tenant": tenant} if tenant else {}))
+
+    def page(self, tenant: str, *, after: str | None, limit: int, run_key: str | None = None) -> list[Doc]:
+        """Newest first, those older than `after`."""
+        where: Doc = {"tenant": tenant}
+        if after:
+            where["_id"] = {"$lt": after}
+        if run_key:
+            where["run_key"] = run_key
+        return list(self._docs.find(where).sort("_id", DESCENDING).limit(limit))
+
+    def by_idempotency_key(self, tenant: str, key: str) -> Doc | None:
+        """The batch that was created under this key."""
+        return self._docs.find_one({"tenant": tenant, "idempotency_key": key})
+
+    def recent_twin(self, tenant: str, request_hash: str, since_s: float) -> Doc | None:
+        """The newest batch made from the same create since then (Unix seconds); ids sort by creation time."""
+        where = {
+            "tenant": tenant,
+            "_id": {"$gte": f"batch_{int(since_s * 1000):012x}"},
+            "request_hash": request_hash,
+        }
+        return self._docs.find_one(where, sort=[("_id", DESCENDING)])
+
+    def flags(self, batch_ids: Iterable[str]) -> dict[str, Doc]:
+        """What a running worker must know of its batches: ending and paused_at."""
+        where = {"_id": {"$in": list(batch_ids)}}
+        return {doc["_id"]: doc for doc in self._docs.find(where, {"ending": 1, "paused_at": 1})}
+
+    def unfinished(self, after: str, limit: int) -> list[Doc]:
+        """Batches that still move, by id, for the sweeper's pages."""
+        live = [s for s in states.BatchStatus if s not in states.TERMINAL_BATCH]
+        where = {"status": {"$in": live}, "_id": {"$gt": after}}
+        return list(self._docs.find(where).sort("_id", 1).limit(limit))
+
+    # --- writing
+
+    def insert(self, doc: Doc) -> bool:
+        """A new batch. False, and nothing written, for an idempotency key the tenant has used."""
+        try:
+            self._docs.insert_one(doc)
+        except DuplicateKeyError:
+            return False
+        return True
+
+    def claim_plan(self, batch_id: str, owner: str, lease_s: float) -> Doc | None:
+        """Hold the right to plan: fence + 1. None if it is planned, ended, or someone else is at it."""
+        planner_gone = {"$expr": {"$lte": [{"$ifNull": ["$plan.lease_until", NOW]}, NOW]}}
+        to_plan = {"status": states.START.filter(), "ending": None}
+        to_open = {"status": states.START.target, "ending": None, "plan.opened": False}
+        where = {"_id": batch_id, "$and": [{"$or": [to_plan, to_open]}, planner_gone]}
+        fence = {"$add": [{"$ifNull": ["$plan.fence", 0]}, 1]}
+        plan = {"owner": owner, "fence": fence, "lease_until": after_s(lease_s), "opened": False}
+        return self._docs.find_one_and_update(
+            where, [{"$set": {"plan": plan}}], return_document=ReturnDocument.AFTER
+        )
+
+    def renew_plan(self, batch_id: str, fence: int, lease_s: float) -> bool:
+        """Go on planning; False when another planner took over or the batch ended."""
+        where = {"_id": batch_id, "plan.fence": fence, "ending": None}
+        return bool(
+            self._docs.update_one(where, [{"$set": {"plan.lease_until": after_s(lease_s)}}]).matched_count
+        )
+
+    def start(self, batch_id: str, fence: int, *, total: int, model: str | None, repeats: int) -> bool:
+        """validating -> in_progress: every item is accepted from here on. `total` is written once, here."""
+        new = {"total": total, "model": {"$literal": model}, "repeats": repeats, "in_progress_at": NOW_S}
+        return self._move(states.START, batch_id, new, {"plan.fence": fence, "ending": None})
+
+    def opened(self, batch_id: str, fence: int) -> None:
+        """Its shards may be dispatched now."""
+        self._docs.update_one({"_id": batch_id, "plan.fence": fence}, {"$set": {"plan.opened": True}})
+
+    def fail(self, batch_id: str, errors: Sequence[Mapping[str, Any]]) -> bool:
+        """validating -> failed, with the reasons."""
+        new = {"errors": {"$literal": list(errors)}, "failed_at": NOW_S}
+        return self._move(states.FAIL, batch_id, new, {"ending": None})
+
+    def cancel(self, batch_id: str) -> bool:
+        """-> cancelling; the ending is set in the same write, before any worker hears of it."""
+        new = {"ending": str(Ending.CANCELLED), "cancelling_at": NOW_S}
+        return self._move(states.CANCEL, batch_id, new, {"ending": None})
+
+    def end_window(self, batch_id: str) -> bool:
+        """Set the ending of a batch whose completion window is over; it shows in_progress until all is closed."""
+        where = {"_id": batch_id, "status": "in_progress", "ending": None} | is_due("window_ends")
+        return bool(self._docs.update_one(where, {"$set": {"ending": str(Ending.EXPIRED)}}).modified_count)
+
+    def finalize(self, batch_id: str) -> bool:
+        """in_progress -> finalizing: every shard is done."""
+        new = {"ending": str(Ending.DONE), "finalizing_at": NOW_S}
+        return self._move(states.FINALIZE, batch_id, new, {"ending": None})
+
+    def end(self, move: Move[states.BatchStatus], batch_id: str, final: Doc) -> bool:
+        """The last move of a batch (complete, end_cancelled, end_expired), with its counts and files."""
+        literal = {name: {"$literal": value} for name, value in final.items()}
+        return self._move(move, batch_id, literal | {f"{move.target}_at": NOW_S}, {})
+
+    def save_counts(self, batch_id: str, counts: Doc) -> None:
+        """Keep the summed tally of a running batch, so that pollers need not sum again."""
+        where = {"_id": batch_id, "status": {"$nin": list(states.TERMINAL_BATCH)}}
+        self._docs.update_one(where, [{"$set": {"counts": {"$literal": counts}, "counted_at": NOW_S}}])
+
+    def set_paused(self, batch_id: str, tenant: str, *, paused: bool) -> bool:
+        """Remember that a batch rests; the shards are held back or let go by their own writes."""
+        where = {"_id": batch_id, "tenant": tenant, "status": "in_progress", "ending": None}
+        return bool(
+            self._docs.update_one(where, [{"$set": {"paused_at": NOW_S if paused else None}}]).matched_count
+        )
+
+    def _move(self, move: Move[states.BatchStatus], batch_id: str, new: Doc, also: Doc) -> bool:
+        where = {"_id": batch_id, "status": move.filter()} | also
+        written = self._docs.update_one(where, [{"$set": {"status": str(move.target)} | new}])
+        return bool(written.modified_count)

@@ -1,0 +1,234 @@
+"""File documents (`files`): uploads and the output and error views of batches. Bytes lie in blobs.py.
+
+The document (`uploading`) comes first, chunks with w:1, then the document again with w:majority: a crash leaves
+only what the sweeper finds by its state. Delete hides a file; its bytes go when no batch in retention needs them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import blake3
+from pymongo import ASCENDING, DESCENDING
+
+from workers.store.blobs import CHUNK_BYTES, Blobs
+from workers.store.mongo import NOW, Db, Doc, after_s
+
+UPLOADING, READY, DELETED = "uploading", "ready", "deleted"
+
+
+class Files:
+    """Write, list and read files of one tenant."""
+
+    def __init__(self, db: Db, blobs: Blobs) -> None:
+        self._docs = db["files"]
+        self.blobs = blobs
+
+    def begin(
+        self, file_id: str, tenant: str, *, filename: str, purpose: str, expires_at: float | None
+    ) -> Upload:
+        """Start an upload; nobody sees the file before `Upload.finish`."""
+        doc = {
+            "_id": file_id,
+            "tenant": tenant,
+            "filename": filename,
+            "purpose": purpose,
+            "created_at": time.time(),
+            "expires_at": expires_at,
+            "state": UPLOADING,
+            "bytes": 0,
+        }
+        self._docs.insert_one(doc)
+        self.touch(file_id)
+        return Upload(self, file_id)
+
+    def touch(self, file_id: str) -> None:
+        """Say that the upload still goes on."""
+        self._docs.update_one({"_id": file_id, "state": UPLOADING}, [{"$set": {"touched_at": NOW}}])
+
+    def set_ready(self, file_id: str, *, size_bytes: int, digest: str, first_line: bytes, late: Doc) -> Doc:
+        """Make the file visible, vouching for its chunks by a majority write; `late` is what came after them."""
+        new = {"state": READY, "bytes": size_bytes, "digest": digest, "first_line": first_line} | late
+        self._docs.update_one({"_id": file_id, "state": UPLOADING}, {"$set": new})
+        doc = self._docs.find_one({"_id": file_id})
+        if doc is None:
+            raise LookupError(f"the upload {file_id} was swept while it ran")
+        return doc
+
+    def abandon(self, file_id: str) -> None:
+        """Remove an upload that will not be finished."""
+        self.blobs.delete(file_id)
+        self._docs.delete_one({"_id": file_id, "state": UPLOADING})
+
+    def stale_uploads(self, older_than_s: float, limit: int) -> list[str]:
+        """Uploads that nobody has touched for so long."""
+        where = {"state": UPLOADING, "$expr": {"$lte": ["$touched_at", after_s(-older_than_s)]}}
+        return [doc["_id"] for doc in self._docs.find(where, {"_id": 1}).limit(limit)]
+
+    def put_view(
+        self, file_id: str, tenant: str, batch_id: str, *, which: str, size_bytes: int, now_s: float
+    ) -> None:
+        """Name a batch's output or error file; its bytes are a view over the batch's results."""
+        doc = {
+            "tenant": tenant,
+            "filename": f"{batch_id}_{which}.jsonl",
+            "purpose": "batch_output",
+            "created_at": now_s,
+            "expires_at": None,
+            "state": READY,
+            "bytes": size_bytes,
+            "view": {"batch_id": batch_id, "which": which},
+        }
+        self._docs.update_one({"_id": file_id}, {"$setOnInsert": doc}, upsert=True)
+
+    def get(self, file_id: str, tenant: str | None = None) -> Doc | None:
+        """A visible file; with `tenant`, only if it is theirs."""
+        where: Doc = {"_id": file_id, "state": READY}
+        return self._docs.find_one(where | ({"tenant": tenant} if tenant else {}))
+
+    def for_batch(self, file_id: str, tenant: str) -> Doc | None:
+        """A file a batch refers to: a deleted one still feeds the batches that were made from it."""
+        return self._docs.find_one({"_id": file_id, "tenant": tenant, "state": {"$in": [READY, DELETED]}})
+
+    def page(
+        self, tenant: str, *, after: str | None, limit: int, newest_first: bool, purpose: str | None
+    ) -> list[Doc]:
+        """One page of the tenant's files by creation."""
+        where: Doc = {"tenant": tenant, "state": READY}
+        if purpose:
+            where["purpose"] = purpose
+        keys = [
+            ("created_at", DESCENDING if newest_first else ASCENDING),
+            ("_id", DESCENDING if newest_first else 1),
+        ]
+        if after:
+            cursor = self._docs.find_one({"_id": after, "tenant": tenant}, {"created_at": 1})
+            if cursor is None:
+                raise LookupError(after)
+            beyond = "$lt" if newest_first else "$gt"
+            where["$or"] = [
+                {"created_at": {beyond: cursor["created_at"]}},
+                {"created_at": cursor["created_at"], "_id": {beyond: after}},
+            ]
+        return list(self._docs.find(where, {"first_line": 0}).sort(keys).limit(limit))
+
+    def hide(self, file_id: str, tenant: str) -> bool:
+        """Delete for the user; the bytes stay while a batch may need them."""
+        where = {"_id": file_id, "tenant": tenant, "state": READY}
+        return bool(self._docs.update_one(where, {"$set": {"state": DELETED}}).modified_count)
+
+    def lines(self, file_id: str, max_line_bytes: int) -> Iterator[tuple[int, int, bytes]]:
+        """(line number, offset, bytes without line end) of every line that is not blank, in bounded memory."""
+        yield from split_lines(self.blobs.stream(file_id), max_line_bytes)
+
+    def line_at(self, file_id: str, offset: int, max_line_bytes: int) -> bytes:
+        """The line that begins at `offset`."""
+        doc = self._docs.find_one({"_id": file_id}, {"bytes": 1})
+        size = doc["bytes"] if doc else 0
+        length = min(max_line_bytes, max(0, size - offset))
+        raw = b"".join(self.blobs.ranges(file_id, [(offset, length)]))
+        return raw.partition(b"\n")[0].rstrip(b"\r")
+
+
+class Upload:
+    """Bytes on their way into a file: counted, hashed, cut into chunks."""
+
+    def __init__(self, files: Files, file_id: str) -> None:
+        self._files, self.file_id = files, file_id
+        self._buffer = bytearray()
+        self._hash = blake3.blake3()
+        self._n = 0
+        self.size_bytes = 0
+        self.first_line = bytearray()
+        self.first_line_cut = False  # it is longer than what is kept of it
+        self._first_line_ended = False
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self.size_bytes += len(data)
+        self._hash.update(data)
+        self._keep_first_line(data)
+        self._buffer += data
+        while len(self._buffer) >= CHUNK_BYTES:
+            self._put(bytes(self._buffer[:CHUNK_BYTES]))
+            del self._buffer[:CHUNK_BYTES]
+
+    def finish(self, **late: Any) -> Doc:
+        """Store the rest and make the file visible; gives its document.
+
+        `late` (purpose, expires_at) stands for what a form named after its file, when `begin` was long past.
+        """
+        if self._buffer:
+            self._put(bytes(self._buffer))
+            self._buffer.clear()
+        digest = self._hash.hexdigest()
+        return self._files.set_ready(
+            self.file_id,
+            size_bytes=self.size_bytes,
+            digest=digest,
+            first_line=bytes(self.first_line),
+            late=late,
+        )
+
+    def abort(self) -> None:
+        """Remove what was stored."""
+        self._files.abandon(self.file_id)
+
+    def _put(self, chunk: bytes) -> None:
+        self._files.blobs.put_chunk(self.file_id, self._n, chunk)
+        self._n += 1
+        if self._n % 32 == 0:
+            self._files.touch(self.file_id)
+
+    def _keep_first_line(self, data: bytes) -> None:
+        # Enough of the first line that is not blank to tell whether the file can be JSONL at all.
+        if self._first_line_ended:
+            return
+        self.first_line += data[: CHUNK_BYTES - len(self.first_line)]
+        text = self.first_line.removeprefix(UTF8_BOM).lstrip()
+        if b"\n" in text or len(self.first_line) >= CHUNK_BYTES:
+            self.first_line_cut = b"\n" not in text
+            self.first_line = text.partition(b"\n")[0]
+            self._first_line_ended = True
+
+
+UTF8_BOM = b"\xef\xbb\xbf"
+
+
+def split_lines(chunks: Iterable[bytes], max_line_bytes: int) -> Iterator[tuple[int, int, bytes]]:
+    """Cut a byte stream into lines.
+
+    Gives (physical number from 1, offset of its first byte, bytes without CR and LF); blank lines are counted
+    but not given; a UTF-8 byte order mark and a missing last line end are accepted. Of a line longer than
+    `max_line_bytes` only one byte more than that is given: enough to see that it is too long.
+    """
+    rest, offset, number, cut = b"", 0, 0, 0
+    for chunk in chunks:
+        start = 0
+        while (end := chunk.find(b"\n", start)) >= 0:
+            number += 1
+            length = len(rest) + cut + end - start
+            yield from _line(number, offset, (rest + chunk[start:end])[: max_line_bytes + 1])
+            offset += length + 1
+            rest, cut, start = b"", 0, end + 1
+        rest += chunk[start:]
+        if len(rest) > max_line_bytes + 1:
+            cut += len(rest) - max_line_bytes - 1
+            rest = rest[: max_line_bytes + 1]
+    if rest:
+        yield from _line(number + 1, offset, rest)
+
+
+def _line(number: int, offset: int, raw: bytes) -> Iterator[tuple[int, int, bytes]]:
+    if offset == 0 and raw.startswith(UTF8_BOM):
+        raw, offset = raw[len(UTF8_BOM) :], len(UTF8_BOM)
+    stripped = raw.rstrip(b"\r")
+    if stripped.strip():
+        yield number, offset, stripped
+
+
+def first_line_of(doc: Any) -> bytes:
+    """The first line that is not blank, as kept at upload (at most 1 MB of it)."""
+    return bytes(doc.get("first_line") or b"").removeprefix(UTF8_BOM).strip()

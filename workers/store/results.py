@@ -1,0 +1,205 @@
+"""The one recorded result of every item (`batch_results`): insert-only, the first wins.
+
+`_id` = batch id and zero-padded line, so a range scan gives input order. Bodies are JSON bytes, never BSON
+documents; over 1 MB they go to the object store under a name derived from the result's id.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bson import Binary
+from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure
+
+from workers.core.identity import line_of, result_id
+from workers.core.messages import NEVER_RAN_CODES, ItemError, Result, Usage
+from workers.core.tally import Tally, tally_from
+from workers.core.wire import output_line
+from workers.store.blobs import Blobs
+from workers.store.mongo import Db, Doc
+
+INLINE_BODY_BYTES = 1_000_000
+DUPLICATE_KEY = 11000
+
+
+_NEVER_RAN = {"$and": [{"$eq": ["$source", "none"]}, {"$in": ["$error.code", list(NEVER_RAN_CODES)]}]}
+
+
+def _count(condition: Any) -> Doc:
+    return {"$sum": {"$cond": [condition, 1, 0]}}
+
+
+# `Tally.add` in the database's words; a test holds the two equal.
+_SUMS: Doc = {
+    "recorded": {"$sum": 1},
+    "completed": _count("$ok"),
+    "never_ran": _count(_NEVER_RAN),
+    "failed": _count({"$not": {"$or": ["$ok", _NEVER_RAN]}}),
+    "cached": _count({"$eq": ["$source", "cache"]}),
+    "coalesced": _count({"$eq": ["$source", "coalesced"]}),
+    "calls": {"$sum": "$calls"},
+    "excess": {"$sum": "$excess"},
+    "input_tokens": {"$sum": {"$arrayElemAt": ["$usage", 0]}},
+    "output_tokens": {"$sum": {"$arrayElemAt": ["$usage", 1]}},
+    "cached_tokens": {"$sum": {"$arrayElemAt": ["$usage", 2]}},
+    "reasoning_tokens": {"$sum": {"$arrayElemAt": ["$usage", 3]}},
+    "cost_usd": {"$sum": "$cost_usd"},
+    "unpriced": _count({"$eq": ["$cost_usd", None]}),
+    "output_bytes": {"$sum": {"$cond": ["$ok", "$line_bytes", 0]}},
+    "error_bytes": {"$sum": {"$cond": ["$ok", 0, "$line_bytes"]}},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A result on its way into the database, with who made it."""
+
+    batch_id: str
+    tenant: str
+    shard_id: str
+    fence: int
+    result: Result
+    line_bytes: int
+
+    @property
+    def id(self) -> str:
+        """The `_id` it will have."""
+        return result_id(self.batch_id, self.result.line)
+
+
+def record(batch_id: str, tenant: str, shard_id: str, fence: int, result: Result) -> Record:
+    """Measure the result's line and wrap it."""
+    return Record(batch_id, tenant, shard_id, fence, result, len(output_line(batch_id, result)))
+
+
+class Results:
+    """Insert results, tell which exist, read them back in input order."""
+
+    def __init__(self, db: Db, blobs: Blobs) -> None:
+        self._docs = db["batch_results"]
+        self._blobs = blobs
+
+    def insert(self, records: Sequence[Record]) -> list[Record]:
+        """Insert in one unordered bulk; gives those that the server refused for good.
+
+        A result that is already there is a success: the first one wins. Raises MONGO_DOWN errors, after which
+        the same call can be made again: inserting is idempotent.
+        """
+        if not records:
+            return []
+        try:
+            self._docs.insert_many([self._to_doc(rec) for rec in records], ordered=False)
+        except BulkWriteError as error:
+            if error.details.get("writeConcernErrors"):
+                raise
+            bad = [p["index"] for p in error.details["writeErrors"] if p["code"] != DUPLICATE_KEY]
+            return [records[index] for index in bad]
+        except (DocumentTooLarge, OperationFailure):
+            if len(records) == 1:
+                return list(records)
+            # The server refused the bulk as a whole: find the culprit, record the others.
+            return [refused for rec in records for refused in self.insert([rec])]
+        return []
+
+    def recorded(self, batch_id: str, first_line: int, last_line: int) -> dict[int, Doc]:
+        """What is recorded between two lines, without bodies: {line: document}."""
+        where = {"_id": {"$gte": result_id(batch_id, first_line), "$lte": result_id(batch_id, last_line)}}
+        rows = self._docs.find(where, {"body": 0}, batch_size=5000)
+        return {line_of(row["_id"]): row for row in rows}
+
+    def get(self, result_id_: str) -> Result | None:
+        """One result with its body."""
+        doc = self._docs.find_one({"_id": result_id_})
+        return self._from_doc(doc) if doc else None
+
+    def lines(self, batch_id: str, *, ok: bool, after_line: int = 0) -> Iterator[tuple[int, bytes]]:
+        """(line, output line) of the output (`ok`) or the error file, in input order."""
+        low, high = result_id(batch_id, after_line), batch_id + ";"
+        where = {"_id": {"$gt": low, "$lt": high}, "ok": ok}
+        for doc in self._docs.find(where, batch_size=500).sort("_id", 1):
+            result = self._from_doc(doc)
+            yield result.line, output_line(batch_id, result)
+
+    def tally(self, batch_id: str) -> Tally:
+        """Every count of a batch, made again from its results by the database itself."""
+        where = {"_id": {"$gt": batch_id + ":", "$lt": batch_id + ";"}}
+        rows = list(self._docs.aggregate([{"$match": where}, {"$group": {"_id": None} | _SUMS}]))
+        return tally_from(rows[0]) if rows else Tally()
+
+    def delete_of(self, batch_id: str) -> int:
+        """Remove the rows of a batch that never started (rejected lines of a file that then failed)."""
+        return self._docs.delete_many({"_id": {"$gt": batch_id + ":", "$lt": batch_id + ";"}}).deleted_count
+
+    def _to_doc(self, rec: Record) -> Doc:
+        result, body = rec.result, rec.result.body
+        blob = body is not None and len(body) > INLINE_BODY_BYTES
+        if blob and body is not None:
+            self._blobs.put(body_name(rec.id), body)
+        usage = result.usage
+        doc: Doc = {
+            "_id": rec.id,
+            "tenant": rec.tenant,
+            "shard": rec.shard_id,
+            "fence": rec.fence,
+            "custom_id": result.custom_id,
+            "ok": result.ok,
+            "source": result.source,
+            "status_code": result.status_code,
+            "body": None if blob or body is None else Binary(body),
+            "usage": [usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens],
+            "calls": result.calls,
+            "excess": result.excess,
+            "cost_usd": result.cost_usd,
+            "latency_ms": round(result.latency_ms, 1),
+            "line_bytes": rec.line_bytes,
+            "request_id": result.request_id,
+            "model": result.model,
+            "at": time.time(),
+        }
+        if blob:
+            doc["body_in_store"] = True
+        if result.error:
+            doc["error"] = {"code": result.error.code, "message": result.error.message}
+        return doc
+
+    def _from_doc(self, doc: Doc) -> Result:
+        body: bytes | None = (
+            self._blobs.get(body_name(doc["_id"])) if doc.get("body_in_store") else doc.get("body")
+        )
+        return without_body(doc, bytes(body) if body is not None else None)
+
+
+def body_name(result_id_: str) -> str:
+    """Where a large body lies in the object store."""
+    return f"body:{result_id_}"
+
+
+def without_body(doc: Doc, body: bytes | None = None) -> Result:
+    """A result from its document; the body as given."""
+    error: dict[str, Any] | None = doc.get("error")
+    return Result(
+        line=line_of(doc["_id"]),
+        custom_id=doc["custom_id"],
+        source=doc["source"],
+        status_code=doc["status_code"],
+        body=body,
+        error=ItemError(error["code"], error["message"]) if error else None,
+        request_id=doc["request_id"],
+        model=doc["model"],
+        usage=Usage(*doc["usage"]),
+        calls=doc["calls"],
+        excess=doc["excess"],
+        cost_usd=doc["cost_usd"],
+        latency_ms=doc["latency_ms"],
+    )
+
+
+def tally_of(docs: Iterable[Doc]) -> Tally:
+    """Count recorded documents, as the running shard that recorded them did."""
+    counts = Tally()
+    for doc in docs:
+        counts.add(without_body(doc), doc["line_bytes"])
+    return counts

@@ -1,0 +1,108 @@
+"""What was left lying: expired leases, old dispatches, ended windows, plans, batches near their end, uploads.
+
+In every worker and in the API; one acts at a time under a MongoDB lease. Every step is bounded and repeatable, so
+two at once would only do the same work twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+
+from workers.celery_config import PLAN_QUEUE, batch_queue
+from workers.core.errors import StoreUnavailable
+from workers.core.states import BatchStatus
+from workers.engine.ports import Threads
+from workers.finalizer import Finalizer
+from workers.queue import Queue
+from workers.store.batches import Batches
+from workers.store.elections import Elections
+from workers.store.files import Files
+from workers.store.mongo import MONGO_DOWN, Doc
+from workers.store.shards import Shards
+from workers.store.worker_processes import WorkerProcesses
+
+log = logging.getLogger(__name__)
+
+PAGE = 500
+EMPTY_QUEUE_RECALL_S = 5.0
+STALE_UPLOAD_S = 900.0
+
+
+@dataclass(slots=True)
+class Sweeper:
+    """`run` in a loop; `sweep` once, blocking."""
+
+    batches: Batches
+    shards: Shards
+    files: Files
+    processes: WorkerProcesses
+    elections: Elections
+    finalizer: Finalizer
+    queue: Queue
+    threads: Threads
+    owner: str
+    every_s: float
+    lease_s: float
+    dispatch_timeout_s: float
+    _silent_until: float = field(default=0.0)
+
+    async def run(self) -> None:
+        """Sweep for ever; cancel to stop."""
+        while True:
+            await asyncio.sleep(self.every_s)
+            try:
+                await self.threads.call(self.sweep)
+            except MONGO_DOWN as error:
+                # After a gap of our own, workers may be back before their leases look alive to us.
+                self._silent_until = time.monotonic() + self.lease_s
+                log.warning("cannot sweep: %s", type(error).__name__)
+
+    def sweep(self) -> bool:
+        """One round, if it is ours to make. Gives whether it was."""
+        if not self.elections.hold("sweep", self.owner, max(2.0, self.every_s * 2)):
+            return False
+        if time.monotonic() >= self._silent_until:
+            expired = self.shards.expire(PAGE)
+            if expired:
+                log.warning("%d shards taken back from workers that fell silent", expired)
+        self._recall()
+        self._move_batches()
+        for file_id in self.files.stale_uploads(STALE_UPLOAD_S, PAGE):
+            self.files.abandon(file_id)
+        self.processes.forget_dead()
+        return True
+
+    def _recall(self) -> None:
+        for provider in self.shards.providers_dispatched():
+            try:
+                empty = self.queue.depth(batch_queue(provider)) == 0
+            except StoreUnavailable:
+                continue  # no broker, no republishing; the next round sees
+            self.shards.recall(provider, EMPTY_QUEUE_RECALL_S if empty else self.dispatch_timeout_s)
+
+    def _move_batches(self) -> None:
+        after = ""
+        while page := self.batches.unfinished(after, PAGE):
+            for batch in page:
+                self._move(batch)
+            after = page[-1]["_id"]
+
+    def _move(self, batch: Doc) -> None:
+        batch_id = batch["_id"]
+        status = BatchStatus(batch["status"])
+        if status is BatchStatus.IN_PROGRESS and not batch["ending"]:
+            self.batches.end_window(batch_id)
+        if not batch["ending"] and not batch.get("plan", {}).get("opened"):
+            self._republish_plan(batch_id)
+        else:
+            self.finalizer.advance(batch_id)
+
+    def _republish_plan(self, batch_id: str) -> None:
+        try:
+            if self.queue.depth(PLAN_QUEUE) == 0:
+                self.queue.publish_plan(batch_id)
+        except StoreUnavailable as error:
+            log.warning("cannot publish the plan of %s: %s", batch_id, error)
