@@ -12,8 +12,8 @@ from celery import Celery
 from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
 
 from config.settings import load_settings
-from workers import runtime
 from workers.celery_config import celery_settings
+from workers.providers.registry import spoken
 from workers.tasks import register
 
 # One line a request says nothing that the results do not, and costs more than the request.
@@ -21,7 +21,7 @@ for noisy in ("httpx", "httpcore", "pymongo"):
     logging.getLogger(noisy).setLevel(logging.WARNING)
 
 _settings = load_settings()
-_providers = [provider.name for provider in runtime.spoken_providers(_settings)]
+_providers = [provider.name for provider in spoken(_settings.providers)]
 
 app = Celery("batchwright", set_as_current=True)
 app.conf.update(celery_settings(str(_settings.servers.redis_url), _providers))
@@ -30,6 +30,8 @@ register(app, _providers)
 
 @worker_init.connect
 def _start(sender: Any, **_: Any) -> None:
+    from workers import runtime  # the engine, which beat and Flower do without
+
     runtime.start(str(sender.hostname).partition("@")[0])
 
 
@@ -41,9 +43,13 @@ def _say_ready(**_: Any) -> None:
 
 @worker_shutting_down.connect
 def _drain(**_: Any) -> None:
-    runtime.runtime().drain_soon()
+    from workers.runtime import runtime
+
+    runtime().drain_soon()
 
 
 @worker_shutdown.connect
 def _stop(**_: Any) -> None:
-    runtime.runtime().stop()
+    from workers.runtime import runtime
+
+    runtime().stop()

@@ -15,11 +15,8 @@ from workers.core.errors import StoreUnavailable
 from workers.core.fairness import choose
 from workers.engine.ports import Threads
 from workers.queue import Queue
-from workers.store.elections import Elections
 from workers.store.mongo import MONGO_DOWN
-from workers.store.shards import Shards
-from workers.store.tenants import Tenants
-from workers.store.worker_processes import WorkerProcesses
+from workers.store.stores import Stores
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +29,7 @@ TRY_AGAIN_S = 0.05
 class Dispatcher:
     """One per process: `run` in the loop, `nudge` when a slot came free or shards appeared."""
 
-    shards: Shards
-    tenants: Tenants
-    processes: WorkerProcesses
-    elections: Elections
+    stores: Stores
     queue: Queue
     threads: Threads
     owner: str
@@ -67,32 +61,33 @@ class Dispatcher:
 
     def fill_all(self) -> bool:
         """Fill every provider that has queued shards. False if another process held one of them. Blocking."""
-        waiting = self.shards.providers_with_work()
+        waiting = self.stores.shards.providers_with_work()
         if not waiting:
             return True
-        slots = self.processes.slots()
-        return all([self.fill(provider, slots.get(provider, 0)) for provider in waiting])
+        slots = self.stores.processes.slots()
+        filled = [self.fill(provider, slots.get(provider, 0)) for provider in waiting]
+        return all(filled)
 
     def fill(self, provider: str, slots: int) -> bool:
         """Dispatch up to the provider's free slots. False if another process holds the provider. Blocking."""
         if slots == 0:
             return True
         name = f"dispatch:{provider}"
-        if not self.elections.hold(name, self.owner, HOLD_S):
+        if not self.stores.elections.hold(name, self.owner, HOLD_S):
             return False
         try:
-            out, tokens = self.shards.out(provider)
+            out, tokens = self.stores.shards.out(provider)
             free = slots - out
             if free > 0:
                 self._dispatch(provider, free, tokens)
         finally:
-            self.elections.give_up(name, self.owner)
+            self.stores.elections.give_up(name, self.owner)
         return True
 
     def _dispatch(self, provider: str, free: int, tokens: dict[str, int]) -> None:
-        waiting = self.shards.waiting(provider, per_tenant=free)
+        waiting = self.stores.shards.waiting(provider, per_tenant=free)
         if not waiting:
             return
-        chosen = choose(waiting, tokens, self.tenants.weights(), free)
-        ours = self.shards.dispatch(chosen, secrets.token_hex(8))
+        chosen = choose(waiting, tokens, self.stores.tenants.weights(), free)
+        ours = self.stores.shards.dispatch(chosen, secrets.token_hex(8))
         self.queue.publish_shards(provider, ours)

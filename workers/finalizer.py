@@ -18,10 +18,7 @@ from workers.core.identity import view_file_id
 from workers.core.states import BatchStatus, Ending
 from workers.core.tally import Tally
 from workers.engine.closing import close_shard
-from workers.store.batches import Batches
-from workers.store.files import Files
-from workers.store.results import Results
-from workers.store.shards import Shards
+from workers.store.stores import Stores
 
 CLOSE_AT_ONCE = 200
 
@@ -30,14 +27,11 @@ CLOSE_AT_ONCE = 200
 class Finalizer:
     """Blocking: call it on a store thread."""
 
-    batches: Batches
-    shards: Shards
-    results: Results
-    files: Files
+    stores: Stores
 
     def advance(self, batch_id: str) -> BatchStatus | None:
         """Take a batch as far towards its end as it goes now; gives its state, None if there is no such batch."""
-        batch = self.batches.get(batch_id)
+        batch = self.stores.batches.get(batch_id)
         if batch is None:
             return None
         status = BatchStatus(batch["status"])
@@ -47,15 +41,15 @@ class Finalizer:
             return self._end_early(batch, Ending(batch["ending"]))
         if status is BatchStatus.VALIDATING or not batch.get("plan", {}).get("opened"):
             return status
-        if self.shards.any_open(batch_id):
+        if self.stores.shards.any_open(batch_id):
             return status
         if status is BatchStatus.IN_PROGRESS:
-            self.batches.finalize(batch_id)
+            self.stores.batches.finalize(batch_id)
         return self._complete(batch)
 
     def _complete(self, batch: dict[str, Any]) -> BatchStatus:
         final = self._final(batch)
-        self.batches.end(states.COMPLETE, batch["_id"], final)
+        self.stores.batches.end(states.COMPLETE, batch["_id"], final)
         return BatchStatus.COMPLETED
 
     def _end_early(self, batch: dict[str, Any], ending: Ending) -> BatchStatus:
@@ -64,21 +58,21 @@ class Finalizer:
         move = states.END_CANCELLED if ending is Ending.CANCELLED else states.END_EXPIRED
         if batch.get("in_progress_at") is None:
             # No item was ever accepted: there is nothing to close, and nothing to count.
-            self.shards.delete_of(batch_id)
-            self.batches.end(move, batch_id, {"counts": Tally().as_dict()})
+            self.stores.shards.delete_of(batch_id)
+            self.stores.batches.end(move, batch_id, {"counts": Tally().as_dict()})
             return move.target
-        for doc in self.shards.to_close(batch_id, CLOSE_AT_ONCE):
-            close_shard(self.shards, self.results, self.files, doc, batch, ending, held=False)
-        if self.shards.any_open(batch_id):
+        for doc in self.stores.shards.to_close(batch_id, CLOSE_AT_ONCE):
+            close_shard(self.stores, doc, batch, ending, held=False)
+        if self.stores.shards.any_open(batch_id):
             return status
-        self.batches.end(move, batch_id, self._final(batch))
+        self.stores.batches.end(move, batch_id, self._final(batch))
         return move.target
 
     def _final(self, batch: dict[str, Any]) -> dict[str, Any]:
         """What the last write holds: counts made again from the results, and the files that exist."""
         batch_id, now_s = batch["_id"], time.time()
-        counts = self.results.tally(batch_id)
-        _, possibly_repeated = self.shards.summed(batch_id)
+        counts = self.stores.results.tally(batch_id)
+        _, possibly_repeated = self.stores.shards.summed(batch_id)
         final: dict[str, Any] = {
             "counts": counts.as_dict() | {"possibly_repeated": possibly_repeated},
             "output_file_id": None,
@@ -87,7 +81,7 @@ class Finalizer:
         for which, size in (("output", counts.output_bytes), ("error", counts.error_bytes)):
             if size:
                 file_id = view_file_id(batch_id, which)
-                self.files.put_view(
+                self.stores.files.put_view(
                     file_id, batch["tenant"], batch_id, which=which, size_bytes=size, now_s=now_s
                 )
                 final[f"{which}_file_id"] = file_id

@@ -13,8 +13,8 @@ import sys
 from config.settings import SettingsError, load_settings
 
 
-def main() -> int:
-    """Run until SIGTERM; then drain and end (Celery exits the process itself)."""
+def main() -> None:
+    """Run until SIGTERM; then drain and end. Celery exits the process itself."""
     parser = argparse.ArgumentParser(
         prog="python -m workers.main", description="One Batchwright worker process."
     )
@@ -23,8 +23,7 @@ def main() -> int:
     try:
         settings = load_settings()
     except SettingsError as error:
-        print(error, file=sys.stderr)
-        return 2
+        sys.exit(str(error))
 
     from workers.celery_app import app  # loads everything, so only once the settings are known to be right
 
@@ -39,4 +38,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -16,11 +16,10 @@ from workers.core.lines import custom_id_of
 from workers.core.messages import ItemError, LineProblem, Result, ShardPlan
 from workers.core.planner import EMPTY_FILE, Planner, PlanRules, ShardLimits, problem_rows
 from workers.core.tally import Tally
-from workers.store.batches import Batches
-from workers.store.files import Files
 from workers.store.mongo import Doc
-from workers.store.results import Record, Results, record
-from workers.store.shards import Shards, shard_doc
+from workers.store.results import Record, record
+from workers.store.shards import shard_doc
+from workers.store.stores import Stores
 
 SHARDS_AT_ONCE = 20
 REJECTED_AT_ONCE = 500
@@ -35,10 +34,7 @@ class PlanLost(Exception):
 class Planning:
     """Blocking: one Celery task of queue `plan` calls `plan`. `provider_of` is the configuration's routing."""
 
-    batches: Batches
-    shards: Shards
-    results: Results
-    files: Files
+    stores: Stores
     owner: str
     lease_s: float
     provider_of: Callable[[str], str | None]
@@ -48,21 +44,21 @@ class Planning:
 
     def plan(self, batch_id: str) -> str:
         """Bring a validating batch to in_progress or failed. Gives what became of it."""
-        batch = self.batches.claim_plan(batch_id, self.owner, self.lease_s)
+        batch = self.stores.batches.claim_plan(batch_id, self.owner, self.lease_s)
         if batch is None:
             return "nothing to plan"
         if batch["status"] != "validating":
             self._open(batch)
             return "opened"
-        file = self.files.for_batch(batch["input_file_id"], batch["tenant"])
+        file = self.stores.files.for_batch(batch["input_file_id"], batch["tenant"])
         if file is None:
             return self._fail(batch, [_missing_file(batch["input_file_id"])], 1)
         try:
             return self._plan_file(batch)
         except PlanLost:
-            fresh = self.batches.get(batch_id)
+            fresh = self.stores.batches.get(batch_id)
             if fresh is None or fresh["ending"]:
-                self.shards.delete_of(batch_id)
+                self.stores.shards.delete_of(batch_id)
             return "lost"
 
     def _plan_file(self, batch: Doc) -> str:
@@ -88,7 +84,7 @@ class Planning:
         run.count_rejected()
         model = next(iter(planner.models)) if len(planner.models) == 1 else None
         fence = batch["plan"]["fence"]
-        if not self.batches.start(
+        if not self.stores.batches.start(
             batch["_id"], fence, total=planner.total, model=model, repeats=planner.repeats
         ):
             raise PlanLost
@@ -96,16 +92,16 @@ class Planning:
         return f"{planner.total} items"
 
     def _custom_id_at(self, file_id: str, offset: int) -> str:
-        return custom_id_of(self.files.line_at(file_id, offset, self.max_line_bytes))
+        return custom_id_of(self.stores.files.line_at(file_id, offset, self.max_line_bytes))
 
     def _open(self, batch: Doc) -> None:
-        self.shards.open(batch["_id"])
-        self.batches.opened(batch["_id"], batch["plan"]["fence"])
+        self.stores.shards.open(batch["_id"])
+        self.stores.batches.opened(batch["_id"], batch["plan"]["fence"])
 
     def _fail(self, batch: Doc, problems: list[LineProblem], count: int) -> str:
-        self.shards.delete_of(batch["_id"])
-        self.results.delete_of(batch["_id"])
-        self.batches.fail(batch["_id"], problem_rows(problems, count))
+        self.stores.shards.delete_of(batch["_id"])
+        self.stores.results.delete_of(batch["_id"])
+        self.stores.batches.fail(batch["_id"], problem_rows(problems, count))
         return f"{count} problems"
 
 
@@ -121,7 +117,7 @@ class _Run:
 
     def read(self) -> None:
         """Feed every line; store shards and rejected lines as they come."""
-        lines = self._planning.files.lines(self._batch["input_file_id"], self._planning.max_line_bytes)
+        lines = self._planning.stores.files.lines(self._batch["input_file_id"], self._planning.max_line_bytes)
         for number, offset, raw in lines:
             closed, problem = self.planner.feed(raw, number, offset)
             if self.planner.total > self._planning.max_requests:
@@ -141,8 +137,8 @@ class _Run:
             self._flush()
 
     def _flush(self) -> None:
-        self._planning.shards.insert_missing(self._docs)
-        self._planning.results.insert(self._rejected)
+        self._planning.stores.shards.insert_missing(self._docs)
+        self._planning.stores.results.insert(self._rejected)
         self._docs.clear()
         self._rejected.clear()
 
@@ -151,7 +147,7 @@ class _Run:
             return
         self._renewed_at = time.monotonic()
         fence = self._batch["plan"]["fence"]
-        if not self._planning.batches.renew_plan(self._batch["_id"], fence, self._planning.lease_s):
+        if not self._planning.stores.batches.renew_plan(self._batch["_id"], fence, self._planning.lease_s):
             raise PlanLost
 
     def _reject(self, problem: LineProblem) -> None:
@@ -172,7 +168,7 @@ class _Run:
         if self._tally.recorded:
             doc = shard_doc(self.rejected_id, ShardPlan(REJECTED_SEQ, "", (), 0, 0), self._batch)
             done = {"status": "done", "counts": self._tally.as_dict(), "size": self._tally.recorded}
-            self._planning.shards.insert_missing([doc | done])
+            self._planning.stores.shards.insert_missing([doc | done])
 
 
 def _missing_file(file_id: str) -> LineProblem:

@@ -1,4 +1,4 @@
-"""Put one worker process together: settings, stores, connections, and the event loop they live in.
+"""One worker process: its stores, its connections, and the event loop they live in.
 
 The only place that knows every part. Celery's threads come in through `run_shard` and `plan`; everything
 asynchronous runs in the one loop thread that this module owns.
@@ -17,42 +17,33 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from config.settings import Provider, Settings, load_settings
-from workers.core.planner import ShardLimits, shard_limits
-from workers.core.retry import RetryRules
-from workers.core.route import Offer, route
+from config.settings import Settings, load_settings
+from workers import wiring
+from workers.core.tally import Tally
 from workers.dispatcher import Dispatcher
 from workers.engine.heartbeat import Heartbeat
-from workers.engine.ports import EngineRules, Link, Threads
+from workers.engine.ports import Threads
 from workers.engine.recorder import Recorder
+from workers.engine.shard import Desk
 from workers.engine.sharing import Sharing
 from workers.engine.shelf import Shelf
-from workers.engine.slots import CallSlots
 from workers.engine.steward import Steward
-from workers.finalizer import Finalizer
-from workers.planning import Planning
-from workers.providers.registry import SPOKEN_KINDS, adapter_for
+from workers.providers.registry import spoken
 from workers.queue import Queue
 from workers.store import keys, mongo, redis
-from workers.store.batches import Batches
-from workers.store.blobs import Blobs
 from workers.store.cache import Cache
-from workers.store.elections import Elections
-from workers.store.files import Files
 from workers.store.flights import Flights
-from workers.store.limits import Limits, Rates
-from workers.store.results import Results
-from workers.store.shards import Shards
-from workers.store.tenants import Tenants
-from workers.store.worker_processes import WorkerProcesses
+from workers.store.limits import Limits
+from workers.store.stores import stores_of
 from workers.sweeper import Sweeper
-from workers.transport.httpx_transport import HttpxTransport
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 STORE_THREADS = 8
 BEAT_EVERY_S = 3.0
+LISTEN_AGAIN_S = 1.0
+BROKEN_EXIT_CODE = 70
 
 
 class Runtime:
@@ -65,17 +56,15 @@ class Runtime:
         self._client = mongo.connect(str(settings.servers.mongodb_url))
         db = self._client[settings.servers.mongodb_database]
         mongo.ensure_indexes(db)
-        blobs = Blobs(db)
-        self.batches, self.shards, self.results = Batches(db), Shards(db), Results(db, blobs)
-        self.files, self.tenants = Files(db, blobs), Tenants(db)
-        self.processes, self.elections = WorkerProcesses(db), Elections(db)
+        self.stores = stores_of(db)
         self.queue = Queue(str(settings.servers.redis_url))
-        self.finalizer = Finalizer(self.batches, self.shards, self.results, self.files)
-        self.providers = spoken_providers(settings)
-        self.planning = self._planning()
+        self.providers = spoken(settings.providers)
+        self.finalizer = wiring.finalizer(self.stores)
+        self.planning = wiring.planning(settings, self.providers, self.stores, self.owner)
         self.loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="engine", daemon=True)
         self._tasks: list[asyncio.Task[None]] = []
+        self._draining = False
 
     # --- from Celery's threads
 
@@ -101,6 +90,7 @@ class Runtime:
 
     def drain_soon(self) -> None:
         """Take no new work; running shards give back what they cannot finish. Safe from a signal handler."""
+        self._draining = True
         self.loop.call_soon_threadsafe(self._begin_drain)
 
     def stop(self) -> None:
@@ -114,48 +104,64 @@ class Runtime:
     # --- in the loop
 
     async def _start(self) -> None:
-        settings, servers = self.settings, self.settings.servers
-        self._control = redis.connect(str(servers.redis_url), max_connections=servers.redis_max_connections)
-        self._cache_redis = redis.connect(
-            str(servers.cache_redis_url), max_connections=servers.redis_max_connections
-        )
-        self.links = {provider.name: self._link(provider) for provider in self.providers}
-        self.sharing, limits = Sharing(), Limits(self._control)
-        flights = Flights(self._control, lease_ms=int(settings.lease.lease_s * 1000))
-        self.recorder = Recorder(
-            self.results, self.shards, self.threads, lambda shard_id: self.steward.tally(shard_id)
-        )
-        cache = (
-            Cache(self._cache_redis, max_entry_bytes=settings.cache.max_entry_bytes)
-            if settings.cache.enabled
-            else None
-        )
-        self.shelf = Shelf(cache, flights, limits, self.results, self.threads, self.recorder)
-        heartbeat = Heartbeat(
-            self.shards, self.threads, lease_s=settings.lease.lease_s, before_renewal=self._before_renewal
-        )
-        self.dispatcher = Dispatcher(
-            self.shards, self.tenants, self.processes, self.elections, self.queue, self.threads, self.owner
-        )
-        self.steward = self._steward(heartbeat, limits)
-        self.recorder.start()
+        servers, stores = self.settings.servers, self.stores
+        connections = servers.redis_max_connections
+        self._control = redis.connect(str(servers.redis_url), max_connections=connections)
+        self._cache_redis = redis.connect(str(servers.cache_redis_url), max_connections=connections)
+        self.links = wiring.links(self.settings, self.providers)
+        self.recorder = Recorder(stores.results, stores.shards, self.threads, self._tally_of)
+        self.sharing = Sharing()
+        self._make_engine()
         await self._beat_once()
-        await self.threads.call(self.tenants.ensure)
+        await self.threads.call(stores.tenants.ensure)
         runs = (
+            self.recorder.run(),
             self.shelf.run(),
-            heartbeat.run(),
+            self.heartbeat.run(),
             self.dispatcher.run(),
-            self._sweeper().run(),
+            self.sweeper.run(),
             self.steward.read_flags(),
             self._hear_flights(),
             self._beat(),
         )
         self._tasks = [asyncio.create_task(_kept_alive(run)) for run in runs]
 
+    def _make_engine(self) -> None:
+        settings, stores, lease = self.settings, self.stores, self.settings.lease
+        limits = Limits(self._control)
+        flights = Flights(self._control, lease_ms=int(lease.lease_s * 1000))
+        cache = Cache(self._cache_redis, max_entry_bytes=settings.cache.max_entry_bytes)
+        known = cache if settings.cache.enabled else None
+        self.shelf = Shelf(known, flights, limits, stores.results, self.threads, self.recorder)
+        self.heartbeat = Heartbeat(
+            stores.shards, self.threads, lease_s=lease.lease_s, before_renewal=self._before_renewal
+        )
+        self.dispatcher = Dispatcher(stores, self.queue, self.threads, self.owner)
+        self.sweeper = Sweeper(
+            stores,
+            self.finalizer,
+            self.queue,
+            self.threads,
+            self.owner,
+            every_s=lease.sweep_s,
+            lease_s=lease.lease_s,
+            dispatch_timeout_s=lease.dispatch_timeout_s,
+        )
+        self.steward = Steward(
+            stores=stores,
+            threads=self.threads,
+            links=self.links,
+            heartbeat=self.heartbeat,
+            recorder=self.recorder,
+            desk=Desk(wiring.engine_rules(settings), self.shelf, self.sharing, limits, self.recorder),
+            owner=self.owner,
+            after=self._after_shard,
+        )
+
     async def _stop(self) -> None:
         await self.steward.drain()
         await self.shelf.flush()
-        await self.recorder.stop()
+        await self.recorder.flush()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -164,12 +170,19 @@ class Runtime:
         await self._control.aclose()
         await self._cache_redis.aclose()
         try:
-            await self.threads.call(self.processes.leave, self.owner)
+            await self.threads.call(self.stores.processes.leave, self.owner)
         except mongo.MONGO_DOWN as error:
             log.warning("cannot sign off: %s", type(error).__name__)
 
+    def _tally_of(self, shard_id: str) -> Tally:
+        return self.steward.tally(shard_id)  # made after the recorder, which needs this
+
     def _begin_drain(self) -> None:
-        self._drain = asyncio.ensure_future(self.steward.drain())
+        self._drain = asyncio.ensure_future(self._give_back())
+
+    async def _give_back(self) -> None:
+        await self._beat_once()  # no slots any more: nothing else is dispatched for them
+        await self.steward.drain()
 
     async def _before_renewal(self) -> None:
         await self.recorder.flush()
@@ -183,15 +196,15 @@ class Runtime:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(BEAT_EVERY_S)
-            try:
-                await self._beat_once()
-            except mongo.MONGO_DOWN as error:
-                log.warning("cannot say that this process lives: %s", type(error).__name__)
+            await self._beat_once()
 
     async def _beat_once(self) -> None:
-        slots = 0 if getattr(self, "_drain", None) else self.settings.worker.threads
+        slots = 0 if self._draining else self.settings.worker.threads
         names = [provider.name for provider in self.providers]
-        await self.threads.call(self.processes.beat, self.owner, providers=names, slots=slots)
+        try:
+            await self.threads.call(self.stores.processes.beat, self.owner, providers=names, slots=slots)
+        except mongo.MONGO_DOWN as error:
+            log.warning("cannot say that this process lives: %s", type(error).__name__)
 
     async def _hear_flights(self) -> None:
         """Pass on what other processes say of ended flights; a lost message costs a waiter two seconds."""
@@ -204,128 +217,7 @@ class Runtime:
                             self.sharing.flight_ended(bytes(message["data"]).decode())
             except redis.REDIS_DOWN as error:
                 log.warning("not listening to flights: %s", type(error).__name__)
-                await asyncio.sleep(1.0)  # before asking Redis again
-
-    # --- making parts
-
-    def _link(self, provider: Provider) -> Link:
-        timeouts = provider.timeouts
-        base_url = provider.base_url
-        if provider.kind == "ollama" and not base_url.endswith("/v1"):
-            base_url += "/v1"
-        transport = HttpxTransport(
-            base_url,
-            connect_s=timeouts.connect_s,
-            read_s=timeouts.read_s,
-            write_s=timeouts.write_s,
-            pool_s=timeouts.pool_s,
-            prior_knowledge=provider.kind == "sim",
-        )
-        slots = self.settings.worker.max_call_slots
-        if provider.limits.concurrency is not None:
-            slots = max(1, min(slots, provider.limits.concurrency // (self.settings.worker.processes or 1)))
-        return Link(
-            name=provider.name,
-            kind=provider.kind,
-            base_url=base_url,
-            adapter=adapter_for(provider.name, provider.kind),
-            transport=transport,
-            api_key=lambda: provider.api_key.reveal() if provider.api_key else None,
-            rates=Rates(provider.limits.requests_per_minute, provider.limits.tokens_per_minute),
-            slots=CallSlots(slots),
-            deadline_s=timeouts.read_s,
-        )
-
-    def _steward(self, heartbeat: Heartbeat, limits: Limits) -> Steward:
-        return Steward(
-            batches=self.batches,
-            shards=self.shards,
-            results=self.results,
-            files=self.files,
-            tenants=self.tenants,
-            threads=self.threads,
-            links=self.links,
-            rules=engine_rules(self.settings),
-            heartbeat=heartbeat,
-            recorder=self.recorder,
-            shelf=self.shelf,
-            sharing=self.sharing,
-            limits=limits,
-            owner=self.owner,
-            after=self._after_shard,
-        )
-
-    def _sweeper(self) -> Sweeper:
-        lease = self.settings.lease
-        return Sweeper(
-            self.batches,
-            self.shards,
-            self.files,
-            self.processes,
-            self.elections,
-            self.finalizer,
-            self.queue,
-            self.threads,
-            self.owner,
-            every_s=lease.sweep_s,
-            lease_s=lease.lease_s,
-            dispatch_timeout_s=lease.dispatch_timeout_s,
-        )
-
-    def _planning(self) -> Planning:
-        offers = [Offer(provider.name, provider.models) for provider in self.providers]
-
-        def provider_of(model: str) -> str | None:
-            found = route(model, offers)
-            return found.provider if found else None
-
-        return Planning(
-            self.batches,
-            self.shards,
-            self.results,
-            self.files,
-            self.owner,
-            self.settings.lease.lease_s,
-            provider_of,
-            self._limits_of,
-            max_requests=self.settings.api.max_requests,
-            max_line_bytes=self.settings.batch.max_line_bytes,
-        )
-
-    def _limits_of(self, name: str) -> ShardLimits:
-        provider = next(one for one in self.providers if one.name == name)
-        rules, worker = self.settings.shard, self.settings.worker
-        return shard_limits(
-            max_items=rules.max_items,
-            max_line_bytes=rules.max_line_bytes,
-            max_span_bytes=rules.max_span_bytes,
-            slot_seconds=rules.slot_seconds,
-            requests_per_minute=provider.limits.requests_per_minute,
-            slots=worker.threads * (worker.processes or os.cpu_count() or 1),
-        )
-
-
-def spoken_providers(settings: Settings) -> tuple[Provider, ...]:
-    """The configured providers that this version can call."""
-    return tuple(provider for provider in settings.providers if provider.kind in SPOKEN_KINDS)
-
-
-def engine_rules(settings: Settings) -> EngineRules:
-    """The part of the settings the engine goes by."""
-    retry = RetryRules(
-        max_attempts=settings.retry.max_attempts,
-        repeat_unknown=settings.retry.repeat_unknown,
-        max_wait_s=settings.retry.max_wait_s,
-    )
-    return EngineRules(
-        lease_s=settings.lease.lease_s,
-        call_margin_s=settings.lease.call_margin_s,
-        drain_grace_s=settings.worker.drain_grace_s,
-        cache_enabled=settings.cache.enabled,
-        ttl_answers_s=settings.cache.ttl_answers_s,
-        ttl_embeddings_s=settings.cache.ttl_embeddings_s,
-        retry=retry,
-    )
+                await asyncio.sleep(LISTEN_AGAIN_S)
 
 
 async def _kept_alive(run: Coroutine[Any, Any, None]) -> None:
@@ -336,7 +228,7 @@ async def _kept_alive(run: Coroutine[Any, Any, None]) -> None:
         raise
     except Exception:
         log.exception("a part of this worker broke; the process ends, its leases run out")
-        os._exit(70)
+        os._exit(BROKEN_EXIT_CODE)
 
 
 _runtime: Runtime | None = None

@@ -17,12 +17,8 @@ from workers.core.states import BatchStatus
 from workers.engine.ports import Threads
 from workers.finalizer import Finalizer
 from workers.queue import Queue
-from workers.store.batches import Batches
-from workers.store.elections import Elections
-from workers.store.files import Files
 from workers.store.mongo import MONGO_DOWN, Doc
-from workers.store.shards import Shards
-from workers.store.worker_processes import WorkerProcesses
+from workers.store.stores import Stores
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +31,7 @@ STALE_UPLOAD_S = 900.0
 class Sweeper:
     """`run` in a loop; `sweep` once, blocking."""
 
-    batches: Batches
-    shards: Shards
-    files: Files
-    processes: WorkerProcesses
-    elections: Elections
+    stores: Stores
     finalizer: Finalizer
     queue: Queue
     threads: Threads
@@ -62,30 +54,30 @@ class Sweeper:
 
     def sweep(self) -> bool:
         """One round, if it is ours to make. Gives whether it was."""
-        if not self.elections.hold("sweep", self.owner, max(2.0, self.every_s * 2)):
+        if not self.stores.elections.hold("sweep", self.owner, max(2.0, self.every_s * 2)):
             return False
         if time.monotonic() >= self._silent_until:
-            expired = self.shards.expire(PAGE)
+            expired = self.stores.shards.expire(PAGE)
             if expired:
                 log.warning("%d shards taken back from workers that fell silent", expired)
         self._recall()
         self._move_batches()
-        for file_id in self.files.stale_uploads(STALE_UPLOAD_S, PAGE):
-            self.files.abandon(file_id)
-        self.processes.forget_dead()
+        for file_id in self.stores.files.stale_uploads(STALE_UPLOAD_S, PAGE):
+            self.stores.files.abandon(file_id)
+        self.stores.processes.forget_dead()
         return True
 
     def _recall(self) -> None:
-        for provider in self.shards.providers_dispatched():
+        for provider in self.stores.shards.providers_dispatched():
             try:
                 empty = self.queue.depth(batch_queue(provider)) == 0
             except StoreUnavailable:
                 continue  # no broker, no republishing; the next round sees
-            self.shards.recall(provider, EMPTY_QUEUE_RECALL_S if empty else self.dispatch_timeout_s)
+            self.stores.shards.recall(provider, EMPTY_QUEUE_RECALL_S if empty else self.dispatch_timeout_s)
 
     def _move_batches(self) -> None:
         after = ""
-        while page := self.batches.unfinished(after, PAGE):
+        while page := self.stores.batches.unfinished(after, PAGE):
             for batch in page:
                 self._move(batch)
             after = page[-1]["_id"]
@@ -94,7 +86,7 @@ class Sweeper:
         batch_id = batch["_id"]
         status = BatchStatus(batch["status"])
         if status is BatchStatus.IN_PROGRESS and not batch["ending"]:
-            self.batches.end_window(batch_id)
+            self.stores.batches.end_window(batch_id)
         if not batch["ending"] and not batch.get("plan", {}).get("opened"):
             self._republish_plan(batch_id)
         else:

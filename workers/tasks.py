@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from celery import Celery
 
 from workers.celery_config import PLAN_TASK, shard_task
-from workers.runtime import runtime
 
 
 def register(app: Celery, providers: Iterable[str]) -> None:
@@ -19,10 +18,14 @@ def register(app: Celery, providers: Iterable[str]) -> None:
 
     @app.task(name=PLAN_TASK)
     def plan_batch(batch_id: str) -> str:
+        from workers.runtime import runtime  # only a worker that runs it needs the engine
+
         return runtime().plan(batch_id)
 
     for provider in providers:
 
         @app.task(name=shard_task(provider))
         def run_shard(shard_id: str) -> str:
+            from workers.runtime import runtime
+
             return runtime().run_shard(shard_id)

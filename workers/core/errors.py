@@ -95,6 +95,12 @@ class KeyRefused(RequestRefused):
     code = "provider_key_refused"
 
 
+class InternalFault(ProviderError):
+    """Our own bug met while handling a call; the log has the traceback."""
+
+    code = "internal_error"
+
+
 class TransportError(SystemFault):
     """No HTTP answer. `bytes_sent` False: the call cannot have happened and repeating it is free."""
 

@@ -29,6 +29,8 @@ _NEEDED_BODY_FIELD: dict[str, tuple[str, str, type | tuple[type, ...]]] = {
 }
 EMBEDDINGS = "/v1/embeddings"
 MAX_CUSTOM_ID_CHARACTERS = 512
+# orjson reads 1024 levels but writes 254: a deeper request could be planned and never be sent.
+MAX_LEVELS = 254
 
 
 def check_line(raw: bytes, line: int, endpoint: str, *, model: str | None = None) -> InputLine | LineProblem:
@@ -46,6 +48,9 @@ def check_line(raw: bytes, line: int, endpoint: str, *, model: str | None = None
         return LineProblem("invalid_json_line", "This line is not parseable as valid JSON.", None, line)
     if not isinstance(data, dict):
         return LineProblem("invalid_json_line", "This line is not a JSON object.", None, line)
+    if _too_deep(raw, data):
+        text = f"This line is nested deeper than {MAX_LEVELS} levels."
+        return LineProblem("invalid_json_line", text, None, line)
     return _check_envelope(data, line, endpoint) or _check_body(data, line, endpoint, model)
 
 
@@ -87,6 +92,17 @@ def _check_body(data: dict[str, Any], line: int, endpoint: str, model: str | Non
     if not isinstance(body.get(field), kind):
         return LineProblem("invalid_request", text, f"body.{field}", line, custom_id)
     return InputLine(custom_id, data["url"], chosen, body)
+
+
+def _too_deep(raw: bytes, data: dict[str, Any]) -> bool:
+    # As many levels need as many brackets, and counting bytes costs next to nothing.
+    if raw.count(b"{") + raw.count(b"[") <= MAX_LEVELS:
+        return False
+    try:
+        orjson.dumps(data)
+    except TypeError:
+        return True
+    return False
 
 
 def json_type(value: object) -> str:

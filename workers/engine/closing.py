@@ -9,15 +9,13 @@ from workers.core.lines import custom_id_of
 from workers.core.messages import ItemError, Result, unpack_items
 from workers.core.states import CLOSING_CODES, CLOSING_MESSAGES, Ending
 from workers.core.tally import Tally
-from workers.store.files import Files
-from workers.store.results import Results, record, tally_of
-from workers.store.shards import Shards, child_docs
+from workers.store.results import record, tally_of
+from workers.store.shards import child_docs
+from workers.store.stores import Stores
 
 
 def close_shard(
-    shards: Shards,
-    results: Results,
-    files: Files,
+    stores: Stores,
     doc: Mapping[str, Any],
     batch: Mapping[str, Any],
     ending: Ending,
@@ -29,6 +27,7 @@ def close_shard(
     Args:
         held: the shard is leased by us; its document's fence guards the move. Else it is closed from the queue.
     """
+    shards, results = stores.shards, stores.results
     # Children of a moved part close by themselves; they must exist for that.
     shards.insert_missing(child_docs(doc, shards.children_missing(doc["moved"])))
     gone = {line for part in doc["moved"] for line in part["lines"]}
@@ -40,7 +39,7 @@ def close_shard(
         error = ItemError(CLOSING_CODES[ending], CLOSING_MESSAGES[ending])
         wanted = [(item.offset, item.length) for item in missing]
         rows = []
-        for item, raw in zip(missing, files.blobs.ranges(batch["input_file_id"], wanted), strict=True):
+        for item, raw in zip(missing, stores.files.blobs.ranges(batch["input_file_id"], wanted), strict=True):
             row = Result(item.line, custom_id_of(raw), "none", error=error)
             rows.append(record(doc["batch_id"], doc["tenant"], doc["_id"], doc["fence"], row))
         results.insert(rows)

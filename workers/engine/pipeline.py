@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from workers.core.errors import ProviderError, TransportError
+from workers.core.errors import InternalFault, ProviderError, TransportError
 from workers.core.identity import request_fingerprint
 from workers.core.lines import EMBEDDINGS, check_line
 from workers.core.messages import Call, InputLine, Item, ItemError, Reply, Result
@@ -16,6 +17,8 @@ from workers.core.route import Offer, route
 from workers.engine.ports import Link
 from workers.engine.work import Answered, Failed, Work
 from workers.store import keys
+
+log = logging.getLogger(__name__)
 
 
 def prepare(
@@ -68,6 +71,11 @@ async def make_call(work: Work, link: Link) -> Answered | Failed:
         return Answered(link.adapter.parse_response(response), _since_ms(started))
     except (ProviderError, TransportError) as error:
         return Failed(error, _since_ms(started))
+    except Exception:
+        log.exception("a call of item %d broke inside the engine", work.item.line)
+        return Failed(
+            InternalFault("the engine failed on this request", provider=link.name), _since_ms(started)
+        )
 
 
 def answered(work: Work, outcome: Answered, link: Link) -> Result:

@@ -11,6 +11,7 @@ from typing import ParamSpec, Protocol, TypeVar
 from workers.core.messages import Result
 from workers.core.retry import RetryRules
 from workers.engine.slots import CallSlots
+from workers.engine.work import Held
 from workers.providers.base import Adapter
 from workers.store.limits import Rates
 from workers.transport.port import Transport
@@ -41,7 +42,6 @@ class EngineRules:
     lease_s: float
     call_margin_s: float
     drain_grace_s: float
-    cache_enabled: bool
     ttl_answers_s: int
     ttl_embeddings_s: int
     retry: RetryRules
@@ -64,10 +64,10 @@ class Sink(Protocol):
 class RecordTarget(Protocol):
     """Who made a result: the names a record carries, and the tally it counts in."""
 
-    batch_id: str
-    tenant: str
-    shard_id: str
-    fence: int
+    @property
+    def held(self) -> Held:
+        """The shard's names."""
+        ...
 
     def on_recorded(self, result: Result, line_bytes: int) -> None:
         """The result is in the database."""

@@ -37,7 +37,7 @@ class _Entry:
 
 
 class Recorder:
-    """One per process. `start` it in the loop; `add` from the loop; `flush` and `stop` when draining."""
+    """One per process: `run` it in the loop, `add` from the loop."""
 
     def __init__(
         self, results: Results, shards: Shards, threads: Threads, tally_of: Callable[[str], Tally]
@@ -49,23 +49,14 @@ class Recorder:
         self._bytes = 0
         self._wake = asyncio.Event()
         self._flushing = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to flush by time and size."""
-        self._task = asyncio.create_task(self._run(), name="recorder")
-
-    async def stop(self) -> None:
-        """Flush what is left and end."""
-        await self.flush()
-        if self._task:
-            self._task.cancel()
 
     def add(
         self, run: RecordTarget, result: Result, *, on_recorded: Callable[[], None] | None = None
     ) -> None:
         """Take one result."""
-        entry = _Entry(record(run.batch_id, run.tenant, run.shard_id, run.fence, result), run, on_recorded)
+        held = run.held
+        rec = record(held.batch_id, held.tenant, held.shard_id, held.fence, result)
+        entry = _Entry(rec, run, on_recorded)
         self._buffer.append(entry)
         self._bytes += entry.record.line_bytes
         if len(self._buffer) == 1 or len(self._buffer) >= FLUSH_RESULTS or self._bytes >= FLUSH_BYTES:
@@ -81,7 +72,8 @@ class Recorder:
             while self._buffer:
                 await self._flush_once()
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Flush by time and size, for ever; cancel to stop, after a last `flush`."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -106,7 +98,7 @@ class Recorder:
             entry.run.on_recorded(rec.result, rec.line_bytes)
             if entry.on_recorded:
                 entry.on_recorded()
-        await self._store_tallies({(entry.run.shard_id, entry.run.fence) for entry in entries})
+        await self._store_tallies({(entry.run.held.shard_id, entry.run.held.fence) for entry in entries})
 
     def _take(self) -> list[_Entry]:
         size, count = 0, 0

@@ -24,13 +24,12 @@ from workers.core.rate import must_park
 from workers.core.retry import Retry, after_failure
 from workers.core.tally import Tally
 from workers.engine import pipeline
+from workers.engine.coalesce import Coalescing
 from workers.engine.heartbeat import Lease
 from workers.engine.ports import EngineRules, Link, Sink
-from workers.engine.sharing import Sharing, Waiter, may_share, shared_copy
+from workers.engine.sharing import Sharing
 from workers.engine.shelf import Shelf
-from workers.engine.work import Answered, Failed, Work
-from workers.store import keys
-from workers.store.flights import Ticket
+from workers.engine.work import Answered, Failed, Held, Work
 from workers.store.limits import Limits
 
 StopReason = Literal["drain", "ending", "paused", "lost"]
@@ -59,35 +58,39 @@ class Ran:
     unknown: int
 
 
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every running shard of a process shares."""
+
+    rules: EngineRules
+    shelf: Shelf
+    sharing: Sharing
+    limits: Limits
+    sink: Sink
+
+
 class ShardRun:
     """One shard in the hands of this process."""
 
     def __init__(
         self,
+        held: Held,
+        works: Iterable[Work],
         *,
-        batch_id: str,
-        tenant: str,
-        shard_id: str,
         lease: Lease,
         link: Link,
-        rules: EngineRules,
-        works: Iterable[Work],
+        desk: Desk,
         tally: Tally,
-        shelf: Shelf,
-        sharing: Sharing,
-        limits: Limits,
-        sink: Sink,
         announce: Callable[[int], Awaitable[bool]],
     ) -> None:
         """`announce(n)` writes, before they start, that `n` calls of this lease have been started."""
-        self.batch_id, self.tenant, self.shard_id, self.fence = batch_id, tenant, shard_id, lease.fence
-        self.tally = tally
-        self._lease, self._link, self._rules = lease, link, rules
-        self._shelf, self._sharing, self._limits, self._sink = shelf, sharing, limits, sink
-        self._announce = announce
+        self.held, self.tally = held, tally
+        self._lease, self._link, self._desk, self._announce = lease, link, desk, announce
+        self._flights = Coalescing(
+            held, desk.shelf, desk.sharing, record=self._record, try_again=self._try_again
+        )
         self._todo = deque(sorted(works, key=lambda work: work.item.twin > 0))
         self._resting: list[Work] = []
-        self._waiting: dict[Work, tuple[str, Waiter]] = {}
         self._calls: dict[asyncio.Task[Answered | Failed | None], Work] = {}
         self._unrecorded = 0
         self._started = 0
@@ -120,7 +123,7 @@ class ShardRun:
 
     async def run(self) -> Ran:
         """Work until everything is recorded, or until we must stop or park."""
-        self._link.slots.join(self.shard_id, self._changed.set)
+        self._link.slots.join(self.held.shard_id, self._changed.set)
         try:
             while not self._finished():
                 self._changed.clear()
@@ -132,8 +135,8 @@ class ShardRun:
         finally:
             for task in self._calls:
                 task.cancel()
-            await self._let_go_of_all()
-            self._link.slots.leave(self.shard_id)
+            await self._flights.let_go([*self._todo, *self._resting, *self._calls.values()])
+            self._link.slots.leave(self.held.shard_id)
 
     def _finished(self) -> bool:
         if self._calls or self._unrecorded:
@@ -141,15 +144,21 @@ class ShardRun:
             return self._stop == "lost"
         if self._stop or self._park:
             return True
-        return not (self._todo or self._resting or self._waiting)
+        return not (self._todo or self._resting or self._flights.waiting)
 
     def _may_feed(self) -> bool:
         return bool(
-            self._todo and not self._stop and not self._park and self._sink.has_room() and self._fresh_lease()
+            self._todo
+            and not self._stop
+            and not self._park
+            and self._desk.sink.has_room()
+            and self._fresh_lease()
         )
 
     def _fresh_lease(self) -> bool:
-        return self._lease.may_call(self._rules.lease_s, self._rules.call_margin_s, time.monotonic())
+        return self._lease.may_call(
+            self._desk.rules.lease_s, self._desk.rules.call_margin_s, time.monotonic()
+        )
 
     async def _wait(self) -> None:
         """Until something changes, an item's rest ends, or it is time to look again."""
@@ -163,8 +172,8 @@ class ShardRun:
             pass  # a rest is over, or it is time to look again
         if now - self._looked_at >= LOOK_AGAIN_S:
             self._looked_at = now
-            self._look_again()
-        if self._calls and self._todo and self._link.slots.available(self.shard_id) < _WORTH_A_CHUNK:
+            self._flights.look_again()
+        if self._calls and self._todo and self._link.slots.available(self.held.shard_id) < _WORTH_A_CHUNK:
             await asyncio.sleep(GATHER_S)  # let more calls end, so that their slots are filled together
 
     def _wake_rested(self) -> None:
@@ -173,7 +182,13 @@ class ShardRun:
         if ready:
             self._resting = [work for work in self._resting if work.due > now]
             self._todo.extendleft(ready)
-        if not self._todo and not self._calls and not self._waiting and self._resting and not self._stop:
+        if (
+            not self._todo
+            and not self._calls
+            and not self._flights.waiting
+            and self._resting
+            and not self._stop
+        ):
             wait_s = min(work.due for work in self._resting) - now
             if must_park(wait_s):
                 self._park = (wait_s, "backoff")
@@ -186,17 +201,17 @@ class ShardRun:
         if not chunk:
             return False
         missed = await self._answer_from_cache(chunk)
-        slots = self._link.slots.take(self.shard_id, len(missed))
+        slots = self._link.slots.take(self.held.shard_id, len(missed))
         ready, rest = missed[:slots], missed[slots:]
         self._todo.extendleft(reversed(rest))
-        owned = await self._own(ready)
+        owned = await self._flights.own(ready)
         started = await self._reserve_and_start(owned) if owned else 0
-        self._link.slots.give_back(self.shard_id, slots - started)
+        self._link.slots.give_back(self.held.shard_id, slots - started)
         return bool(started or len(rest) < len(chunk))
 
     def _take_chunk(self) -> list[Work]:
         # Items not yet looked up need no slot; the others are useless without one.
-        room = self._link.slots.available(self.shard_id)
+        room = self._link.slots.available(self.held.shard_id)
         limit = CHUNK_ITEMS if room else 0
         if not room and self._todo[0].cache_key and not self._todo[0].looked_up:
             limit = CHUNK_ITEMS
@@ -204,7 +219,7 @@ class ShardRun:
 
     async def _answer_from_cache(self, chunk: list[Work]) -> list[Work]:
         fresh = [work for work in chunk if work.cache_key and not work.looked_up]
-        found = await self._shelf.find(work.cache_key for work in fresh)
+        found = await self._desk.shelf.find(work.cache_key for work in fresh)
         for work in fresh:
             work.looked_up = True
         missed = []
@@ -216,48 +231,10 @@ class ShardRun:
                 self._record(pipeline.cached(work, reply))
         return missed
 
-    async def _own(self, works: list[Work]) -> list[Work]:
-        """Those whose call is ours to make; the others wait for the one whose it is, or have their answer."""
-        mine, asked = [], []
-        for work in works:
-            if not work.fingerprint or work.owns_flight:
-                mine.append(work)
-            elif self._sharing.try_own(self._flight_key(work)):
-                asked.append(work)
-            else:
-                self._wait_for(work, self._sharing.wait_local)
-        verdicts = await self._shelf.take([self._ticket(work) for work in asked])
-        owned = []
-        for work, claimed in zip(asked, verdicts, strict=True):
-            if claimed.verdict == "own":
-                work.owns_flight = True
-                owned.append(work)
-                continue
-            key = self._flight_key(work)
-            known = await self._shelf.recorded(claimed.result_id) if claimed.verdict == "see" else None
-            if known is not None and may_share(known):
-                self._sharing.answered(key, known)
-                self._record(shared_copy(work, known))
-            else:
-                # Wait before letting go: whoever waits for us locally must find the remote flight, too.
-                self._wait_for(work, self._sharing.wait_remote)
-                self._sharing.let_go(key)
-        return mine + await self._look_behind_owners(owned)
-
-    async def _look_behind_owners(self, owned: list[Work]) -> list[Work]:
-        """Look into the cache once more: an owner may have ended between our look-up and our taking its flight."""
-        found = await self._shelf.find(work.cache_key for work in owned)
-        known = [work for work in owned if work.cache_key in found]
-        for work in known:
-            result = pipeline.cached(work, found[work.cache_key])
-            self._sharing.answered(self._flight_key(work), result)
-            work.owns_flight = False
-            self._record(result)
-        await self._shelf.end([self._ticket(work) for work in known])
-        return [work for work in owned if work.cache_key not in found]
-
     async def _reserve_and_start(self, works: list[Work]) -> int:
-        grant = await self._limits.reserve(self._link.name, self._link.rates, [w.est_tokens for w in works])
+        grant = await self._desk.limits.reserve(
+            self._link.name, self._link.rates, [w.est_tokens for w in works]
+        )
         granted, refused = works[: len(grant.waits_s)], works[len(grant.waits_s) :]
         if refused:
             now = time.monotonic()
@@ -292,7 +269,7 @@ class ShardRun:
 
     def _on_called(self, task: asyncio.Task[Answered | Failed | None]) -> None:
         work = self._calls.pop(task)
-        self._link.slots.give_back(self.shard_id)
+        self._link.slots.give_back(self.held.shard_id)
         self._changed.set()
         outcome = None if task.cancelled() else task.result()
         if outcome is None:
@@ -305,7 +282,7 @@ class ShardRun:
     def _answer(self, work: Work, outcome: Answered) -> None:
         result = pipeline.answered(work, outcome, self._link)
         usage = outcome.reply.usage
-        self._shelf.settle(
+        self._desk.shelf.settle(
             self._link, reserved=work.est_tokens, used=usage.input_tokens + usage.output_tokens
         )
         if not work.fingerprint:
@@ -313,10 +290,14 @@ class ShardRun:
             return
         self._unrecorded += 1
         ttl_s = pipeline.ttl_s(
-            work.call.endpoint, answers_s=self._rules.ttl_answers_s, embeddings_s=self._rules.ttl_embeddings_s
+            work.call.endpoint,
+            answers_s=self._desk.rules.ttl_answers_s,
+            embeddings_s=self._desk.rules.ttl_embeddings_s,
         )
-        self._sharing.answered(self._flight_key(work), result)
-        self._shelf.put(self, work, outcome.reply, result, ticket=self._ticket(work), ttl_s=ttl_s)
+        self._flights.answered(work, result)
+        self._desk.shelf.put(
+            self, work, outcome.reply, result, ticket=self._flights.ticket(work), ttl_s=ttl_s
+        )
 
     def _fail(self, work: Work, outcome: Failed) -> None:
         work.attempt += 1
@@ -325,7 +306,7 @@ class ShardRun:
             outcome.error,
             attempt=work.attempt,
             unknown_outcomes=work.unknown,
-            rules=self._rules.retry,
+            rules=self._desk.rules.retry,
             jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
         )
         if isinstance(step, Retry):
@@ -333,66 +314,24 @@ class ShardRun:
             work.due = time.monotonic() + step.delay_s
             self._resting.append(work)
             if isinstance(outcome.error, RateLimited):
-                self._shelf.pause(self._link, step.delay_s)
+                self._desk.shelf.pause(self._link, step.delay_s)
             return
         result = pipeline.failed(work, outcome)
-        if work.fingerprint:
-            key = self._flight_key(work)
-            if may_share(result):
-                self._sharing.answered(key, result)
-            else:
-                self._sharing.let_go(key)
-            work.owns_flight = False
-            self._shelf.end_soon(self._ticket(work))
+        self._flights.failed(work, result)
         self._record(result)
 
     def _record(self, result: Result) -> None:
         self._unrecorded += 1
-        self._sink.add(self, result)
+        self._desk.sink.add(self, result)
 
-    # --- waiting for others
-
-    def _wait_for(self, work: Work, where: Callable[[str, Waiter], None]) -> None:
-        def told(result: Result | None) -> None:
-            if self._waiting.pop(work, None) is None:
-                return
-            if result is not None and may_share(result):
-                self._record(shared_copy(work, result))
-            else:
-                work.looked_up = False
-                self._todo.append(work)
-            self._changed.set()
-
-        key = self._flight_key(work)
-        self._waiting[work] = (key, told)
-        where(key, told)
-
-    def _look_again(self) -> None:
-        """A wake-up may be lost with Redis: every two seconds each remote waiter asks for itself."""
-        for key, told in list(self._waiting.values()):
-            if self._sharing.forget_remote(key, told):
-                told(None)
-
-    def _flight_key(self, work: Work) -> str:
-        return keys.flight(self.tenant, work.fingerprint)
-
-    def _ticket(self, work: Work) -> Ticket:
-        return Ticket(self._flight_key(work), f"{self.batch_id}:{work.item.line}", self.fence)
+    def _try_again(self, work: Work) -> None:
+        self._todo.append(work)
+        self._changed.set()
 
     # --- leaving
 
     def _ran(self) -> Ran:
-        left = [*self._todo, *self._resting, *self._waiting]
+        left = [*self._todo, *self._resting, *self._flights.waiting]
         attempts = {str(work.item.line): work.attempt for work in left if work.attempt}
         park_s, reason = self._park or (None, None)
         return Ran(self._stop, park_s, reason, attempts, self._cut_off)
-
-    async def _let_go_of_all(self) -> None:
-        """End the flights of everything unanswered, so that one waiter goes on at once."""
-        for key, told in self._waiting.values():
-            self._sharing.forget_remote(key, told)
-        owners = [work for work in (*self._todo, *self._resting, *self._calls.values()) if work.owns_flight]
-        for work in owners:
-            work.owns_flight = False
-            self._sharing.let_go(self._flight_key(work))
-        await self._shelf.end([self._ticket(work) for work in owners])

@@ -135,7 +135,7 @@ class Shelf:
 
     def _end_by_record(self, one: _Fresh) -> None:
         self._held.pop(one.ticket.key, None)
-        self._spawn(self._flights.end([one.ticket], [result_id(one.run.batch_id, one.result.line)]))
+        self._spawn(self._flights.end([one.ticket], [result_id(one.run.held.batch_id, one.result.line)]))
 
     def _spawn(self, coroutine: object) -> None:
         task = asyncio.ensure_future(coroutine)  # type: ignore[call-overload]

@@ -22,19 +22,15 @@ from workers.core.tally import Tally
 from workers.engine import pipeline
 from workers.engine.closing import close_shard
 from workers.engine.heartbeat import Heartbeat, Lease
-from workers.engine.ports import EngineRules, Link, Threads
+from workers.engine.ports import Link, Threads
 from workers.engine.recorder import Recorder
-from workers.engine.shard import Ran, ShardRun
-from workers.engine.sharing import Sharing
-from workers.engine.shelf import Shelf
-from workers.engine.work import Work
-from workers.store.batches import Batches
-from workers.store.files import Files
-from workers.store.limits import Limits
+from workers.engine.shard import Desk, Ran, ShardRun
+from workers.engine.work import Held, Work
 from workers.store.mongo import MONGO_DOWN
-from workers.store.results import Results, without_body
-from workers.store.shards import Shards, child_docs
-from workers.store.tenants import Tenant, Tenants
+from workers.store.results import without_body
+from workers.store.shards import child_docs
+from workers.store.stores import Stores
+from workers.store.tenants import Tenant
 
 log = logging.getLogger(__name__)
 
@@ -57,23 +53,17 @@ class Active:
 class Steward:
     """Runs shards by id. `after` is called when a shard has left our hands, so that others can go on."""
 
-    batches: Batches
-    shards: Shards
-    results: Results
-    files: Files
-    tenants: Tenants
+    stores: Stores
     threads: Threads
     links: Mapping[str, Link]
-    rules: EngineRules
     heartbeat: Heartbeat
     recorder: Recorder
-    shelf: Shelf
-    sharing: Sharing
-    limits: Limits
+    desk: Desk
     owner: str
     after: Callable[[str, bool], Awaitable[None]]
     active: dict[str, Active] = field(default_factory=dict)
     draining: bool = False
+    _left: asyncio.Event = field(default_factory=asyncio.Event)
     _tenants: dict[str, tuple[float, Tenant]] = field(default_factory=dict)
 
     async def run_shard(self, shard_id: str) -> str:
@@ -82,7 +72,9 @@ class Steward:
             return "draining"
         asked_at = time.monotonic()
         try:
-            doc = await self.threads.call(self.shards.claim, shard_id, self.owner, self.rules.lease_s)
+            doc = await self.threads.call(
+                self.stores.shards.claim, shard_id, self.owner, self.desk.rules.lease_s
+            )
         except MONGO_DOWN:
             return "no database"  # the message is a hint: the sweeper sends another one
         if doc is None:
@@ -97,23 +89,29 @@ class Steward:
         finally:
             self.heartbeat.drop(lease)
             del self.active[shard_id]
+            self._left.set()
         with contextlib.suppress(*MONGO_DOWN):
             await self.after(doc["batch_id"], end in ("done", "closed"))
         return end
 
     async def drain(self) -> None:
-        """Start nothing new; give running calls `drain_grace_s`, then cut them; return when all shards are given back."""
+        """Start nothing new; give running calls `drain_grace_s`, then cut them; return when no shard is left."""
         self.draining = True
         for shard_id in list(self.active):
             self._stop(shard_id, "drain")
-        until = time.monotonic() + self.rules.drain_grace_s
-        while self.active and time.monotonic() < until:
-            await asyncio.sleep(0.02)  # shards leave one by one; there is no one event for the last
-        for active in self.active.values():
-            if active.run:
-                active.run.cut()
+        try:
+            async with asyncio.timeout(self.desk.rules.drain_grace_s):
+                await self._all_gone()
+        except TimeoutError:
+            for active in self.active.values():
+                if active.run:
+                    active.run.cut()
+            await self._all_gone()  # what was cut gives its shard back at once
+
+    async def _all_gone(self) -> None:
         while self.active:
-            await asyncio.sleep(0.02)  # what was cut gives its shard back at once
+            self._left.clear()
+            await self._left.wait()
 
     async def read_flags(self) -> None:
         """Tell running shards of ended and paused batches, for ever; cancel to stop."""
@@ -123,7 +121,7 @@ class Steward:
             if not wanted:
                 continue
             try:
-                flags = await self.threads.call(self.batches.flags, wanted)
+                flags = await self.threads.call(self.stores.batches.flags, wanted)
             except MONGO_DOWN:
                 continue
             for shard_id, active in list(self.active.items()):
@@ -148,7 +146,7 @@ class Steward:
     # --- the way of one shard
 
     async def _bring_to_an_end(self, doc: dict[str, Any], lease: Lease, active: Active) -> str:
-        batch = await self.threads.call(self.batches.get, doc["batch_id"])
+        batch = await self.threads.call(self.stores.batches.get, doc["batch_id"])
         if batch is None:
             return "batch is gone"
         await self._insert_missing_children(doc)
@@ -157,7 +155,8 @@ class Steward:
         link = self.links.get(doc["provider"])
         if link is None:
             await self._patiently(
-                lease, lambda: self.shards.release(doc["_id"], lease.fence, wait_s=5.0, reason="no_worker")
+                lease,
+                lambda: self.stores.shards.release(doc["_id"], lease.fence, wait_s=5.0, reason="no_worker"),
             )
             return "no such provider here"
         items = await self._unrecorded_items(doc, active.tally)
@@ -173,9 +172,9 @@ class Steward:
         return await self._settle(doc, batch, lease, ran, active)
 
     async def _insert_missing_children(self, doc: dict[str, Any]) -> None:
-        missing = await self.threads.call(self.shards.children_missing, doc["moved"])
+        missing = await self.threads.call(self.stores.shards.children_missing, doc["moved"])
         if missing:
-            await self.threads.call(self.shards.insert_missing, child_docs(doc, missing))
+            await self.threads.call(self.stores.shards.insert_missing, child_docs(doc, missing))
 
     async def _unrecorded_items(self, doc: dict[str, Any], tally: Tally) -> list[Item]:
         """What is still to do; counts what is done and settles what an earlier lease may have called in vain."""
@@ -184,7 +183,7 @@ class Steward:
         if doc["fence"] == 1 or not items:
             return items
         recorded = await self.threads.call(
-            self.results.recorded, doc["batch_id"], items[0].line, items[-1].line
+            self.stores.results.recorded, doc["batch_id"], items[0].line, items[-1].line
         )
         ours = [recorded[item.line] for item in items if item.line in recorded]
         for row in ours:
@@ -192,7 +191,7 @@ class Steward:
         if doc["prior"]:
             called = [row["fence"] for row in ours if row["shard"] == doc["_id"] and row["calls"]]
             repeated = sum(max(0, prior["started"] - called.count(prior["fence"])) for prior in doc["prior"])
-            await self.threads.call(self.shards.settle_prior, doc["_id"], doc["fence"], repeated)
+            await self.threads.call(self.stores.shards.settle_prior, doc["_id"], doc["fence"], repeated)
         return [item for item in items if item.line not in recorded]
 
     async def _works(
@@ -200,7 +199,9 @@ class Steward:
     ) -> list[Work]:
         tenant = await self._tenant(doc["tenant"])
         wanted = [(item.offset, item.length) for item in items]
-        raws = await self.threads.call(lambda: list(self.files.blobs.ranges(batch["input_file_id"], wanted)))
+        raws = await self.threads.call(
+            lambda: list(self.stores.files.blobs.ranges(batch["input_file_id"], wanted))
+        )
         works = []
         for item, raw in zip(items, raws, strict=True):
             made = pipeline.prepare(
@@ -223,23 +224,17 @@ class Steward:
     ) -> Ran:
         async def announce(started: int) -> bool:
             held = await self._patiently(
-                lease, lambda: self.shards.set_started(doc["_id"], lease.fence, started)
+                lease, lambda: self.stores.shards.set_started(doc["_id"], lease.fence, started)
             )
             return bool(held)
 
         run = ShardRun(
-            batch_id=doc["batch_id"],
-            tenant=doc["tenant"],
-            shard_id=doc["_id"],
+            held_of(doc),
+            works,
             lease=lease,
             link=link,
-            rules=self.rules,
-            works=works,
+            desk=self.desk,
             tally=active.tally,
-            shelf=self.shelf,
-            sharing=self.sharing,
-            limits=self.limits,
-            sink=self.recorder,
             announce=announce,
         )
         active.run = run
@@ -255,16 +250,18 @@ class Steward:
             return "lease lost"
         await self.recorder.flush()
         if ran.stopped == "ending":
-            fresh = await self._patiently(lease, lambda: self.batches.get(doc["batch_id"]))
+            fresh = await self._patiently(lease, lambda: self.stores.batches.get(doc["batch_id"]))
             return await self._close(doc, fresh or batch)
         if ran.stopped is None and ran.park_s is None:
-            done = await self._patiently(lease, lambda: self.shards.finish(shard_id, fence, active.tally))
+            done = await self._patiently(
+                lease, lambda: self.stores.shards.finish(shard_id, fence, active.tally)
+            )
             return "done" if done else "lease lost"
         reasons = {"drain": "drain", "paused": "paused", None: ran.park_reason}
         wait_s = _FOR_EVER if ran.stopped == "paused" else (ran.park_s or 0.0)
         await self._patiently(
             lease,
-            lambda: self.shards.release(
+            lambda: self.stores.shards.release(
                 shard_id,
                 fence,
                 wait_s=wait_s,
@@ -276,20 +273,20 @@ class Steward:
         return f"parked: {ran.park_reason}" if ran.stopped is None else f"released: {ran.stopped}"
 
     async def _close(self, doc: dict[str, Any], batch: dict[str, Any]) -> str:
-        await self.threads.call(
-            close_shard, self.shards, self.results, self.files, doc, batch, Ending(batch["ending"]), held=True
-        )
+        await self.threads.call(close_shard, self.stores, doc, batch, Ending(batch["ending"]), held=True)
         return "closed"
 
     async def _split(self, doc: dict[str, Any], lease: Lease, step: poison.Split) -> str:
         moved = poison.parts(doc, step)
-        done = await self._patiently(lease, lambda: self.shards.move_out(doc["_id"], lease.fence, moved))
+        done = await self._patiently(
+            lease, lambda: self.stores.shards.move_out(doc["_id"], lease.fence, moved)
+        )
         if not done:
             return "lease lost"
         doc["moved"] = [*doc["moved"], *moved]
         await self._insert_missing_children(doc)
         active = self.active[doc["_id"]]
-        await self._patiently(lease, lambda: self.shards.finish(doc["_id"], lease.fence, active.tally))
+        await self._patiently(lease, lambda: self.stores.shards.finish(doc["_id"], lease.fence, active.tally))
         return "done"
 
     # --- help
@@ -298,7 +295,7 @@ class Steward:
         known = self._tenants.get(tenant_id)
         if known and time.monotonic() - known[0] < 10.0:
             return known[1]
-        tenant = await self.threads.call(self.tenants.get, tenant_id)
+        tenant = await self.threads.call(self.stores.tenants.get, tenant_id)
         self._tenants[tenant_id] = (time.monotonic(), tenant)
         return tenant
 
@@ -308,7 +305,7 @@ class Steward:
             try:
                 return await self.threads.call(ask)
             except MONGO_DOWN:
-                if lease.lost or time.monotonic() - lease.renewed_at > self.rules.lease_s:
+                if lease.lost or time.monotonic() - lease.renewed_at > self.desk.rules.lease_s:
                     return None
                 await asyncio.sleep(_PATIENCE_S)  # between two looks at whether MongoDB is back
 
@@ -317,10 +314,14 @@ class _Target:
     """Results that no run makes (condemned or unreadable items) still count in their shard."""
 
     def __init__(self, doc: Mapping[str, Any], tally: Tally) -> None:
-        self.batch_id, self.tenant = doc["batch_id"], doc["tenant"]
-        self.shard_id, self.fence = doc["_id"], doc["fence"]
+        self.held = held_of(doc)
         self._tally = tally
 
     def on_recorded(self, result: Result, line_bytes: int) -> None:
         """Count it in the shard."""
         self._tally.add(result, line_bytes)
+
+
+def held_of(doc: Mapping[str, Any]) -> Held:
+    """The names of a claimed shard."""
+    return Held(doc["batch_id"], doc["tenant"], doc["_id"], doc["fence"])

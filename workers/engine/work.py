@@ -8,6 +8,16 @@ from workers.core.errors import ProviderError, TransportError
 from workers.core.messages import Call, Item, Reply
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The names of a shard in our hands: what records, flights and leases carry."""
+
+    batch_id: str
+    tenant: str
+    shard_id: str
+    fence: int
+
+
 @dataclass(slots=True, eq=False)
 class Work:
     """An item with everything its call needs.

@@ -18,6 +18,8 @@ from workers.providers.base import error_from_status, request_id, unusable_reply
 _ENDPOINT_PREFIX = "/v1"
 _ANSWER_FIELD = {"/v1/chat/completions": "choices", "/v1/embeddings": "data"}
 _MAX_MESSAGE_CHARACTERS = 500
+_MAX_MODEL_CHARACTERS = 200  # it is stored inside the result, whose size the database bounds
+_MAX_TOKENS = 2**53  # what JSON readers and the database count exactly
 
 
 class OpenAI:
@@ -45,7 +47,7 @@ class OpenAI:
             return Reply(
                 body=one_line(response.body, data),
                 usage=parse_usage(data.get("usage") or {}),
-                model=str(data.get("model") or ""),
+                model=str(data.get("model") or "")[:_MAX_MODEL_CHARACTERS],
                 request_id=request_id(response.headers),
             )
 
@@ -67,12 +69,19 @@ def one_line(raw: bytes, data: Any) -> bytes:
 
 
 def parse_usage(data: dict[str, Any]) -> Usage:
-    """Token counts from a `usage` object; absent parts are 0. Raises ValueError for what is no number."""
+    """Token counts from a `usage` object; absent parts are 0. Raises ValueError for what is no count."""
     prompt_details = data.get("prompt_tokens_details") or {}
     completion_details = data.get("completion_tokens_details") or {}
     return Usage(
-        input_tokens=int(data.get("prompt_tokens") or 0),
-        output_tokens=int(data.get("completion_tokens") or 0),
-        cached_tokens=int(prompt_details.get("cached_tokens") or 0),
-        reasoning_tokens=int(completion_details.get("reasoning_tokens") or 0),
+        input_tokens=_count(data.get("prompt_tokens")),
+        output_tokens=_count(data.get("completion_tokens")),
+        cached_tokens=_count(prompt_details.get("cached_tokens")),
+        reasoning_tokens=_count(completion_details.get("reasoning_tokens")),
     )
+
+
+def _count(value: Any) -> int:
+    tokens = int(value or 0)
+    if not 0 <= tokens <= _MAX_TOKENS:
+        raise ValueError(f"{tokens} is no count of tokens")
+    return tokens

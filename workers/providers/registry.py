@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from config.settings import Provider
 from workers.core.errors import UserError
 from workers.providers.base import Adapter
 from workers.providers.openai import OpenAI
 
 # Ollama is spoken to through the OpenAI-compatible API that it serves under /v1.
 SPOKEN_KINDS = ("openai", "ollama", "sim")
+
+
+def spoken(providers: Iterable[Provider]) -> tuple[Provider, ...]:
+    """Those of the configured providers that this version can call."""
+    return tuple(provider for provider in providers if provider.kind in SPOKEN_KINDS)
 
 
 def adapter_for(name: str, kind: str) -> Adapter:

@@ -129,7 +129,7 @@ class Files:
         size = doc["bytes"] if doc else 0
         length = min(max_line_bytes, max(0, size - offset))
         raw = b"".join(self.blobs.ranges(file_id, [(offset, length)]))
-        return raw.partition(b"\n")[0].rstrip(b"\r")
+        return raw.partition(b"\n")[0].removesuffix(b"\r")
 
 
 class Upload:
@@ -205,28 +205,30 @@ def split_lines(chunks: Iterable[bytes], max_line_bytes: int) -> Iterator[tuple[
     `max_line_bytes` only one byte more than that is given: enough to see that it is too long.
     """
     rest, offset, number, cut = b"", 0, 0, 0
+    # A mark and a CR are no part of the line: with room for both, what is cut off is always past the bound.
+    keep = max_line_bytes + 1 + len(UTF8_BOM) + 1
     for chunk in chunks:
         start = 0
         while (end := chunk.find(b"\n", start)) >= 0:
             number += 1
             length = len(rest) + cut + end - start
-            yield from _line(number, offset, (rest + chunk[start:end])[: max_line_bytes + 1])
+            yield from _line(number, offset, (rest + chunk[start:end])[:keep], max_line_bytes)
             offset += length + 1
             rest, cut, start = b"", 0, end + 1
         rest += chunk[start:]
-        if len(rest) > max_line_bytes + 1:
-            cut += len(rest) - max_line_bytes - 1
-            rest = rest[: max_line_bytes + 1]
+        if len(rest) > keep:
+            cut += len(rest) - keep
+            rest = rest[:keep]
     if rest:
-        yield from _line(number + 1, offset, rest)
+        yield from _line(number + 1, offset, rest, max_line_bytes)
 
 
-def _line(number: int, offset: int, raw: bytes) -> Iterator[tuple[int, int, bytes]]:
+def _line(number: int, offset: int, raw: bytes, max_line_bytes: int) -> Iterator[tuple[int, int, bytes]]:
     if offset == 0 and raw.startswith(UTF8_BOM):
         raw, offset = raw[len(UTF8_BOM) :], len(UTF8_BOM)
-    stripped = raw.rstrip(b"\r")
-    if stripped.strip():
-        yield number, offset, stripped
+    line = raw.removesuffix(b"\r")[: max_line_bytes + 1]
+    if line.strip():
+        yield number, offset, line
 
 
 def first_line_of(doc: Any) -> bytes:

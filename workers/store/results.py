@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from bson import Binary
-from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure
+from bson.errors import BSONError
+from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure
 
 from workers.core.identity import line_of, result_id
 from workers.core.messages import NEVER_RAN_CODES, ItemError, Result, Usage
 from workers.core.tally import Tally, tally_from
 from workers.core.wire import output_line
 from workers.store.blobs import Blobs
-from workers.store.mongo import Db, Doc
+from workers.store.mongo import MONGO_DOWN, Db, Doc
 
 INLINE_BODY_BYTES = 1_000_000
 DUPLICATE_KEY = 11000
@@ -94,10 +95,12 @@ class Results:
             self._docs.insert_many([self._to_doc(rec) for rec in records], ordered=False)
         except BulkWriteError as error:
             if error.details.get("writeConcernErrors"):
-                raise
+                raise ConnectionFailure("written, but not known to be safe yet") from error
             bad = [p["index"] for p in error.details["writeErrors"] if p["code"] != DUPLICATE_KEY]
             return [records[index] for index in bad]
-        except (DocumentTooLarge, OperationFailure):
+        except MONGO_DOWN:
+            raise
+        except (OperationFailure, BSONError, OverflowError):
             if len(records) == 1:
                 return list(records)
             # The server refused the bulk as a whole: find the culprit, record the others.

@@ -115,8 +115,10 @@ class Shards:
         for tenant in self._docs.distinct("tenant", where):
             due = where | {"tenant": tenant} | is_due("next_at")
             rows = self._docs.find(due, {"est_tokens": 1, "priority": 1})
-            for row in rows.sort([("priority", DESCENDING), ("_id", 1)]).limit(per_tenant):
-                found.append(Waiting(row["_id"], tenant, row["est_tokens"], row["priority"], row["_id"]))
+            rows = rows.sort([("priority", DESCENDING), ("_id", 1)]).limit(per_tenant)
+            found += [
+                Waiting(row["_id"], tenant, row["est_tokens"], row["priority"], row["_id"]) for row in rows
+            ]
         return found
 
     def dispatch(self, ids: Sequence[str], token: str) -> list[str]:
@@ -215,12 +217,12 @@ class Shards:
 
     def expire(self, limit: int) -> int:
         """leased -> queued for leases that ran out; `started` stays, the next claim settles it."""
-        where = {"status": states.RELEASE.filter()} | is_due("lease_until")
+        where = {"status": states.EXPIRE.filter()} | is_due("lease_until")
         ids = [row["_id"] for row in self._docs.find(where, {"_id": 1}).limit(limit)]
         if not ids:
             return 0
         new: Doc = {
-            "status": str(states.RELEASE.target),
+            "status": str(states.EXPIRE.target),
             "next_at": NOW,
             "reason": "lease_expired",
             "takeovers": {"$add": ["$takeovers", 1]},
@@ -246,10 +248,11 @@ class Shards:
 
     def close(self, shard_id: str, *, fence: int | None, counts: Tally) -> bool:
         """-> closed: every missing item has its closing row. With `fence` from our lease, else from the queue."""
-        held = {"fence": fence, "status": "leased"}
-        where = {"_id": shard_id} | (
-            held if fence is not None else {"status": {"$in": ["queued", "dispatched"]}}
-        )
+        held, free = {"fence": fence, "status": "leased"}, {"status": {"$in": ["queued", "dispatched"]}}
+        where = {
+            "_id": shard_id,
+            "$and": [{"status": states.CLOSE.filter()}, free if fence is None else held],
+        }
         new = {"status": str(states.CLOSE.target), "counts": counts.as_dict()}
         return bool(self._docs.update_one(where, {"$set": new}).modified_count)
 
@@ -257,8 +260,9 @@ class Shards:
 
     def hold_back(self, batch_id: str) -> None:
         """Keep what is not leased from running until `let_go`."""
-        where = {"batch_id": batch_id, "status": {"$in": ["queued", "dispatched"]}, "next_at": {"$lt": NEVER}}
-        self._docs.update_many(where, {"$set": {"status": "queued", "next_at": NEVER, "reason": "paused"}})
+        where = {"batch_id": batch_id, "status": states.HOLD_BACK.filter(), "next_at": {"$lt": NEVER}}
+        new = {"status": str(states.HOLD_BACK.target), "next_at": NEVER, "reason": "paused"}
+        self._docs.update_many(where, {"$set": new})
 
     def let_go(self, batch_id: str) -> None:
         """Let what a pause held back run again."""

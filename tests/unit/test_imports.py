@@ -1,0 +1,229 @@
+"""Imports point one way. The rule is data; these tests read the tree with `ast` and run nothing of it.
+
+    config <- core <- providers, store, transport <- engine <- steps <- runtime <- tasks
+    app uses core, store, queue, telemetry and the steps an API process takes part in
+
+A room missing from `ROOMS`, or an arrow missing from `MAY_IMPORT`, fails here first: add it on purpose.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("app", "batchwright", "config", "workers")
+
+# A module belongs to the room with the longest name that begins its own.
+ROOMS: dict[str, str] = {
+    "config": "config",
+    "workers": "workers",
+    "workers.core": "core",
+    "workers.providers": "providers",
+    "workers.store": "store",
+    "workers.transport": "transport",
+    "workers.engine": "engine",
+    "workers.celery_config": "celery_config",
+    "workers.queue": "queue",
+    "workers.telemetry": "telemetry",
+    "workers.planning": "steps",
+    "workers.dispatcher": "steps",
+    "workers.finalizer": "steps",
+    "workers.sweeper": "steps",
+    "workers.notify": "steps",
+    "workers.wiring": "runtime",
+    "workers.runtime": "runtime",
+    "workers.tasks": "tasks",
+    "workers.celery_app": "tasks",
+    "workers.main": "main",
+    "app": "app",
+    "app.api": "api",
+    "app.client": "client",
+    "app.cli": "cli",
+    "app.embedded": "embedded",
+    "app.simulator": "simulator",
+    "batchwright": "face",
+}
+
+_BASE = {"config", "core"}
+_STEPS = {*_BASE, "providers", "store", "engine", "celery_config", "queue", "telemetry", "steps"}
+_RUNTIME = {*_STEPS, "transport", "runtime"}
+
+# Room -> the rooms it may import, besides itself.
+MAY_IMPORT: dict[str, set[str]] = {
+    "config": set(),
+    "core": {"config"},
+    "providers": _BASE,
+    "store": _BASE,
+    "transport": _BASE,
+    "engine": {*_BASE, "providers", "store", "transport"},
+    "celery_config": _BASE,
+    "queue": {*_BASE, "celery_config"},
+    "telemetry": _BASE,
+    "steps": _STEPS,
+    "runtime": _RUNTIME,
+    "tasks": {*_RUNTIME, "tasks"},
+    "main": {*_RUNTIME, "tasks"},
+    "workers": set(),
+    "app": set(),
+    "simulator": _BASE,
+    "embedded": _BASE,
+    "api": {*_STEPS - {"engine"}, "app"},
+    "client": {*_BASE, "app", "embedded"},
+    "cli": {*_BASE, "providers", "app", "client", "embedded", "simulator"},
+    "face": {*_BASE, "app", "client", "embedded"},
+}
+
+# What decides is pure: these rooms get time, chance and bytes as arguments.
+PURE_ROOMS = ("core", "providers")
+IMPURE_MODULES = frozenset(
+    {
+        "asyncio",
+        "celery",
+        "http",
+        "httpx",
+        "httpx2",
+        "kombu",
+        "os",
+        "pymongo",
+        "random",
+        "redis",
+        "secrets",
+        "select",
+        "signal",
+        "socket",
+        "ssl",
+        "structlog",
+        "subprocess",
+        "threading",
+        "time",
+        "urllib.request",
+        "uuid",
+    }
+)
+# New ids are drawn in one place beside their shapes; a random name decides nothing.
+DRAWS_NAMES = {"workers.core.identity": {"secrets"}}
+
+# One package, one place: what a change of the HTTP client or of the database driver may touch.
+ONLY_IN: dict[str, set[str]] = {
+    "httpx": {"transport", "client", "embedded"},
+    "httpx2": {"transport"},
+    "pyreqwest": {"transport"},
+    "pymongo": {"store", "embedded"},
+    "gridfs": {"store"},
+    "celery": {"queue", "tasks", "main"},
+    "kombu": {"celery_config", "queue", "tasks", "main"},
+    "fastapi": {"api"},
+    "pydantic": {"api"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+}
+
+# The environment is read by whoever starts a process; everybody else is handed the values.
+MAY_LOAD_SETTINGS = frozenset(
+    {"config", "runtime", "tasks", "main", "api", "client", "cli", "embedded", "face"}
+)
+
+
+def modules() -> list[str]:
+    paths = (path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    return sorted(_module_name(path) for path in paths)
+
+
+def _module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _path(module: str) -> Path:
+    base = ROOT.joinpath(*module.split("."))
+    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+
+
+def room_of(module: str) -> str:
+    parts = module.split(".")
+    return next(ROOMS[name] for size in range(len(parts), 0, -1) if (name := ".".join(parts[:size])) in ROOMS)
+
+
+def imported_by(module: str) -> Iterator[tuple[int, str]]:
+    """Line and full dotted name of every import, those inside functions and of names included."""
+    path = _path(module)
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+
+
+def is_ours(name: str) -> bool:
+    return name.partition(".")[0] in PACKAGES
+
+
+def comes_from(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def test_every_room_has_its_arrows() -> None:
+    assert set(ROOMS.values()) == set(MAY_IMPORT)
+
+
+def test_no_arrow_leads_back() -> None:
+    """Rooms form a line: nobody can be reached from a room that it may import."""
+    for room, targets in MAY_IMPORT.items():
+        reached: set[str] = set()
+        waiting = targets - {room}
+        while waiting:
+            reached |= waiting
+            waiting = {far for near in waiting for far in MAY_IMPORT[near] if far != near} - reached
+        assert room not in reached, room
+
+
+@pytest.mark.parametrize("module", modules())
+def test_a_module_imports_only_what_its_room_may(module: str) -> None:
+    room = room_of(module)
+    allowed = MAY_IMPORT[room] | {room}
+    wrong = [
+        f"line {line}: {room} may not import {room_of(name)} ({name})"
+        for line, name in imported_by(module)
+        if is_ours(name) and room_of(name) not in allowed
+    ]
+    assert not wrong, "\n".join([module, *wrong])
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if room_of(name) in PURE_ROOMS])
+def test_a_pure_module_imports_no_clock_no_chance_and_no_socket(module: str) -> None:
+    wrong = [
+        f"line {line}: {name}"
+        for line, name in imported_by(module)
+        if any(comes_from(name, impure) for impure in IMPURE_MODULES - DRAWS_NAMES.get(module, set()))
+    ]
+    assert not wrong, "\n".join([module, *wrong])
+
+
+@pytest.mark.parametrize("package", sorted(ONLY_IN))
+def test_a_package_is_imported_only_in_its_place(package: str) -> None:
+    wrong = [
+        f"{module} line {line}"
+        for module in modules()
+        if room_of(module) not in ONLY_IN[package]
+        for line, name in imported_by(module)
+        if comes_from(name, package)
+    ]
+    assert not wrong, "\n".join([package, *wrong])
+
+
+def test_only_the_start_of_a_process_loads_settings() -> None:
+    wrong = [
+        f"{module} line {line}"
+        for module in modules()
+        if room_of(module) not in MAY_LOAD_SETTINGS
+        for line, name in imported_by(module)
+        if name.endswith(".load_settings")
+    ]
+    assert not wrong, "\n".join(wrong)

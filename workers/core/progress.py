@@ -1,0 +1,149 @@
+"""Say why a batch is not moving, and what a person can do about it. Pure.
+
+The API's `/why` asks it with rows of Shards.by_state and the slots of living workers; `show` and `watch`
+print the sentences. Work that a worker holds right now waits for nothing and is not named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from workers.core.states import BatchStatus, Ending, ShardStatus, is_terminal
+
+_NEVER_YEAR = 9999  # the store's `next_at` of shards that must not run yet
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One reason why shards of a batch do not run.
+
+    Attributes:
+        kind: planning, no_worker, paused, limit, backoff, lease_expired, drain, dependency, queue or closing.
+        provider: None when it is not about one provider.
+        shards: how many wait for it; 0 before there are any.
+        until: Unix seconds when it ends by itself; None if nobody can say.
+        text: one sentence, and what to do.
+    """
+
+    kind: str
+    provider: str | None
+    shards: int
+    until: int | None
+    text: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form a reply carries."""
+        names = ("kind", "provider", "shards", "until", "text")
+        return {name: getattr(self, name) for name in names}
+
+
+def waiting_for(
+    batch: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    slots: Mapping[str, int],
+    workers: int,
+    now: datetime,
+) -> list[Waiting]:
+    """Every reason, the one that holds most shards first; empty while all that is open runs.
+
+    Args:
+        batch: the batch document.
+        rows: its open shards by provider, status and reason, with the earliest `next_at` (aware).
+        slots: slots of living workers by provider.
+        workers: how many worker processes live.
+        now: aware.
+    """
+    status = batch["status"]
+    if is_terminal(status):
+        return []
+    if status == BatchStatus.VALIDATING:
+        return [_planning(workers)]
+    ending = batch.get("ending")
+    if ending is not None:
+        return [_closing(str(ending), rows, workers)]
+    # The provider's slots decide before the shard's own reason: without a worker its time would come in vain.
+    found = [_reason(row, slots.get(row["provider"], 0), workers, now) for row in rows]
+    merged: dict[tuple[str, str | None], Waiting] = {}
+    for waiting in found:
+        if waiting is not None:
+            key = (waiting.kind, waiting.provider)
+            merged[key] = _joined(merged[key], waiting) if key in merged else waiting
+    return sorted(merged.values(), key=lambda waiting: -waiting.shards)
+
+
+def _planning(workers: int) -> Waiting:
+    if workers == 0:
+        text = "No worker is running to check the input file; start one with `batchwright up`."
+        return Waiting("no_worker", None, 0, None, text)
+    return Waiting("planning", None, 0, None, "A worker is checking the input file; nothing to do.")
+
+
+def _closing(ending: str, rows: Sequence[Mapping[str, Any]], workers: int) -> Waiting:
+    shards = sum(row["shards"] for row in rows)
+    if workers == 0:
+        text = "No worker is running to close the batch; start one with `batchwright up`."
+        return Waiting("no_worker", None, shards, None, text)
+    if ending == Ending.DONE:
+        text = "Every request is answered and the files are being closed; nothing to do."
+    else:
+        why = "was cancelled" if ending == Ending.CANCELLED else "reached the end of its completion window"
+        text = f"The batch {why}; what runs ends first, then the rest is closed; nothing to do."
+    return Waiting("closing", None, shards, None, text)
+
+
+def _reason(row: Mapping[str, Any], slots: int, workers: int, now: datetime) -> Waiting | None:
+    if row["status"] == ShardStatus.LEASED:
+        return None
+    provider, reason, shards = row["provider"], row["reason"], row["shards"]
+    next_at: datetime | None = row["next_at"]
+    never = next_at is not None and next_at.year >= _NEVER_YEAR
+    until = None if next_at is None or never or next_at <= now else int(next_at.timestamp())
+    if reason == "paused":
+        text = "The batch is paused; let it go on with POST /v1/batches/{id}/resume."
+        return Waiting("paused", provider, shards, None, text)
+    if slots == 0:
+        return Waiting("no_worker", provider, shards, None, _no_worker(provider, workers))
+    if never:
+        text = "The batch's shards are still being written; nothing to do."
+        return Waiting("planning", provider, shards, None, text)
+    kind = reason if reason in _TEXTS and (until is not None or reason not in _TIMED) else "queue"
+    when = "" if until is None or next_at is None else f" (in {_span(next_at, now)})"
+    text = _TEXTS[kind].format(provider=provider, slots=slots, when=when)
+    return Waiting(kind, provider, shards, until, text)
+
+
+# Reasons that are over once their time has come: then the shard waits for a slot like any other.
+_TIMED = ("limit", "backoff")
+_TEXTS = {
+    "limit": "The rate limit of '{provider}' lets the next calls through later{when}; "
+    "if your account allows more, raise the limits of providers.{provider}.",
+    "backoff": "'{provider}' failed and is tried again later{when}; nothing to do unless it stays away.",
+    "lease_expired": "Their worker stopped answering; another one takes them over, nothing to do.",
+    "drain": "Their worker was stopped; another one takes them over, nothing to do.",
+    "dependency": "Equal requests are being answered elsewhere and will be shared{when}; nothing to do.",
+    "queue": "They wait for one of {slots} worker slots that serve '{provider}'; more workers help.",
+}
+
+
+def _no_worker(provider: str, workers: int) -> str:
+    if workers == 0:
+        return "No worker is running; start one with `batchwright up`."
+    return (
+        f"No running worker serves the provider '{provider}'; start one that has its key and address "
+        f"(providers.{provider}), or cancel the batch."
+    )
+
+
+def _span(then: datetime, now: datetime) -> str:
+    seconds = max(1, round((then - now).total_seconds()))
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{round(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _joined(one: Waiting, other: Waiting) -> Waiting:
+    first = one if other.until is None or (one.until is not None and one.until <= other.until) else other
+    return replace(first, shards=one.shards + other.shards)
