@@ -1,0 +1,126 @@
+"""Use, look at or end a stack that another process owns.
+
+The command line's verbs call these. A client that works with a stack holds a shared lock on users.lock, so
+that the owner of a `run` does not take the servers away under it.
+"""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from app.embedded import procinfo
+from app.embedded.errors import StackError
+from app.embedded.files import FileLock
+from app.embedded.leftovers import read_list
+from app.embedded.state import Say, StackState, read_state, silent
+
+_LOOK_LIMIT_S = 2.0
+
+
+class Attached:
+    """A running stack this process uses; it stays up until `release`."""
+
+    def __init__(self, state: StackState, lock: FileLock) -> None:
+        self.state = state
+        self._lock = lock
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+@dataclass(frozen=True)
+class ProcessRow:
+    """One line of `ps`."""
+
+    name: str
+    pid: int
+    state: str
+    uptime_s: float
+    rss_bytes: int
+    restarts: int
+
+
+def attach(data_dir: Path, *, limit_s: float = 60.0, on_wait: Say = silent) -> Attached | None:
+    """Use the stack of this data directory; None if there is none, and one may be started.
+
+    A stack that is just starting or stopping is waited for: the answer then is what it came to.
+
+    Raises: StackError if that takes longer than `limit_s`, or the directory cannot be used.
+    """
+    if not data_dir.is_dir():
+        return None
+    lock = FileLock(data_dir / "users.lock")
+    if not lock.acquire(shared=True):
+        note = FileLock(data_dir / "stack.lock").read_note()
+        pid, _, doing = note.partition(" ")
+        on_wait(
+            f"waiting for the stack of process {pid}, which is {'stopping' if doing != 'starting' else doing}"
+        )
+        if not lock.acquire(shared=True, limit_s=limit_s):
+            raise StackError(
+                f"the stack of process {pid} in {data_dir} is neither ready nor gone after {limit_s:.0f} s",
+                f"look at {data_dir / 'logs'}, or end process {pid}",
+            )
+    state = read_state(data_dir)
+    if state is None:
+        lock.release()
+        return None
+    return Attached(state, lock)
+
+
+def down(data_dir: Path, *, limit_s: float = 60.0) -> bool:
+    """End the stack of this data directory and return when all of it is gone.
+
+    Returns: False if none runs.
+    Raises: StackError if it still runs after `limit_s` seconds, or may not be ended by this user.
+    """
+    state = read_state(data_dir)
+    if state is None:
+        return False
+    try:
+        os.kill(state.owner_pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        raise StackError(f"the stack belongs to another user (process {state.owner_pid})") from None
+    if not procinfo.wait_until_gone(state.owner_pid, state.owner_identity, limit_s):
+        raise StackError(
+            f"the stack of process {state.owner_pid} has not ended after {limit_s:.0f} s",
+            f"look at {data_dir / 'logs' / 'stack.log'}, or run: kill -9 {state.owner_pid}",
+        )
+    return True
+
+
+def processes(data_dir: Path) -> tuple[ProcessRow, ...]:
+    """All processes of the stack, its owner first; empty if none runs. Memory includes their children."""
+    state = read_state(data_dir)
+    if state is None:
+        return ()
+    rows = read_list(data_dir)
+    now = time.time()
+    memory = procinfo.group_memory_bytes([state.owner_pid, *(row.pid for row in rows)])
+    owner = ProcessRow("stack", state.owner_pid, "up", now - state.started_at, memory[state.owner_pid], 0)
+    listed = [
+        ProcessRow(
+            row.name,
+            row.pid,
+            row.state,
+            now - row.started_at if memory[row.pid] else 0.0,
+            memory[row.pid],
+            row.restarts,
+        )
+        for row in rows
+    ]
+    return (owner, *listed)
