@@ -1,0 +1,27 @@
+"""The session's simulator, and SDK clients for it over each HTTP version."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from openai import AsyncOpenAI, DefaultAsyncHttpx2Client
+
+from tests.support.simulator import Simulator, simulator
+
+__all__ = ["simulator"]
+
+
+@pytest.fixture(params=["HTTP/1.1", "HTTP/2"])
+async def client(simulator: Simulator, request: pytest.FixtureRequest) -> AsyncIterator[AsyncOpenAI]:
+    """The official SDK, which refuses any reply that is not exactly of the shape it knows."""
+    http2 = request.param == "HTTP/2"
+    async with AsyncOpenAI(
+        base_url=simulator.base_url,
+        api_key="sk-any",
+        max_retries=0,
+        timeout=20,
+        http_client=DefaultAsyncHttpx2Client(http1=not http2, http2=http2),
+        _strict_response_validation=True,
+    ) as sdk:
+        yield sdk
