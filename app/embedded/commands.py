@@ -15,6 +15,7 @@ from app.embedded.ports import PortWish
 from app.embedded.probes import HttpAnswers, ReadyFile
 from app.embedded.process import ProcessSpec
 
+FLOWER_USER = "batchwright"
 _READY_LIMIT_S = 45.0
 # What a worker may need beyond its grace: the last bulk write, and Celery's own end.
 _AFTER_GRACE_S = 8.0
@@ -49,6 +50,7 @@ class Wiring:
     cache_redis_url: str = field(repr=False)
     mongodb_url: str = field(repr=False)
     sim_url: str | None = None
+    flower_password: str = field(default="", repr=False)
 
 
 class Commands(Protocol):
@@ -69,9 +71,10 @@ class OurCommands:
     """The stack as it is delivered."""
 
     def simulator(self, plan: Plan, port: int) -> ProcessSpec:
+        every_model = ("--all-models",) if plan.all_models else ()
         return ProcessSpec(
             name="sim",
-            argv=(sys.executable, "-m", "app.simulator", "--port", str(port), *plan.sim_args),
+            argv=(sys.executable, "-m", "app.simulator", "--port", str(port), *every_model, *plan.sim_args),
             env=environment(plan, None, "sim"),
             ready=HttpAnswers(f"http://127.0.0.1:{port}/health"),
             ready_limit_s=_READY_LIMIT_S,
@@ -98,8 +101,11 @@ class OurCommands:
         return ProcessSpec(
             name="flower",
             argv=(*_CELERY, *options),
-            # Its page works without its API, which could stop workers and which any web page could reach.
-            env={**environment(plan, wiring, "flower"), "FLOWER_UNAUTHENTICATED_API": "false"},
+            # It can stop workers, and any web page can reach a loopback port: so it asks who comes.
+            env={
+                **environment(plan, wiring, "flower"),
+                "FLOWER_BASIC_AUTH": f"{FLOWER_USER}:{wiring.flower_password}",
+            },
             ready=HttpAnswers(f"http://127.0.0.1:{port}/healthcheck"),
             ready_limit_s=_READY_LIMIT_S,
             stop_order=0,

@@ -95,13 +95,21 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def ensure_api_key(data_dir: Path) -> str:
     """The API key of this data directory, made at the first call: `bw_` and 32 random bytes as base64url."""
-    path = data_dir / "api_key"
+    return _ensure_secret(data_dir / "api_key", prefix="bw_")
+
+
+def ensure_flower_password(data_dir: Path) -> str:
+    """The password of Flower's page for this data directory, made at the first call."""
+    return _ensure_secret(data_dir / "flower_password")
+
+
+def _ensure_secret(path: Path, prefix: str = "") -> str:
     try:
         known = path.read_text(encoding="utf-8").strip() if path.exists() else ""
         if known:
             return known
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        made = "bw_" + base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = prefix + base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
         write_private(path, made + "\n")
         return made
     except OSError as error:

@@ -17,9 +17,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.embedded import leftovers, procinfo
-from app.embedded.commands import Commands, OurCommands, Plan, Wiring
+from app.embedded.commands import FLOWER_USER, Commands, OurCommands, Plan, Wiring
 from app.embedded.errors import DirectoryInUse, StackError
-from app.embedded.files import FileLock, ensure_api_key, prepare
+from app.embedded.files import FileLock, ensure_api_key, ensure_flower_password, prepare
 from app.embedded.launch import Launch
 from app.embedded.ports import PortClaims, PortWish
 from app.embedded.servers import Started
@@ -126,7 +126,7 @@ class Stack:
             self._supervisor = Supervisor(data_dir / "logs", on_change=self._publish, on_event=self._on_event)
             launch = Launch(self._plan, self._commands, self._supervisor, self._ports, on_progress)
             started = launch.start_servers(self._settings.servers)
-            wiring = _wiring(started)
+            wiring = replace(_wiring(started), flower_password=ensure_flower_password(data_dir))
             started |= launch.start_ours(wiring)
             with self._publishing:
                 self._state = self._describe(api_key, wiring, started)
@@ -230,7 +230,7 @@ class Stack:
             kind=self._kind,
             api_url=started["api"].url,
             api_key=api_key,
-            flower_url=started["flower"].url if "flower" in started else None,
+            flower_url=_with_password(started["flower"].url, wiring) if "flower" in started else None,
             redis_url=wiring.redis_url,
             cache_redis_url=wiring.cache_redis_url,
             mongodb_url=wiring.mongodb_url,
@@ -265,6 +265,10 @@ def cannot_go_on(rows: Iterable[Row]) -> bool:
     given_up = {row.name for row in all_rows if row.state == "given up"}
     workers = {row.name for row in all_rows if row.name.startswith("worker-")}
     return bool(given_up - workers - _DISPENSABLE) or (bool(workers) and workers <= given_up)
+
+
+def _with_password(url: str, wiring: Wiring) -> str:
+    return url.replace("://", f"://{FLOWER_USER}:{wiring.flower_password}@", 1)
 
 
 def _wiring(started: Mapping[str, Started]) -> Wiring:
