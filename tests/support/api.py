@@ -131,27 +131,33 @@ class Api:
     key: str
     other_key: str
     work: Work
-    process: subprocess.Popen[bytes] = field(repr=False)
+    environ: Mapping[str, str] = field(repr=False)
+    # Kept: making a client loads certificates, which takes longer than most tests.
+    connection: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=20), repr=False)
+    sdks: dict[tuple[str, int], OpenAI] = field(default_factory=dict, repr=False)
 
     @property
     def sdk(self) -> OpenAI:
         """The official SDK, strict about every field; it repeats nothing."""
         return self.sdk_of(self.key)
 
-    def sdk_of(self, key: str, **options: Any) -> OpenAI:
-        """The same for another key, or with other options."""
-        return OpenAI(
-            api_key=key,
-            base_url=f"{self.url}/v1",
-            _strict_response_validation=True,
-            **{"max_retries": 0, **options},
-        )
+    def sdk_of(self, key: str, *, max_retries: int = 0) -> OpenAI:
+        """The same for another key, or with its repeats on."""
+        if (key, max_retries) not in self.sdks:
+            self.sdks[key, max_retries] = OpenAI(
+                api_key=key,
+                base_url=f"{self.url}/v1",
+                max_retries=max_retries,
+                _strict_response_validation=True,
+            )
+        return self.sdks[key, max_retries]
 
-    def http(self, headers: Mapping[str, str] | None = None) -> httpx.Client:
+    def call(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **options: Any
+    ) -> httpx.Response:
         """Raw HTTP with the first tenant's key."""
-        return httpx.Client(
-            base_url=self.url, headers={"authorization": f"Bearer {self.key}", **(headers or {})}, timeout=20
-        )
+        sent = {"authorization": f"Bearer {self.key}", **(headers or {})}
+        return self.connection.request(method, self.url + path, headers=sent, **options)
 
     def input_file(self, lines: int = 2, *, key: str | None = None) -> str:
         """Upload a good input file; gives its id."""
@@ -201,10 +207,17 @@ def running_api(servers: TestServers, directory: Path, **settings: str) -> Itera
         tenants = Tenants(db)
         tenants.ensure("other")
         tenants.add_key("other", keys[1], name="test")
-        yield Api(url, keys[0], keys[1], Work(db), process)
+        running = Api(url, keys[0], keys[1], Work(db), servers.environ())
+        with running.connection:
+            yield running
+            for sdk in running.sdks.values():
+                sdk.close()
     finally:
-        stop(process)
+        began = time.monotonic()
+        code = stop(process)
+        took_s = time.monotonic() - began
         client.close()
+    assert (code, took_s < 2.5) == (0, True), f"exit code {code} after {took_s:.1f} s"
 
 
 def _listening_at(process: subprocess.Popen[bytes], ready: Path, log_path: Path) -> str:

@@ -1,0 +1,126 @@
+"""The application: routes, and one place where every reply gets its id and every failure its shape.
+
+server.py serves what `create_app` gives. FastAPI's own errors (`{"detail": ...}`) break the SDKs.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from app.api import batches, files, operations
+from app.api.auth import KeyCache
+from app.api.counts import Counts
+from app.api.door import complaint
+from app.api.errors import SERVER_ERROR, ApiError, reply_to, store_down
+from app.api.json_reply import json_reply
+from app.api.services import Services
+from workers.core.errors import StoreUnavailable
+from workers.store.mongo import MONGO_DOWN
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+log = logging.getLogger("batchwright.api")
+
+
+def create_app(services: Services) -> Asgi:
+    """Everything the API answers."""
+    # No OpenAPI page: bodies are read by hand, so it would show half of the truth.
+    app = FastAPI(title="Batchwright", openapi_url=None, redirect_slashes=False)
+    app.state.services = services
+    app.state.keys = KeyCache(services)
+    app.state.counts = Counts(services)
+    started = time.monotonic()
+
+    @app.get("/health")
+    async def health() -> Response:
+        """That this process answers; it asks no other."""
+        return json_reply({"status": "ok", "uptime_seconds": round(time.monotonic() - started, 3)})
+
+    for part in (files, batches, operations):
+        app.include_router(part.router)
+    app.add_exception_handler(ApiError, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _not_routed)
+    for down in (*MONGO_DOWN, StoreUnavailable):
+        app.add_exception_handler(down, _store_down)
+    app.add_exception_handler(Exception, _failed)
+    return _WithRequestId(app)
+
+
+class _WithRequestId:
+    """Give each reply its `x-request-id`, and log what failed under it."""
+
+    def __init__(self, app: Asgi) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = f"req_{secrets.token_hex(12)}"
+        begun = ended = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal begun, ended
+            if message["type"] == "http.response.start":
+                begun = True
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            log.exception("%s %s failed (%s)", scope["method"], scope["path"], request_id)
+            if begun and not ended:
+                raise  # the server breaks the connection off: the client must not take it for the whole
+
+
+def _refused(_: Request, error: Exception) -> Response:
+    return reply_to(error if isinstance(error, ApiError) else _server_error())
+
+
+def _invalid(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        return _failed(request, error)
+    return reply_to(complaint(error.errors()))
+
+
+def _not_routed(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        return _failed(request, error)
+    status, headers = error.status_code, error.headers or {}
+    if status == 404:
+        return reply_to(
+            ApiError(404, f"Invalid URL ({request.method} {request.url.path})", code="unknown_url")
+        )
+    if status == 405:
+        text = f"Not allowed to {request.method} on {request.url.path}."
+        return reply_to(ApiError(405, text, code="method_not_supported", headers=headers))
+    kind = SERVER_ERROR if status >= 500 else "invalid_request_error"
+    return reply_to(ApiError(status, str(error.detail), kind=kind, headers=headers))
+
+
+def _store_down(request: Request, error: Exception) -> Response:
+    log.warning("%s %s: the store does not answer: %s", request.method, request.url.path, error)
+    return reply_to(store_down())
+
+
+def _failed(_: Request, __: Exception) -> Response:
+    return reply_to(_server_error())
+
+
+def _server_error() -> ApiError:
+    text = "The server had an error while processing your request. Its log says more under the x-request-id."
+    return ApiError(500, text, kind=SERVER_ERROR, code="internal_error")

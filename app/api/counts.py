@@ -1,0 +1,102 @@
+"""What a batch has done so far, summed over its shards at most once a second, however many clients ask.
+
+batches.py shows it. A finished batch carries its counts; a running one's are kept for the next reader too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from app.api.services import Services
+from workers.core.states import BatchStatus, is_terminal
+from workers.core.tally import tally_from
+from workers.core.wire import batch_object
+
+Doc = dict[str, Any]
+FRESH_S = 1.0
+_MAX_KEPT = 5_000
+_SIM = "sim"
+
+
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    at: float
+    counts: Doc
+    simulated: bool
+
+
+class Counts:
+    """Sums of running batches, each made by one reader while the others wait for it."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        kinds = {provider.name for provider in services.settings.providers if provider.kind == "sim"}
+        self._simulators = kinds | {_SIM}
+        self._sums: OrderedDict[str, _Sum] = OrderedDict()
+        self._running: dict[str, asyncio.Task[_Sum]] = {}
+
+    async def shown(self, doc: Doc) -> Doc:
+        """The batch object as a client sees it now."""
+        summed = await self._of(doc)
+        return batch_object(doc, summed.counts, extension(doc, summed.counts, simulated=summed.simulated))
+
+    async def _of(self, doc: Doc) -> _Sum:
+        if doc["status"] in (BatchStatus.VALIDATING, BatchStatus.FAILED):
+            return _Sum(0.0, {}, simulated=False)
+        batch_id, kept = doc["_id"], self._sums.get(doc["_id"])
+        ended = is_terminal(doc["status"])
+        if kept is not None and ended:
+            return _Sum(kept.at, doc.get("counts") or kept.counts, kept.simulated)
+        if kept is not None and time.monotonic() - kept.at < FRESH_S:
+            return kept
+        task = self._running.get(batch_id)
+        if task is None:
+            task = asyncio.create_task(self._services.run(self._sum, doc, kept, ended=ended))
+            self._running[batch_id] = task
+            task.add_done_callback(lambda _: self._running.pop(batch_id, None))
+        summed = await asyncio.shield(task)
+        self._sums[batch_id] = summed
+        self._sums.move_to_end(batch_id)
+        if len(self._sums) > _MAX_KEPT:
+            self._sums.popitem(last=False)
+        return summed
+
+    def _sum(self, doc: Doc, kept: _Sum | None, *, ended: bool) -> _Sum:
+        shards = self._services.shards
+        simulated = not self._simulators.isdisjoint(shards.providers_of(doc["_id"]))
+        if ended and doc.get("counts"):
+            return _Sum(time.monotonic(), doc["counts"], simulated)
+        tally, possibly_repeated = shards.summed(doc["_id"])
+        counts = {**tally.as_dict(), "possibly_repeated": possibly_repeated}
+        if not ended and (kept is None or kept.counts != counts):
+            self._services.batches.save_counts(doc["_id"], counts)
+        return _Sum(time.monotonic(), counts, simulated)
+
+
+def extension(doc: Doc, counts: Doc, *, simulated: bool) -> Doc:
+    """Our own fields of the batch object.
+
+    `excess_calls` is an upper bound: calls known to repeat an unknown outcome, and those that workers lost in
+    flight may have made. The cost is null as soon as one answer has no known price.
+    """
+    tally = tally_from(counts)
+    return {
+        "total": doc.get("total", 0),
+        "recorded": tally.recorded,
+        "cached": tally.cached,
+        "coalesced": tally.coalesced,
+        "repeats": doc.get("repeats", 0),
+        "calls": tally.calls,
+        "excess_calls": tally.excess + counts.get("possibly_repeated", 0),
+        "never_ran": tally.never_ran,
+        "input_tokens": tally.input_tokens,
+        "output_tokens": tally.output_tokens,
+        "cost_usd": tally.known_cost_usd,
+        "ending": doc.get("ending"),
+        "paused": doc.get("paused_at") is not None,
+        "simulated": simulated,
+    }

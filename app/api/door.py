@@ -1,0 +1,218 @@
+"""What may come in: pydantic models of request bodies, and their complaints in the Batch API's own words.
+
+batches.py and uploading.py call `check`; application.py uses `complaint` for query parameters. Nothing behind
+this module depends on pydantic.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+from starlette.requests import ClientDisconnect, Request
+
+from app.api.errors import ApiError, bad_request, missing
+from workers.core.lines import SERVED_ENDPOINTS, json_type
+
+MAX_JSON_BYTES = 1_000_000
+_WINDOW = re.compile(r"([1-9][0-9]{0,3})([hd])")
+_HOUR_S, _DAY_S = 3600, 86_400
+_MAX_WINDOW_S = 7 * _DAY_S
+
+
+def window_s(text: str) -> int | None:
+    """Seconds of a completion window `<n>h` or `<n>d` from 1 hour to 7 days; None for anything else."""
+    match = _WINDOW.fullmatch(text)
+    if match is None:
+        return None
+    seconds = int(match[1]) * (_HOUR_S if match[2] == "h" else _DAY_S)
+    return seconds if seconds <= _MAX_WINDOW_S else None
+
+
+def _one_of(shown: str) -> PydanticCustomError:
+    return PydanticCustomError("supported", "{supported}", {"supported": shown})
+
+
+def _served(endpoint: str) -> str:
+    if endpoint not in SERVED_ENDPOINTS:
+        raise _one_of(in_words([f"'{served}'" for served in SERVED_ENDPOINTS]))
+    return endpoint
+
+
+def _window(text: str) -> str:
+    if window_s(text) is None:
+        raise _one_of("'1h' to '168h', and '1d' to '7d'")
+    return text
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class ExpiresAfter(_Strict):
+    """When a file goes: so many seconds after it was made."""
+
+    anchor: Literal["created_at"]
+    seconds: int = Field(ge=_HOUR_S, le=30 * _DAY_S)
+
+
+class Extension(_Strict):
+    """Our own options of a batch. A misspelt one is refused: it would change what is paid for."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    model: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    cache: Literal["on", "off"] | None = None
+    order: Literal["completion", "input"] = "completion"
+    invalid_lines: Literal["fail", "skip"] | None = None
+    run_key: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    priority: int = Field(default=0, ge=0, le=9)
+
+
+_Key = Annotated[str, Field(max_length=64)]
+_Value = Annotated[str, Field(max_length=512)]
+
+
+class CreateBatch(_Strict):
+    """POST /v1/batches."""
+
+    input_file_id: Annotated[str, Field(min_length=1, max_length=256)]
+    endpoint: Annotated[str, AfterValidator(_served)]
+    completion_window: Annotated[str, AfterValidator(_window)]
+    metadata: Annotated[dict[_Key, _Value], Field(max_length=16)] | None = None
+    output_expires_after: ExpiresAfter | None = None
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    batchwright: Extension = Field(default_factory=Extension)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+async def read_body(request: Request) -> dict[str, Any]:
+    """The JSON object in the body. Raises ApiError 400 for anything else, 413 for more than a megabyte."""
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_JSON_BYTES:
+                raise ApiError(
+                    413, f"The body is larger than {MAX_JSON_BYTES:,} bytes.", code="body_too_large"
+                )
+    except ClientDisconnect:
+        raise bad_request("The connection closed before the body had arrived.") from None
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise bad_request(f"The body of your request is not valid JSON ({error}).") from None
+    if not isinstance(data, dict):
+        raise bad_request(f"The body must be a JSON object, but got {json_type(data)} instead.")
+    return data
+
+
+def check(model: type[M], data: dict[str, Any]) -> M:
+    """The checked form. Raises ApiError 400 that names the first parameter that is wrong."""
+    # A client that writes out its defaults sends null for "not given".
+    given = {name: value for name, value in data.items() if value is not None}
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise complaint(error.errors(include_url=False)) from None
+
+
+def complaint(problems: Sequence[Any]) -> ApiError:
+    """The first of pydantic's complaints as the Batch API would say it."""
+    # What is missing comes first: the rest is easier to mend once it is there.
+    first = next((problem for problem in problems if problem["type"] == "missing"), problems[0])
+    param = ".".join(str(part) for part in first["loc"] if part not in ("query", "path", "[key]"))
+    kind, value, context = first["type"], first.get("input"), first.get("ctx") or {}
+    if kind == "missing":
+        return missing(param)
+    say = _SAYINGS.get(kind)
+    if say is not None:
+        code, text = say(param, value, context)
+        return bad_request(text, param=param, code=code)
+    expected = _EXPECTED_TYPES.get(kind)
+    if expected is not None:
+        text = f"Invalid type for '{param}': expected {expected}, but got {json_type(value)} instead."
+        return bad_request(text, param=param, code="invalid_type")
+    return bad_request(f"Invalid '{param}': {first['msg']}.", param=param, code="invalid_value")
+
+
+def in_words(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b, and c`."""
+    if len(names) <= 2:
+        return " and ".join(names)
+    return f"{', '.join(names[:-1])}, and {names[-1]}"
+
+
+_EXPECTED_TYPES = {
+    "string_type": "a string",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "int_type": "an integer",
+    "int_parsing": "an integer",
+    "int_from_float": "an integer",
+    "bool_type": "a boolean",
+    "list_type": "an array",
+}
+
+# Parameter, value and pydantic's context -> code and message.
+_Say = Callable[[str, Any, dict[str, Any]], tuple[str, str]]
+
+
+def _unsupported(_: str, value: Any, context: dict[str, Any]) -> tuple[str, str]:
+    supported = context.get("supported") or str(context.get("expected", "")).replace(" or ", " and ")
+    shown = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+    return "invalid_value", f"Invalid value: '{shown[:200]}'. Supported values are: {supported}."
+
+
+def _too_long(param: str, value: Any, context: dict[str, Any]) -> tuple[str, str]:
+    limit = context["max_length"]
+    return "string_above_max_length", (
+        f"Invalid '{param[:128]}': string too long. Expected a string with maximum length {limit}, "
+        f"but got a string with length {len(value)} instead."
+    )
+
+
+def _too_short(param: str, *_: Any) -> tuple[str, str]:
+    return "string_below_min_length", f"Invalid '{param}': it must not be empty."
+
+
+def _too_many(param: str, value: Any, context: dict[str, Any]) -> tuple[str, str]:
+    limit = context["max_length"]
+    return "object_above_max_properties", (
+        f"Invalid '{param}': too many properties. Expected an object with at most {limit} properties, "
+        f"but got an object with {context.get('actual_length') or len(value)} properties instead."
+    )
+
+
+def _too_large(param: str, value: Any, context: dict[str, Any]) -> tuple[str, str]:
+    limit = context["le"]
+    text = f"Invalid '{param}': integer above maximum value. Expected a value <= {limit}, but got {value}."
+    return "integer_above_max_value", text
+
+
+def _too_small(param: str, value: Any, context: dict[str, Any]) -> tuple[str, str]:
+    limit = context["ge"]
+    text = f"Invalid '{param}': integer below minimum value. Expected a value >= {limit}, but got {value}."
+    return "integer_below_min_value", text
+
+
+def _unknown(param: str, *_: Any) -> tuple[str, str]:
+    return "unknown_parameter", f"Unknown parameter: '{param}'."
+
+
+_SAYINGS: dict[str, _Say] = {
+    "supported": _unsupported,
+    "literal_error": _unsupported,
+    "string_too_long": _too_long,
+    "string_too_short": _too_short,
+    "too_long": _too_many,
+    "less_than_equal": _too_large,
+    "greater_than_equal": _too_small,
+    "extra_forbidden": _unknown,
+}

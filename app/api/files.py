@@ -1,0 +1,104 @@
+"""The Files API: create, list, retrieve, content, delete.
+
+A file is an upload or the output or error file of a batch; the latter has no bytes of its own, it is a view
+over the batch's results and can be seen once the batch has ended.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.requests import ClientDisconnect
+
+from app.api.auth import Tenant
+from app.api.errors import bad_request, no_such_file
+from app.api.json_reply import json_reply, page_reply
+from app.api.services import Behind, Services
+from app.api.streaming import streamed
+from app.api.uploading import receive, refuse_length
+from workers.core.states import is_terminal
+from workers.core.wire import file_object
+
+Doc = dict[str, Any]
+router = APIRouter(prefix="/v1/files")
+
+
+@router.post("")
+async def create_file(request: Request, tenant: Tenant, behind: Behind) -> Response:
+    """Store an upload; its bytes go straight into the database."""
+    refuse_length(request.headers.get("content-length"), behind.settings.api.max_file_bytes)
+    content_type = request.headers.get("content-type", "")
+    try:
+        doc = await receive(behind, tenant, request.stream(), content_type)
+    except ClientDisconnect:
+        raise bad_request("The connection closed before the file had arrived.") from None
+    return json_reply(file_object(doc))
+
+
+@router.get("")
+async def list_files(
+    tenant: Tenant,
+    behind: Behind,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
+    order: Literal["asc", "desc"] = "desc",
+    purpose: str | None = None,
+) -> Response:
+    """One page of the tenant's files."""
+    newest_first = order == "desc"
+    try:
+        docs = await behind.run(
+            behind.files.page,
+            tenant,
+            after=after,
+            limit=limit + 1,
+            newest_first=newest_first,
+            purpose=purpose,
+        )
+    except LookupError:
+        raise bad_request(f"No such File object: {after}", param="after", code="invalid_value") from None
+    return page_reply([file_object(doc) for doc in docs[:limit]], has_more=len(docs) > limit)
+
+
+@router.get("/{file_id}")
+async def retrieve_file(file_id: str, tenant: Tenant, behind: Behind) -> Response:
+    """What is known of a file."""
+    return json_reply(file_object(await _visible(behind, file_id, tenant)))
+
+
+@router.delete("/{file_id}")
+async def delete_file(file_id: str, tenant: Tenant, behind: Behind) -> Response:
+    """Hide a file; batches made from it go on."""
+    if not await behind.run(behind.files.hide, file_id, tenant):
+        raise no_such_file(file_id)
+    return json_reply({"id": file_id, "object": "file", "deleted": True})
+
+
+@router.get("/{file_id}/content")
+async def file_content(file_id: str, tenant: Tenant, behind: Behind) -> Response:
+    """The bytes, streamed."""
+    doc = await _visible(behind, file_id, tenant)
+    view = doc.get("view")
+    if view is None:
+        pieces = behind.files.blobs.stream(file_id)
+        return await streamed(behind, pieces, filename=doc["filename"], size_bytes=doc["bytes"])
+    return await result_lines(behind, view["batch_id"], view["which"], filename=doc["filename"])
+
+
+async def result_lines(behind: Services, batch_id: str, which: str, *, filename: str) -> Response:
+    """The lines of a batch's output or error file that are recorded, in input order."""
+    lines = (line for _, line in behind.results.lines(batch_id, ok=which == "output"))
+    return await streamed(behind, lines, filename=filename)
+
+
+async def _visible(behind: Services, file_id: str, tenant: str) -> Doc:
+    doc = await behind.run(behind.files.get, file_id, tenant)
+    if doc is None:
+        raise no_such_file(file_id)
+    if doc.get("view"):
+        batch = await behind.run(behind.batches.get, doc["view"]["batch_id"], tenant)
+        # Its bytes may still grow before that, and a finished file's bytes never change.
+        if batch is None or not is_terminal(batch["status"]):
+            raise no_such_file(file_id)
+    return doc

@@ -1,0 +1,89 @@
+"""Our own calls on a batch, beside the Batch API: pause, resume, why, and reading an unfinished output."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.api.auth import Tenant
+from app.api.batches import batch_of
+from app.api.counts import Counts
+from app.api.errors import ApiError, conflict
+from app.api.files import result_lines
+from app.api.json_reply import json_reply
+from app.api.services import Behind, Services
+from workers.core.progress import waiting_for
+from workers.core.states import BatchStatus, is_terminal
+
+Doc = dict[str, Any]
+router = APIRouter(prefix="/v1/batches/{batch_id}")
+
+
+@router.post("/pause")
+async def pause_batch(batch_id: str, request: Request, tenant: Tenant, behind: Behind) -> Response:
+    """Start no more calls for this batch; those that run are answered and recorded."""
+    await _set_paused(behind, batch_id, tenant, paused=True)
+    await behind.run(behind.shards.hold_back, batch_id)
+    return await _shown(request, behind, batch_id, tenant)
+
+
+@router.post("/resume")
+async def resume_batch(batch_id: str, request: Request, tenant: Tenant, behind: Behind) -> Response:
+    """Go on with a paused batch; of one that is not paused, nothing changes."""
+    await _set_paused(behind, batch_id, tenant, paused=False)
+    await behind.run(behind.shards.let_go, batch_id)
+    return await _shown(request, behind, batch_id, tenant)
+
+
+@router.get("/why")
+async def why(batch_id: str, tenant: Tenant, behind: Behind) -> Response:
+    """What keeps the batch from moving; an empty list when nothing does."""
+    doc = await batch_of(behind, batch_id, tenant)
+    rows, slots, workers = await behind.run(_state, behind, batch_id)
+    found = waiting_for(doc, rows, slots, workers, datetime.now(UTC))
+    reasons = [waiting.as_dict() for waiting in found]
+    for reason in reasons:
+        reason["text"] = reason["text"].replace("{id}", batch_id)
+    return json_reply({"id": batch_id, "status": doc["status"], "waiting_for": reasons})
+
+
+@router.get("/output")
+async def batch_output(
+    batch_id: str,
+    tenant: Tenant,
+    behind: Behind,
+    partial: bool = False,
+    which: Annotated[Literal["output", "error"], Query()] = "output",
+) -> Response:
+    """The recorded lines of either file. Before the batch has ended only on demand, for they will be more."""
+    doc = await batch_of(behind, batch_id, tenant)
+    if not partial and not is_terminal(doc["status"]):
+        raise conflict(
+            f"The batch is {doc['status']}; ask with partial=true for what is recorded so far.",
+            param="partial",
+            code="batch_not_finished",
+        )
+    return await result_lines(behind, batch_id, which, filename=f"{batch_id}_{which}.jsonl")
+
+
+def _state(behind: Services, batch_id: str) -> tuple[list[Doc], dict[str, int], int]:
+    return behind.shards.by_state(batch_id), behind.workers.slots(), behind.workers.count()
+
+
+async def _set_paused(behind: Services, batch_id: str, tenant: str, *, paused: bool) -> None:
+    doc = await batch_of(behind, batch_id, tenant)
+    if await behind.run(behind.batches.set_paused, batch_id, tenant, paused=paused):
+        return
+    doc = await batch_of(behind, batch_id, tenant)
+    verb = "pause" if paused else "resume"
+    message = f"Cannot {verb} a batch with status '{doc['status']}'."
+    if doc["status"] == BatchStatus.VALIDATING:
+        raise ApiError(409, f"{message} Try again once its input file is checked.")
+    raise conflict(message)
+
+
+async def _shown(request: Request, behind: Services, batch_id: str, tenant: str) -> Response:
+    counts: Counts = request.app.state.counts
+    return json_reply(await counts.shown(await batch_of(behind, batch_id, tenant)))

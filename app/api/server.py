@@ -1,0 +1,144 @@
+"""The API on a socket: Granian inside this one process, on uvloop where there is one.
+
+__main__.py calls `serve`. It returns within about two seconds of SIGTERM or SIGINT, whatever hangs: what is
+accepted is in the database by then, and what is not gets no answer, so its sender tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from granian.constants import HTTPModes, Interfaces
+from granian.server.embed import Server
+from tenacity import before_sleep_log, retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from app.api.application import Asgi, create_app
+from app.api.services import Services, open_services, prepare
+from config.settings import Settings
+from workers.core.errors import UserError
+from workers.store.mongo import MONGO_DOWN
+
+_STOP_WITHIN_S = 1.2
+_HINTS_WITHIN_S = 0.5
+_WAIT_FOR_STORE_S = 30.0
+_MOST_REQUESTS_AT_ONCE = 1024
+log = logging.getLogger("batchwright.api")
+
+
+def serve(
+    settings: Settings, *, host: str, port: int, key_file: Path | None, ready_file: Path | None
+) -> None:
+    """Serve until SIGTERM or SIGINT. Call it in the main thread; 0 takes a free port.
+
+    Raises: UserError for a taken port or a missing setting, MONGO_DOWN errors if MongoDB does not appear.
+    """
+    held = _held_port(host, port)
+    services = open_services(settings)
+    _prepare(services, key_file)
+    try:
+        import uvloop  # not on every platform; asyncio's own loop serves there
+
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
+    except ImportError:
+        loop_factory = None
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        if not runner.run(_serve(services, host, held.getsockname()[1], ready_file)):
+            # An open connection, or a thread in a call to a server that is away, would hold up the stop.
+            logging.shutdown()
+            os._exit(0)
+    held.close()
+
+
+async def _serve(services: Services, host: str, port: int, ready_file: Path | None) -> bool:
+    stopping = asyncio.Event()
+    server = _server(create_app(services), host, port)
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stopping.set)
+    serving = asyncio.ensure_future(server.serve())
+    serving.add_done_callback(lambda _: stopping.set())
+    await _until_listening(host, port, stopping)
+    gc.freeze()  # what is loaded stays: the collector need not walk it on every pass
+    if not stopping.is_set():
+        log.info("listening on http://%s:%d", host, port)
+        if ready_file is not None:
+            await asyncio.to_thread(ready_file.touch)
+    await stopping.wait()
+    if not serving.done():
+        server.stop()
+    ended, _ = await asyncio.wait({serving}, timeout=_STOP_WITHIN_S)
+    closed = await services.close(_HINTS_WITHIN_S)
+    return closed and bool(ended)
+
+
+def _server(app: Asgi, host: str, port: int) -> Any:
+    return Server(
+        app,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGINL,
+        http=HTTPModes.auto,
+        websockets=False,
+        backlog=_MOST_REQUESTS_AT_ONCE,
+        backpressure=_MOST_REQUESTS_AT_ONCE,
+        log_enabled=False,
+    )
+
+
+def _prepare(services: Services, key_file: Path | None) -> None:
+    """Make what a new database lacks, waiting a while for a MongoDB that starts beside us."""
+    waiting = retry(
+        retry=retry_if_exception_type(MONGO_DOWN),
+        stop=stop_after_delay(_WAIT_FOR_STORE_S),
+        wait=wait_fixed(0.5),
+        before_sleep=before_sleep_log(log, logging.WARNING),
+        reraise=True,
+    )
+    waiting(prepare)(services, key_file)
+
+
+def _held_port(host: str, port: int) -> socket.socket:
+    """Bind the port and keep it, so that a free one cannot be taken before Granian listens on it.
+
+    Granian binds with SO_REUSEPORT, by which two servers would share a port in silence: so ask without it.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+        held = socket.socket(family, socket.SOCK_STREAM)
+        held.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # connections that just ended linger on the port
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind((host, port))
+        return held
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        why = "the port is taken" if taken else error.strerror
+        hint = "choose another with --port, or 0 for a free one"
+        raise UserError(f"cannot listen on {host}:{port}: {why}", hint=hint) from error
+
+
+async def _until_listening(host: str, port: int, stopping: asyncio.Event) -> None:
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    while not stopping.is_set():
+        with suppress(OSError):
+            reader, writer = await asyncio.open_connection(reachable, port)
+            writer.write(b"GET /health HTTP/1.1\r\nhost: api\r\nconnection: close\r\n\r\n")
+            answer = await reader.readline()
+            writer.close()
+            if b" 200 " in answer:
+                return
+        await asyncio.sleep(0.01)

@@ -1,0 +1,147 @@
+"""What the handlers work with: stores, queue, settings, and the threads that blocking calls run on.
+
+server.py opens it once. The driver is synchronous, so no handler calls a store directly:
+`await services.run(store.method, ...)` does it on a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ParamSpec, TypeVar, cast
+
+from fastapi import Depends, Request
+
+from config.settings import Settings
+from workers.core.errors import StoreUnavailable, UserError
+from workers.core.identity import new_api_key
+from workers.queue import Queue
+from workers.store.batches import Batches
+from workers.store.blobs import Blobs
+from workers.store.files import Files
+from workers.store.mongo import Db, connect, ensure_indexes
+from workers.store.results import Results
+from workers.store.shards import Shards
+from workers.store.tenants import DEFAULT_TENANT, Tenants
+from workers.store.worker_processes import WorkerProcesses
+
+P = ParamSpec("P")
+T = TypeVar("T")
+# Enough for the uploads, downloads and pollers of one machine; each waits for MongoDB most of the time.
+STORE_THREADS = 16
+log = logging.getLogger("batchwright.api")
+
+
+@dataclass
+class Services:
+    """Everything behind the handlers."""
+
+    settings: Settings
+    files: Files
+    batches: Batches
+    shards: Shards
+    results: Results
+    tenants: Tenants
+    workers: WorkerProcesses
+    queue: Queue
+    db: Db
+    pool: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
+    )
+    busy: int = 0
+    background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make a blocking call on a thread."""
+        loop = asyncio.get_running_loop()
+        self.busy += 1
+        try:
+            return await loop.run_in_executor(self.pool, lambda: call(*args, **kwargs))
+        finally:
+            self.busy -= 1
+
+    def hint_plan(self, batch_id: str) -> None:
+        """Tell the workers of a new batch, without waiting; if the broker is away, the sweeper tells them."""
+        task = asyncio.create_task(self._publish_plan(batch_id))
+        self.background.add(task)
+        task.add_done_callback(self.background.discard)
+
+    async def _publish_plan(self, batch_id: str) -> None:
+        try:
+            await self.run(self.queue.publish_plan, batch_id)
+        except StoreUnavailable as error:
+            log.warning("%s: %s; the sweeper will publish it", batch_id, error)
+
+    async def close(self, within_s: float) -> bool:
+        """Let hints in flight go out, then close. False if a thread still hangs in a call."""
+        if self.background:
+            await asyncio.wait(self.background, timeout=within_s)
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        if self.busy:
+            return False
+        self.queue.close()
+        self.db.client.close()
+        return True
+
+
+def open_services(settings: Settings) -> Services:
+    """Connect, lazily: nothing is asked of a server here. Raises UserError when no server is named."""
+    servers = settings.servers
+    if servers.mongodb_url is None or servers.redis_url is None:
+        unset = "BATCHWRIGHT_MONGODB_URL" if servers.mongodb_url is None else "BATCHWRIGHT_REDIS_URL"
+        raise UserError(f"{unset} is not set", hint="set it, or start everything with: batchwright up")
+    client = connect(servers.mongodb_url, app_name="batchwright-api")
+    db = client[servers.mongodb_database]
+    blobs = Blobs(db)
+    return Services(
+        settings=settings,
+        files=Files(db, blobs),
+        batches=Batches(db),
+        shards=Shards(db),
+        results=Results(db, blobs),
+        tenants=Tenants(db),
+        workers=WorkerProcesses(db),
+        queue=Queue(servers.redis_url),
+        db=db,
+    )
+
+
+def _services_of(request: Request) -> Services:
+    return cast("Services", request.app.state.services)
+
+
+Behind = Annotated[Services, Depends(_services_of)]
+
+
+def prepare(services: Services, key_file: Path | None) -> None:
+    """Make what a new database lacks: indexes, the first tenant, and the API key in `key_file`.
+
+    Safe at every start and in several processes at once. A key file that is not there yet is made.
+    """
+    ensure_indexes(services.db)
+    services.tenants.ensure(DEFAULT_TENANT)
+    if key_file is not None:
+        services.tenants.add_key(DEFAULT_TENANT, _key_in(key_file), name="bootstrap")
+
+
+def _key_in(path: Path) -> str:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        key = path.read_text(encoding="utf-8").strip()
+        if not key:
+            raise UserError(
+                f"the key file {path} is empty", hint="delete it; a new one will be made"
+            ) from None
+        return key
+    except OSError as error:
+        raise UserError(f"cannot make the key file {path}: {error.strerror}") from error
+    key = new_api_key()
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(key + "\n")
+    return key

@@ -1,0 +1,257 @@
+"""A multipart upload on its way from the socket into the store, a few chunks in memory at a time.
+
+files.py hands it a request; python-multipart finds the parts, `Form` collects what they are, `receive` moves
+the file's bytes on. Receiving and storing overlap: while one block is being written the next one arrives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from app.api.door import ExpiresAfter, check
+from app.api.errors import ApiError, bad_request, file_too_large, missing
+from app.api.services import Services
+from workers.core.errors import BatchwrightError
+from workers.core.identity import new_file_id
+from workers.store.files import UTF8_BOM, Upload
+from workers.store.mongo import MONGO_DOWN
+
+Doc = dict[str, Any]
+BLOCK_BYTES = 1 << 20
+MAX_FIELD_BYTES = 16_384
+MAX_FIELDS = 64
+_FORM_OVERHEAD_BYTES = 1_000_000
+_EXPIRES = re.compile(r"expires_after\[(\w+)\]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_DAY_S = 86_400
+_NOT_JSONL = "Invalid file format for Batch API. Must be .jsonl"
+_EMPTY = "The input file is empty. Please ensure that the batch contains at least one request."
+
+
+@dataclass
+class Form:
+    """The parts of one multipart body, as the parser meets them; file bytes pile up until they are taken."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    filename: str | None = None
+    blocks: list[bytes] = field(default_factory=list)
+    waiting_bytes: int = 0
+    ended: bool = False
+    _headers: dict[str, bytes] = field(default_factory=dict)
+    _header: tuple[bytearray, bytearray] = field(default_factory=lambda: (bytearray(), bytearray()))
+    _name: str = ""
+    _value: bytearray | None = None  # of a plain field; None while the file's bytes come
+
+    def parser(self, boundary: bytes) -> MultipartParser:
+        """The parser that fills this form."""
+        return MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": lambda data, start, end: self._header[0].extend(data[start:end]),
+                "on_header_value": lambda data, start, end: self._header[1].extend(data[start:end]),
+                "on_header_end": self._end_header,
+                "on_headers_finished": self._open,
+                "on_part_data": self._take,
+                "on_part_end": self._end_part,
+                "on_end": self._end,
+            },
+        )
+
+    def take_block(self) -> bytes:
+        """What has arrived of the file since the last time."""
+        block = b"".join(self.blocks)
+        self.blocks.clear()
+        self.waiting_bytes = 0
+        return block
+
+    def _begin(self) -> None:
+        self._headers = {}
+
+    def _end_header(self) -> None:
+        name, value = self._header
+        self._headers[name.decode("latin-1").lower()] = bytes(value)
+        self._header = (bytearray(), bytearray())
+
+    def _open(self) -> None:
+        _, options = parse_options_header(self._headers.get("content-disposition", b""))
+        self._name = options.get(b"name", b"").decode("utf-8", "replace")
+        if self._name == "file" and b"filename" in options:
+            if self.filename is not None:
+                raise bad_request("Only one file can be uploaded at a time.", param="file")
+            self.filename = _CONTROL.sub("", options[b"filename"].decode("utf-8", "replace"))[:255]
+            self._value = None
+        elif len(self.fields) >= MAX_FIELDS:
+            raise bad_request(f"The form has more than {MAX_FIELDS} fields.")
+        else:
+            self._value = bytearray()
+
+    def _take(self, data: bytes, start: int, end: int) -> None:
+        if self._value is None:
+            self.blocks.append(data[start:end])
+            self.waiting_bytes += end - start
+        elif len(self._value) + end - start > MAX_FIELD_BYTES:
+            raise bad_request(f"The field '{self._name[:64]}' is too long.", param=self._name[:64])
+        else:
+            self._value += data[start:end]
+
+    def _end_part(self) -> None:
+        if self._value is not None:
+            self.fields[self._name] = self._value.decode("utf-8", "replace")
+
+    def _end(self) -> None:
+        self.ended = True
+
+
+class _Receiver:
+    """One upload: begins it at its first bytes, stores block by block, ends or removes it."""
+
+    def __init__(self, services: Services, tenant: str) -> None:
+        self._services, self._tenant = services, tenant
+        self._limit_bytes = services.settings.api.max_file_bytes
+        self._upload: Upload | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._size_bytes = 0
+        self._begun_s = time.time()
+        self.form = Form()
+
+    async def pass_on(self) -> None:
+        """Store what has arrived, as soon as the block before it is stored."""
+        block = self.form.take_block()
+        self._size_bytes += len(block)
+        if self._size_bytes > self._limit_bytes:
+            raise file_too_large(self._limit_bytes)
+        if self._upload is None:
+            self._refuse_name()
+            self._upload = await self._begin()
+        await self._stored()
+        self._writing = asyncio.create_task(self._services.run(self._upload.write, block))
+
+    async def finish(self) -> Doc:
+        """The stored file. Raises ApiError 400 for a form or a file that cannot be used."""
+        if not self.form.ended:
+            raise bad_request("The multipart body ends in the middle.")
+        if self.form.filename is None:
+            raise missing("file")
+        purpose = self.form.fields.get("purpose") or None
+        if purpose is None:
+            raise missing("purpose")
+        if len(purpose) > 64:
+            raise bad_request("Invalid 'purpose': string too long.", param="purpose", code="invalid_value")
+        late = {"purpose": purpose, "expires_at": self._expires_at(purpose)}
+        await self.pass_on()
+        await self._stored()
+        if self._upload is None:  # pass_on began it
+            raise missing("file")
+        if purpose == "batch":
+            _refuse_content(self._upload)
+        return await self._services.run(self._upload.finish, **late)
+
+    async def remove(self) -> None:
+        """Leave nothing behind; what a lost database keeps, the sweeper finds by its state."""
+        if self._writing is not None:
+            with suppress(Exception):
+                await self._writing
+        if self._upload is not None:
+            with suppress(*MONGO_DOWN, BatchwrightError):
+                await self._services.run(self._upload.abort)
+
+    async def _begin(self) -> Upload:
+        files = self._services.files
+        return await self._services.run(
+            files.begin,
+            new_file_id(int(self._begun_s * 1000)),
+            self._tenant,
+            filename=self.form.filename or "",
+            purpose=self.form.fields.get("purpose", ""),
+            expires_at=None,
+        )
+
+    async def _stored(self) -> None:
+        if self._writing is not None:
+            await self._writing
+            self._writing = None
+
+    def _refuse_name(self) -> None:
+        # Known before the first byte is stored when the form names its purpose first, as the SDKs do.
+        name = (self.form.filename or "").lower()
+        if self.form.fields.get("purpose") == "batch" and not name.endswith(".jsonl"):
+            raise bad_request(_NOT_JSONL, param="file")
+
+    def _expires_at(self, purpose: str) -> float | None:
+        given: Doc = {
+            match[1]: value for name, value in self.form.fields.items() if (match := _EXPIRES.fullmatch(name))
+        }
+        if not given:
+            kept_days = self._services.settings.batch.retention_days
+            return self._begun_s + kept_days * _DAY_S if purpose == "batch" else None
+        if given.get("seconds", "").isascii() and given.get("seconds", "").isdigit():
+            given["seconds"] = int(given["seconds"][:12])
+        try:
+            return self._begun_s + check(ExpiresAfter, given).seconds
+        except ApiError as error:
+            inner = error.param or ""
+            raise bad_request(
+                error.message.replace(f"'{inner}'", f"'expires_after.{inner}'"),
+                param=f"expires_after.{inner}",
+                code=error.code,
+            ) from None
+
+
+async def receive(services: Services, tenant: str, chunks: AsyncIterator[bytes], content_type: str) -> Doc:
+    """Store the file of a multipart body and give its document.
+
+    Raises: ApiError 400 for a body or a file that cannot be used, 413 over the limit; nothing stays behind.
+    """
+    kind, options = parse_options_header(content_type)
+    if kind != b"multipart/form-data" or not options.get(b"boundary"):
+        raise bad_request("Send the file as multipart/form-data with the parts 'purpose' and 'file'.")
+    receiver = _Receiver(services, tenant)
+    try:
+        parser = receiver.form.parser(options[b"boundary"])
+        async for chunk in chunks:
+            parser.write(chunk)
+            if receiver.form.waiting_bytes >= BLOCK_BYTES:
+                await receiver.pass_on()
+        parser.finalize()
+        return await receiver.finish()
+    except FormParserError as error:
+        await receiver.remove()
+        raise bad_request(f"The multipart body cannot be read: {error}") from None
+    except BaseException:
+        # Also when the client is gone, or the server stops: the removal is short and must not be cut off.
+        await asyncio.shield(receiver.remove())
+        raise
+
+
+def refuse_length(content_length: str | None, limit_bytes: int) -> None:
+    """Raises ApiError 413 for a body whose announced length cannot fit, before any of it is read."""
+    if (
+        content_length
+        and content_length.isdigit()
+        and int(content_length) > limit_bytes + _FORM_OVERHEAD_BYTES
+    ):
+        raise file_too_large(limit_bytes)
+
+
+def _refuse_content(upload: Upload) -> None:
+    first = bytes(upload.first_line).removeprefix(UTF8_BOM).strip()
+    if not first and not upload.first_line_cut:
+        raise bad_request(_EMPTY, param="file", code="empty_file")
+    if upload.first_line_cut:
+        return  # longer than what is kept of it: the planner reads all of it
+    try:
+        orjson.loads(first)
+    except orjson.JSONDecodeError:
+        text = f"{_NOT_JSONL}: the first line is not parseable as valid JSON."
+        raise bad_request(text, param="file", code="invalid_json_line") from None

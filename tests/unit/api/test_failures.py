@@ -1,0 +1,73 @@
+"""What a client sees when something behind the API is away or broken: the SDK's error shape, always."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from pymongo import MongoClient
+
+from app.api.application import create_app
+from app.api.services import Services
+from config.settings import Settings
+from workers.queue import Queue
+from workers.store.batches import Batches
+from workers.store.blobs import Blobs
+from workers.store.files import Files
+from workers.store.results import Results
+from workers.store.shards import Shards
+from workers.store.tenants import Tenants
+from workers.store.worker_processes import WorkerProcesses
+
+pytestmark = pytest.mark.fast
+NOBODY = "127.0.0.1:1"
+
+
+async def test_without_mongodb_the_answer_is_a_503_that_says_when_to_come_back() -> None:
+    services = _services()
+    async with _client(services) as http:
+        reply = await http.get("/v1/batches")
+        assert reply.status_code == 503
+        assert reply.headers["retry-after"] == "2"
+        assert reply.json()["error"]["code"] == "store_unavailable"
+        assert (await http.get("/health")).status_code == 200
+    await services.close(0.0)
+
+
+async def test_a_bug_of_ours_is_a_500_in_the_same_shape_and_tells_no_secret() -> None:
+    services = _services()
+    services.tenants = None  # type: ignore[assignment]  # the bug
+    async with _client(services) as http:
+        reply = await http.get("/v1/batches")
+    assert reply.status_code == 500
+    assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
+    assert reply.json()["error"]["type"] == "server_error"
+    assert "NoneType" not in reply.text
+    assert reply.headers["x-request-id"].startswith("req_")
+    await services.close(0.0)
+
+
+def _client(services: Services) -> httpx.AsyncClient:
+    app: Any = create_app(services)
+    transport = httpx.ASGITransport(app=app)
+    return httpx.AsyncClient(transport=transport, base_url="http://api", headers={"x-api-key": "bw_key"})
+
+
+def _services() -> Services:
+    mongo: MongoClient[dict[str, Any]] = MongoClient(
+        f"mongodb://{NOBODY}", serverSelectionTimeoutMS=20, connectTimeoutMS=100
+    )
+    db = mongo["nothing"]
+    blobs = Blobs(db)
+    return Services(
+        settings=Settings(),
+        files=Files(db, blobs),
+        batches=Batches(db),
+        shards=Shards(db),
+        results=Results(db, blobs),
+        tenants=Tenants(db),
+        workers=WorkerProcesses(db),
+        queue=Queue(f"redis://{NOBODY}/0"),
+        db=db,
+    )
