@@ -30,6 +30,9 @@ from workers.core.errors import StoreUnavailable
 # A stopped broker shows as any of these, by where in kombu it is met.
 _BROKER_DOWN = (OperationalError, RedisError, OSError)
 _PUBLISH_BATCH = 500
+_POOL_WAIT_S = 10
+# A publisher comes back by itself (the sweeper), so it does not wait as a consumer would: 0.2 s, not 6.
+_GIVE_UP_SOON = {"max_retries": 1, "interval_start": 0.1, "interval_step": 0.0, "interval_max": 0.1}
 
 
 class Queue:
@@ -38,6 +41,7 @@ class Queue:
     def __init__(self, broker_url: str) -> None:
         self._app = Celery("batchwright-publisher", set_as_current=False)
         self._app.conf.update(celery_settings(broker_url, ()))
+        self._app.conf.broker_transport_options |= _GIVE_UP_SOON
 
     def publish_plan(self, batch_id: str) -> None:
         """Ask a worker to plan this batch. Raises StoreUnavailable when the broker does not take it."""
@@ -51,9 +55,10 @@ class Queue:
     def depth(self, queue_name: str) -> int:
         """Messages that nobody has taken yet. Raises StoreUnavailable."""
         try:
-            with self._app.connection_for_read() as connection, connection.channel() as channel:
-                found: Any = channel  # its type has no name for what every transport's channel has
-                return int(found.queue_declare(queue=queue_name, passive=True).message_count)
+            pool: Any = self._app.pool  # its published type is another one's
+            with pool.acquire(block=True, timeout=_POOL_WAIT_S) as connection:
+                found = connection.default_channel.queue_declare(queue=queue_name, passive=True)
+                return int(found.message_count)
         except ChannelError:  # on Redis an empty queue does not exist
             return 0
         except _BROKER_DOWN as error:

@@ -64,7 +64,7 @@ def _link(settings: Settings, provider: Provider) -> Link:
     return Link(
         name=provider.name,
         kind=provider.kind,
-        base_url=base_url,
+        answers_as="sim" if provider.kind == "sim" else base_url,
         adapter=adapter_for(provider.name, provider.kind),
         transport=transport,
         api_key=lambda: provider.api_key.reveal() if provider.api_key else None,

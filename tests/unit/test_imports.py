@@ -109,7 +109,7 @@ DRAWS_NAMES = {"workers.core.identity": {"secrets"}}
 
 # One package, one place: what a change of the HTTP client or of the database driver may touch.
 ONLY_IN: dict[str, set[str]] = {
-    "httpx": {"transport", "client", "embedded"},
+    "httpx": {"transport", "client", "embedded", "cli"},
     "httpx2": {"transport"},
     "pyreqwest": {"transport"},
     "pymongo": {"store", "embedded"},

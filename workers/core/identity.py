@@ -79,17 +79,18 @@ def canonical(value: Any) -> bytes:
 
 
 def request_fingerprint(
-    *, secret: bytes, generation: int, base_url: str, endpoint: str, model: str, body: dict[str, Any]
+    *, secret: bytes, generation: int, answers_as: str, endpoint: str, model: str, body: dict[str, Any]
 ) -> str:
     """64 hex digits that are equal exactly when two requests of one tenant ask the same of the same server.
 
     Args:
         secret: the tenant's 32 bytes; another tenant's equal request has another fingerprint.
+        answers_as: the server's base URL, or its name where the URL is of no account.
         generation: the tenant's cache generation; raising it forgets every cached answer at once.
         body: the request's parameters; every one of them counts.
     """
     words = canonical(
-        [generation, base_url, endpoint, model, {k: v for k, v in body.items() if k != "model"}]
+        [generation, answers_as, endpoint, model, {k: v for k, v in body.items() if k != "model"}]
     )
     return blake3.blake3(words, key=secret).hexdigest()
 

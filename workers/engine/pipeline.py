@@ -51,7 +51,7 @@ def prepare(
         work.fingerprint = request_fingerprint(
             secret=secret,
             generation=generation,
-            base_url=link.base_url,
+            answers_as=link.answers_as,
             endpoint=line.url,
             model=call.model,
             body=line.body,

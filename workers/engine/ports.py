@@ -22,11 +22,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One configured provider, ready to be called: translation, connections, key, limits."""
+    """One configured provider, ready to be called: translation, connections, key, limits.
+
+    `answers_as` says whose answers these are, for the cache: the base URL, or `sim` for a simulator, which
+    answers the same on whatever port it was started.
+    """
 
     name: str
     kind: str
-    base_url: str
+    answers_as: str
     adapter: Adapter
     transport: Transport
     api_key: Callable[[], str | None]
