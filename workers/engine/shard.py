@@ -301,7 +301,10 @@ class ShardRun:
 
     def _fail(self, work: Work, outcome: Failed) -> None:
         work.attempt += 1
-        work.unknown += isinstance(outcome.error, TransportError) and outcome.error.bytes_sent
+        if isinstance(outcome.error, TransportError):
+            # A call that never left us was none: nobody was asked, nothing can have been paid.
+            work.calls -= not outcome.error.bytes_sent
+            work.unknown += outcome.error.bytes_sent
         step = after_failure(
             outcome.error,
             attempt=work.attempt,
