@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 from workers.core.errors import StoreUnavailable
 from workers.core.fairness import choose
-from workers.engine.ports import Threads
 from workers.queue import Queue
 from workers.store.mongo import MONGO_DOWN
 from workers.store.stores import Stores
+from workers.store.threads import Threads
 
 log = logging.getLogger(__name__)
 

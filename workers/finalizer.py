@@ -61,8 +61,9 @@ class Finalizer:
             self.stores.shards.delete_of(batch_id)
             self.stores.batches.end(move, batch_id, {"counts": Tally().as_dict()})
             return move.target
-        for doc in self.stores.shards.to_close(batch_id, CLOSE_AT_ONCE):
-            close_shard(self.stores, doc, batch, ending, held=False)
+        while waiting := self.stores.shards.to_close(batch_id, CLOSE_AT_ONCE):
+            for doc in waiting:
+                close_shard(self.stores, doc, batch, ending, held=False)
         if self.stores.shards.any_open(batch_id):
             return status
         self.stores.batches.end(move, batch_id, self._final(batch))

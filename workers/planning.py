@@ -54,14 +54,16 @@ class Planning:
         if file is None:
             return self._fail(batch, [_missing_file(batch["input_file_id"])], 1)
         try:
-            return self._plan_file(batch)
+            return self._plan_file(batch, file)
+        except LookupError as error:
+            return self._fail(batch, [_damaged_file(str(error))], 1)
         except PlanLost:
             fresh = self.stores.batches.get(batch_id)
             if fresh is None or fresh["ending"]:
                 self.stores.shards.delete_of(batch_id)
             return "lost"
 
-    def _plan_file(self, batch: Doc) -> str:
+    def _plan_file(self, batch: Doc, file: Doc) -> str:
         options = batch["options"]
         rules = PlanRules(
             endpoint=batch["endpoint"],
@@ -72,7 +74,7 @@ class Planning:
             max_line_bytes=self.max_line_bytes,
             merge_equal=bool(options.get("cache", True)),
         )
-        run = _Run(self, batch, Planner(rules), skip=options.get("invalid_lines") == "skip")
+        run = _Run(self, batch, file, Planner(rules), skip=options.get("invalid_lines") == "skip")
         run.read()
         planner = run.planner
         if planner.total == 0:
@@ -108,8 +110,9 @@ class Planning:
 class _Run:
     """One pass over one file."""
 
-    def __init__(self, planning: Planning, batch: Doc, planner: Planner, *, skip: bool) -> None:
-        self._planning, self._batch, self.planner, self.skip = planning, batch, planner, skip
+    def __init__(self, planning: Planning, batch: Doc, file: Doc, planner: Planner, *, skip: bool) -> None:
+        self._planning, self._batch, self._file = planning, batch, file
+        self.planner, self.skip = planner, skip
         self._docs: list[Doc] = []
         self._rejected: list[Record] = []
         self._tally = Tally()
@@ -117,7 +120,7 @@ class _Run:
 
     def read(self) -> None:
         """Feed every line; store shards and rejected lines as they come."""
-        lines = self._planning.stores.files.lines(self._batch["input_file_id"], self._planning.max_line_bytes)
+        lines = self._planning.stores.files.lines(self._file, self._planning.max_line_bytes)
         for number, offset, raw in lines:
             closed, problem = self.planner.feed(raw, number, offset)
             if self.planner.total > self._planning.max_requests:
@@ -174,6 +177,10 @@ class _Run:
 def _missing_file(file_id: str) -> LineProblem:
     text = f"Cannot find file {file_id}, or organization default does not have access to it."
     return LineProblem("invalid_request", text, "file_id", None)
+
+
+def _damaged_file(what: str) -> LineProblem:
+    return LineProblem("invalid_request", f"The input file cannot be read whole: {what}.", "file_id", None)
 
 
 def _too_many(limit: int) -> LineProblem:

@@ -22,7 +22,6 @@ from workers import wiring
 from workers.core.tally import Tally
 from workers.dispatcher import Dispatcher
 from workers.engine.heartbeat import Heartbeat
-from workers.engine.ports import Threads
 from workers.engine.recorder import Recorder
 from workers.engine.shard import Desk
 from workers.engine.sharing import Sharing
@@ -35,6 +34,7 @@ from workers.store.cache import Cache
 from workers.store.flights import Flights
 from workers.store.limits import Limits
 from workers.store.stores import stores_of
+from workers.store.threads import Threads
 from workers.sweeper import Sweeper
 
 log = logging.getLogger(__name__)

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from workers.celery_config import PLAN_QUEUE, batch_queue
 from workers.core.errors import StoreUnavailable
 from workers.core.states import BatchStatus
-from workers.engine.ports import Threads
 from workers.finalizer import Finalizer
 from workers.queue import Queue
 from workers.store.mongo import MONGO_DOWN, Doc
 from workers.store.stores import Stores
+from workers.store.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -87,10 +87,18 @@ class Sweeper:
         status = BatchStatus(batch["status"])
         if status is BatchStatus.IN_PROGRESS and not batch["ending"]:
             self.stores.batches.end_window(batch_id)
+        self._rest_or_go_on(batch)
         if not batch["ending"] and not batch.get("plan", {}).get("opened"):
             self._republish_plan(batch_id)
         else:
             self.finalizer.advance(batch_id)
+
+    def _rest_or_go_on(self, batch: Doc) -> None:
+        """A worker may hear of a pause, or of its end, half a second late and leave its shard the wrong way."""
+        if batch.get("paused_at"):
+            self.stores.shards.hold_back(batch["_id"])
+        elif batch.get("in_progress_at"):
+            self.stores.shards.let_go(batch["_id"])
 
     def _republish_plan(self, batch_id: str) -> None:
         try:

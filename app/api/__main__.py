@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         # It repeats every lost connection to MongoDB at debug level, commands with their values included.
         logging.getLogger("pymongo").setLevel(logging.WARNING)
+        # What it warns of is the sender's fault, who is told by a 400.
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)
         serve(
             settings,
             host=given.host,

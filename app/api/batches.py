@@ -59,7 +59,7 @@ async def list_batches(
     if after is not None and await behind.run(behind.batches.get, after, tenant) is None:
         raise bad_request(f"No batch found with id '{after}'.", param="after", code="invalid_value")
     docs = await behind.run(behind.batches.page, tenant, after=after, limit=limit + 1, run_key=run_key)
-    shown = [await _counts(request).shown(doc) for doc in docs[:limit]]
+    shown = await asyncio.gather(*(_counts(request).shown(doc) for doc in docs[:limit]))
     return page_reply(shown, has_more=len(docs) > limit)
 
 
@@ -74,6 +74,8 @@ async def cancel_batch(batch_id: str, request: Request, tenant: Tenant, behind: 
     """Stop a batch. The reply shows `cancelling`: what is running ends first, and what is answered stays."""
     await batch_of(behind, batch_id, tenant)
     moved = await behind.run(behind.batches.cancel, batch_id)
+    if moved:
+        behind.end_soon(batch_id)
     doc = await batch_of(behind, batch_id, tenant)
     status = doc["status"]
     if not moved and doc.get("ending") == states.Ending.EXPIRED and not states.is_terminal(status):

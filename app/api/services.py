@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,15 +21,18 @@ from fastapi import Depends, Request
 from config.settings import Settings
 from workers.core.errors import StoreUnavailable, UserError
 from workers.core.identity import new_api_key
+from workers.finalizer import Finalizer
 from workers.queue import Queue
 from workers.store.batches import Batches
-from workers.store.blobs import Blobs
 from workers.store.files import Files
-from workers.store.mongo import Db, connect, ensure_indexes
+from workers.store.mongo import MONGO_DOWN, Db, connect, ensure_indexes
 from workers.store.results import Results
 from workers.store.shards import Shards
+from workers.store.stores import stores_of
 from workers.store.tenants import DEFAULT_TENANT, Tenants
+from workers.store.threads import Threads
 from workers.store.worker_processes import WorkerProcesses
+from workers.sweeper import Sweeper
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,10 +53,10 @@ class Services:
     tenants: Tenants
     workers: WorkerProcesses
     queue: Queue
+    finalizer: Finalizer
+    sweeper: Sweeper
     db: Db
-    pool: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
-    )
+    pool: ThreadPoolExecutor
     busy: int = 0
     background: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -67,9 +71,22 @@ class Services:
 
     def hint_plan(self, batch_id: str) -> None:
         """Tell the workers of a new batch, without waiting; if the broker is away, the sweeper tells them."""
-        task = asyncio.create_task(self._publish_plan(batch_id))
+        self._later(self._publish_plan(batch_id))
+
+    def end_soon(self, batch_id: str) -> None:
+        """Close what nobody holds of a cancelled batch, without waiting; the sweeper does what is left."""
+        self._later(self._advance(batch_id))
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self.background.add(task)
         task.add_done_callback(self.background.discard)
+
+    async def _advance(self, batch_id: str) -> None:
+        try:
+            await self.run(self.finalizer.advance, batch_id)
+        except MONGO_DOWN as error:
+            log.warning("%s: %s; the sweeper will end it", batch_id, type(error).__name__)
 
     async def _publish_plan(self, batch_id: str) -> None:
         try:
@@ -96,18 +113,37 @@ def open_services(settings: Settings) -> Services:
         unset = "BATCHWRIGHT_MONGODB_URL" if servers.mongodb_url is None else "BATCHWRIGHT_REDIS_URL"
         raise UserError(f"{unset} is not set", hint="set it, or start everything with: batchwright up")
     client = connect(servers.mongodb_url, app_name="batchwright-api")
-    db = client[servers.mongodb_database]
-    blobs = Blobs(db)
+    return services_on(settings, client[servers.mongodb_database], Queue(servers.redis_url))
+
+
+def services_on(settings: Settings, db: Db, queue: Queue) -> Services:
+    """All of it over one database and one broker."""
+    stores = stores_of(db)
+    pool = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
+    finalizer, lease = Finalizer(stores), settings.lease
+    sweeper = Sweeper(
+        stores,
+        finalizer,
+        queue,
+        Threads(pool),
+        f"api@{socket.gethostname()}:{os.getpid()}",
+        every_s=lease.sweep_s,
+        lease_s=lease.lease_s,
+        dispatch_timeout_s=lease.dispatch_timeout_s,
+    )
     return Services(
         settings=settings,
-        files=Files(db, blobs),
-        batches=Batches(db),
-        shards=Shards(db),
-        results=Results(db, blobs),
-        tenants=Tenants(db),
-        workers=WorkerProcesses(db),
-        queue=Queue(servers.redis_url),
+        files=stores.files,
+        batches=stores.batches,
+        shards=stores.shards,
+        results=stores.results,
+        tenants=stores.tenants,
+        workers=stores.processes,
+        queue=queue,
+        finalizer=finalizer,
+        sweeper=sweeper,
         db=db,
+        pool=pool,
     )
 
 

@@ -21,6 +21,8 @@ async def streamed(
     services: Services, pieces: Iterator[bytes], *, filename: str, size_bytes: int | None = None
 ) -> StreamingResponse:
     """A reply with these bytes. `size_bytes` only where it is sure: a wrong one breaks the download."""
+    if size_bytes is not None:
+        pieces = whole(pieces, size_bytes)
     first = await services.run(next_block, pieces)
     headers = {"content-disposition": f"attachment; filename*=UTF-8''{quote(filename, safe='')}"}
     if size_bytes is not None:
@@ -40,6 +42,16 @@ async def _blocks(services: Services, first: bytes, pieces: Iterator[bytes]) -> 
         if close is not None:
             with suppress(ValueError):  # the client left while a thread was inside; the cursor ends with it
                 close()
+
+
+def whole(pieces: Iterator[bytes], size_bytes: int) -> Iterator[bytes]:
+    """The same pieces. Raises LookupError if they are fewer bytes than the store says it holds."""
+    passed = 0
+    for piece in pieces:
+        passed += len(piece)
+        yield piece
+    if passed != size_bytes:
+        raise LookupError(f"{passed} of {size_bytes} bytes are there")
 
 
 def next_block(pieces: Iterator[bytes]) -> bytes:

@@ -30,6 +30,8 @@ Doc = dict[str, Any]
 BLOCK_BYTES = 1 << 20
 MAX_FIELD_BYTES = 16_384
 MAX_FIELDS = 64
+STALL_S = 60.0
+TOUCH_EVERY_S = 10.0
 _FORM_OVERHEAD_BYTES = 1_000_000
 _EXPIRES = re.compile(r"expires_after\[(\w+)\]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -123,6 +125,7 @@ class _Receiver:
         self._writing: asyncio.Task[None] | None = None
         self._size_bytes = 0
         self._begun_s = time.time()
+        self._touched = time.monotonic()
         self.form = Form()
 
     async def pass_on(self) -> None:
@@ -155,7 +158,10 @@ class _Receiver:
             raise missing("file")
         if purpose == "batch":
             _refuse_content(self._upload)
-        return await self._services.run(self._upload.finish, **late)
+        try:
+            return await self._services.run(self._upload.finish, **late)
+        except LookupError as error:  # this process stood still for so long that the sweeper took its upload
+            raise ApiError(408, f"{error}; send it again.", param="file", code="upload_stalled") from None
 
     async def remove(self) -> None:
         """Leave nothing behind; what a lost database keeps, the sweeper finds by its state."""
@@ -165,6 +171,13 @@ class _Receiver:
         if self._upload is not None:
             with suppress(*MONGO_DOWN, BatchwrightError):
                 await self._services.run(self._upload.abort)
+
+    async def keep_alive(self) -> None:
+        """Say now and then that a slow upload still goes on, or the sweeper would take it for a dead one."""
+        now = time.monotonic()
+        if self._upload is not None and now - self._touched >= TOUCH_EVERY_S:
+            self._touched = now
+            await self._services.run(self._services.files.touch, self._upload.file_id)
 
     async def _begin(self) -> Upload:
         files = self._services.files
@@ -219,10 +232,11 @@ async def receive(services: Services, tenant: str, chunks: AsyncIterator[bytes],
     receiver = _Receiver(services, tenant)
     try:
         parser = receiver.form.parser(options[b"boundary"])
-        async for chunk in chunks:
+        async for chunk in _without_stalls(chunks):
             parser.write(chunk)
             if receiver.form.waiting_bytes >= BLOCK_BYTES:
                 await receiver.pass_on()
+            await receiver.keep_alive()
         parser.finalize()
         return await receiver.finish()
     except FormParserError as error:
@@ -232,6 +246,20 @@ async def receive(services: Services, tenant: str, chunks: AsyncIterator[bytes],
         # Also when the client is gone, or the server stops: the removal is short and must not be cut off.
         await asyncio.shield(receiver.remove())
         raise
+
+
+async def _without_stalls(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same chunks. Raises ApiError 408 when the sender falls silent, so that nothing waits for ever."""
+    while True:
+        try:
+            async with asyncio.timeout(STALL_S):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            text = f"Nothing of the file has arrived for {STALL_S:.0f} s; send it again."
+            raise ApiError(408, text, param="file", code="upload_stalled") from None
+        yield chunk
 
 
 def refuse_length(content_length: str | None, limit_bytes: int) -> None:

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ import httpx
 import pytest
 from openai import OpenAI
 
+from tests.support.apart import apart
+from tests.support.eventually import eventually
 from tests.support.servers import TestServers
 from workers.core import states
 from workers.core.identity import new_api_key, shard_id, view_file_id
@@ -125,7 +127,7 @@ def never_ran(line: int, code: str) -> Result:
 
 @dataclass(frozen=True)
 class Api:
-    """A running API: where it is, keys of two tenants, and the stores behind it."""
+    """A running API: where it is, keys of two tenants, the stores and the settings behind it."""
 
     url: str
     key: str
@@ -196,13 +198,13 @@ def running_api(servers: TestServers, directory: Path, **settings: str) -> Itera
         "BATCHWRIGHT_BOOTSTRAP_KEY_FILE": str(directory / "api_key"),
         **settings,
     }
-    port_file = directory / "api.log"
-    with port_file.open("wb") as log:
+    log_path = directory / "api.log"
+    with log_path.open("wb") as log:
         command = [sys.executable, "-m", "app.api", "--port", "0"]
         process = subprocess.Popen(command, cwd=ROOT, env=environ, stderr=log)
     client = connect(servers.mongodb_url)
     try:
-        url = _listening_at(process, ready, port_file)
+        url = _listening_at(process, ready, log_path)
         db = client[servers.mongodb_database]
         tenants = Tenants(db)
         tenants.ensure("other")
@@ -221,11 +223,9 @@ def running_api(servers: TestServers, directory: Path, **settings: str) -> Itera
 
 
 def _listening_at(process: subprocess.Popen[bytes], ready: Path, log_path: Path) -> str:
-    deadline = time.monotonic() + 30
-    while not ready.exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            pytest.fail(f"the API did not start: {log_path.read_text()}")
-        time.sleep(0.01)  # its start is announced by a file; asking is the only way to hear of it
+    eventually(lambda: ready.exists() or process.poll() is not None, 30, what=log_path.read_text)
+    if process.poll() is not None:
+        pytest.fail(f"the API did not start: {log_path.read_text()}")
     return next(word for word in log_path.read_text().split() if word.startswith("http://"))
 
 
@@ -244,7 +244,6 @@ def stop(process: subprocess.Popen[bytes]) -> int:
 @pytest.fixture(scope="session")
 def api(servers: TestServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """One API for all tests of this process; each test uses objects of its own."""
-    # A database of its own: who empties the others' between two tests would take its keys away.
-    own = replace(servers, mongodb_database=f"{servers.mongodb_database}_api")
+    own = apart(servers, "api")
     with running_api(own, tmp_path_factory.mktemp("api")) as running:
         yield running

@@ -13,9 +13,9 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from workers.engine.ports import Threads
 from workers.store.mongo import MONGO_DOWN
 from workers.store.shards import Shards
+from workers.store.threads import Threads
 
 log = logging.getLogger(__name__)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Protocol
 
 from workers.core.messages import Result
 from workers.core.retry import RetryRules
@@ -15,9 +13,6 @@ from workers.engine.work import Held
 from workers.providers.base import Adapter
 from workers.store.limits import Rates
 from workers.transport.port import Transport
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +71,3 @@ class RecordTarget(Protocol):
     def on_recorded(self, result: Result, line_bytes: int) -> None:
         """The result is in the database."""
         ...
-
-
-class Threads:
-    """Blocking store calls on a few threads of their own, awaited from the loop."""
-
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-
-    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `function` on a store thread."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, lambda: function(*args, **kwargs))

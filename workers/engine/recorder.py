@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 from workers.core.messages import ItemError, Result
 from workers.core.tally import Tally
-from workers.engine.ports import RecordTarget, Threads
+from workers.engine.ports import RecordTarget
 from workers.store.mongo import MONGO_DOWN
 from workers.store.results import Record, Results, record
 from workers.store.shards import Shards
+from workers.store.threads import Threads
 
 log = logging.getLogger(__name__)
 

@@ -14,13 +14,14 @@ from functools import partial
 
 from workers.core.identity import result_id
 from workers.core.messages import Reply, Result
-from workers.engine.ports import Link, RecordTarget, Sink, Threads
+from workers.engine.ports import Link, RecordTarget, Sink
 from workers.engine.work import Work
 from workers.store.cache import Cache
 from workers.store.flights import Claimed, Flights, Ticket
 from workers.store.limits import Limits
 from workers.store.mongo import MONGO_DOWN
 from workers.store.results import Results
+from workers.store.threads import Threads
 
 GATHER_S = 0.004
 

@@ -22,7 +22,7 @@ from workers.core.tally import Tally
 from workers.engine import pipeline
 from workers.engine.closing import close_shard
 from workers.engine.heartbeat import Heartbeat, Lease
-from workers.engine.ports import Link, Threads
+from workers.engine.ports import Link
 from workers.engine.recorder import Recorder
 from workers.engine.shard import Desk, Ran, ShardRun
 from workers.engine.work import Held, Work
@@ -31,6 +31,7 @@ from workers.store.results import without_body
 from workers.store.shards import child_docs
 from workers.store.stores import Stores
 from workers.store.tenants import Tenant
+from workers.store.threads import Threads
 
 log = logging.getLogger(__name__)
 

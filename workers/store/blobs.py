@@ -50,16 +50,17 @@ class Blobs:
         """The whole byte string. Raises LookupError if a chunk is missing."""
         return b"".join(self.stream(name))
 
-    def stream(self, name: str) -> Iterator[bytes]:
-        """The chunks in order. Raises LookupError at a gap."""
-        expected = 0
+    def stream(self, name: str, size_bytes: int | None = None) -> Iterator[bytes]:
+        """The chunks in order. Raises LookupError at a gap, and at the end if it is not `size_bytes` long."""
+        expected, seen = 0, 0
         for doc in self._chunks.find({"files_id": name}, batch_size=PAGE_CHUNKS).sort("n", 1):
             if doc["n"] != expected:
-                break
+                raise LookupError(f"chunk {expected} of {name} is missing")
             expected += 1
+            seen += len(doc["data"])
             yield bytes(doc["data"])
-        if self._chunks.count_documents({"files_id": name}) != expected:
-            raise LookupError(f"a chunk of {name} is missing")
+        if expected == 0 or (size_bytes is not None and seen != size_bytes):
+            raise LookupError(f"{name} ends early, after {seen} bytes")
 
     def ranges(self, name: str, wanted: Sequence[tuple[int, int]]) -> Iterator[bytes]:
         """The bytes of each (offset, length), in the order of their offsets, at most nine chunks in memory."""

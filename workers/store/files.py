@@ -119,9 +119,12 @@ class Files:
         where = {"_id": file_id, "tenant": tenant, "state": READY}
         return bool(self._docs.update_one(where, {"$set": {"state": DELETED}}).modified_count)
 
-    def lines(self, file_id: str, max_line_bytes: int) -> Iterator[tuple[int, int, bytes]]:
-        """(line number, offset, bytes without line end) of every line that is not blank, in bounded memory."""
-        yield from split_lines(self.blobs.stream(file_id), max_line_bytes)
+    def lines(self, file: Doc, max_line_bytes: int) -> Iterator[tuple[int, int, bytes]]:
+        """(line number, offset, bytes without line end) of every line that is not blank, in bounded memory.
+
+        Raises LookupError if bytes of the file are missing.
+        """
+        yield from split_lines(self.blobs.stream(file["_id"], file["bytes"]), max_line_bytes)
 
     def line_at(self, file_id: str, offset: int, max_line_bytes: int) -> bytes:
         """The line that begins at `offset`."""

@@ -1,8 +1,7 @@
-"""Fixtures of this directory: the API as a process on real servers."""
+"""The API as a process on real servers, for the tests of this directory."""
 
 from __future__ import annotations
 
 from tests.support.api import api
-from tests.support.servers import servers
 
-__all__ = ["api", "servers"]
+__all__ = ["api"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import openai
@@ -12,7 +11,7 @@ import pytest
 import redis
 
 from tests.support.api import Api, answered, input_line, never_ran, refused
-from tests.support.servers import TestServers
+from tests.support.eventually import eventually
 from workers.celery_config import PLAN_QUEUE
 from workers.core import states
 from workers.core.states import Ending
@@ -39,9 +38,9 @@ def test_a_new_batch_is_validating_and_says_all_that_is_known(api: Api) -> None:
     assert api.sdk.batches.retrieve(batch.id) == batch
 
 
-def test_a_new_batch_is_announced_to_the_planners_by_its_id_alone(api: Api, servers: TestServers) -> None:
+def test_a_new_batch_is_announced_to_the_planners_by_its_id_alone(api: Api) -> None:
     batch_id = api.batch()
-    with redis.Redis.from_url(servers.redis_url, socket_timeout=10) as broker:
+    with redis.Redis.from_url(api.environ["BATCHWRIGHT_REDIS_URL"], socket_timeout=10) as broker:
         message: Any = {"headers": {"argsrepr": ""}}
         while batch_id not in message["headers"]["argsrepr"]:  # those of other tests may lie before it
             taken: Any = broker.blpop([PLAN_QUEUE], timeout=5)
@@ -182,72 +181,14 @@ def test_the_sdk_pages_through_batches_newest_first(api: Api) -> None:
     assert (page.has_more, len(page.data)) == (True, 2)
 
 
-@pytest.mark.parametrize("call", ["header", "body"])
-def test_an_idempotency_key_gives_the_batch_that_exists(api: Api, call: str) -> None:
-    wanted: dict[str, Any] = {
-        "input_file_id": api.input_file(),
-        "endpoint": "/v1/chat/completions",
-        "completion_window": "24h",
-    }
-    key = f"once-{wanted['input_file_id']}"
-    sent: dict[str, Any] = (
-        {"extra_headers": {"Idempotency-Key": key}}
-        if call == "header"
-        else {"extra_body": {"idempotency_key": key}}
-    )
-
-    first = api.sdk.batches.create(**wanted, **sent)
-    again = api.sdk.batches.create(**wanted, **sent)
-    other_tenant = api.sdk_of(api.other_key).batches.create(**wanted, **sent)
-
-    assert again.id == first.id
-    assert other_tenant.id != first.id
-    with pytest.raises(openai.ConflictError) as clash:
-        api.sdk.batches.create(**{**wanted, "completion_window": "48h"}, **sent)
-    assert clash.value.response.headers["x-should-retry"] == "false"
-    assert clash.value.code == "idempotency_key_reused"
-
-
-def test_equal_creates_at_once_under_one_key_make_one_batch(api: Api) -> None:
-    file_id = api.input_file()
-    with ThreadPoolExecutor(8) as threads:
-        made = list(
-            threads.map(
-                lambda _: api.batch(
-                    input_file_id=file_id, extra_headers={"Idempotency-Key": f"at-once-{file_id}"}
-                ),
-                range(8),
-            )
-        )
-    assert len(set(made)) == 1
-
-
-def test_a_create_that_the_sdk_sends_again_makes_no_second_batch(api: Api) -> None:
-    body = {
-        "input_file_id": api.input_file(),
-        "endpoint": "/v1/chat/completions",
-        "completion_window": "24h",
-    }
-    first = api.call("POST", "/v1/batches", json=body, headers={"x-stainless-retry-count": "0"}).json()["id"]
-    replayed = api.call("POST", "/v1/batches", json=body, headers={"x-stainless-retry-count": "1"}).json()[
-        "id"
-    ]
-    meant = api.call("POST", "/v1/batches", json=body, headers={"x-stainless-retry-count": "0"}).json()["id"]
-    other = {**body, "metadata": {"a": "b"}}
-    changed = api.call("POST", "/v1/batches", json=other, headers={"x-stainless-retry-count": "1"}).json()[
-        "id"
-    ]
-    assert replayed == first
-    assert len({first, meant, changed}) == 3
-
-
 def test_cancel_takes_an_empty_body_and_answers_again_while_it_lasts(api: Api) -> None:
     batch_id = api.batch()
     first, second = api.sdk.batches.cancel(batch_id), api.sdk.batches.cancel(batch_id)
-    assert (first.status, second.status) == ("cancelling", "cancelling")
+    assert first.status == "cancelling"
+    assert second.status in ("cancelling", "cancelled")
     assert first.cancelling_at == second.cancelling_at
 
-    api.work.end(batch_id, states.END_CANCELLED)
+    eventually(lambda: api.sdk.batches.retrieve(batch_id).status == "cancelled", 5)
 
     third = api.sdk.batches.cancel(batch_id)
     assert (third.status, third.cancelling_at) == ("cancelled", first.cancelling_at)

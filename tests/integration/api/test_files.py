@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import httpx
@@ -13,6 +11,7 @@ import openai
 import pytest
 
 from tests.support.api import MAX_FILE_BYTES, Api, input_line
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.integration
 _FILE_PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n{}'
@@ -124,10 +123,23 @@ def test_an_upload_whose_client_leaves_stays_nowhere(api: Api) -> None:
         "content-type: multipart/form-data; boundary=b\r\n\r\n"
         '--b\r\nContent-Disposition: form-data; name="file"; filename="left.jsonl"\r\n\r\n'
     )
+
+    def left() -> int:
+        return api.work.db["files"].count_documents({"filename": "left.jsonl"})
+
     with socket.create_connection((str(where.hostname), int(where.port or 0))) as client:
         client.sendall(head.encode() + b"x" * 2_200_000)
-        _until(lambda: api.work.db["files"].count_documents({"filename": "left.jsonl"}) == 1)
-    _until(lambda: api.work.db["files"].count_documents({"filename": "left.jsonl"}) == 0)
+        eventually(lambda: left() == 1, 10)
+    eventually(lambda: left() == 0, 10)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_file_that_lost_bytes_is_never_taken_for_a_whole_one(api: Api, lost: int) -> None:
+    content = input_line(1).ljust(1_500_000, b"\n")
+    file_id = api.sdk.files.create(file=("a.jsonl", content), purpose="batch").id
+    api.work.db["files.chunks"].delete_many({"files_id": file_id, "n": {"$gte": lost}})
+    with pytest.raises((openai.InternalServerError, openai.APIConnectionError, httpx.HTTPError)):
+        api.sdk_of(api.key).files.content(file_id).read()
 
 
 def test_other_purposes_are_stored_whatever_the_file_is(api: Api) -> None:
@@ -187,11 +199,3 @@ def test_a_key_is_taken_from_either_header_and_a_wrong_one_is_a_401(api: Api) ->
         api.sdk_of("bw_wrong-key-of-nobody").files.list()
     assert refused.value.code == "invalid_api_key"
     assert "wrong-key-of-nobody" not in refused.value.message
-
-
-def _until(true: Callable[[], bool]) -> None:
-    """Ask the database until it is so: another process writes, and gives no signal of its own."""
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

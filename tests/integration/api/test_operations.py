@@ -133,8 +133,8 @@ def test_a_taken_port_is_said_in_one_line(
     port = api.url.rpartition(":")[2]
     _set(monkeypatch, api.environ)
     assert main(["--port", port]) == 2
-    said = f"api: cannot listen on 127.0.0.1:{port}: the port is taken; choose another with --port, or 0 for a free one\n"
-    assert capsys.readouterr().err == said
+    said = f"cannot listen on 127.0.0.1:{port}: the port is taken; choose another with --port, or 0 for a free one"
+    assert capsys.readouterr().err == f"api: {said}\n"
 
 
 def test_a_missing_server_is_said_in_one_line(

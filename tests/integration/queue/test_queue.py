@@ -12,26 +12,31 @@ import pytest
 import redis
 from celery import Celery
 
-from tests.support.servers import TestServers, servers
+from tests.support.apart import apart
+from tests.support.servers import TestServers
 from workers.celery_config import batch_queue, celery_settings
 from workers.core.errors import StoreUnavailable
 from workers.queue import Queue
 
-__all__ = ["servers"]
 pytestmark = pytest.mark.integration
 Broker = redis.Redis
 
 
 @pytest.fixture
-def broker(servers: TestServers) -> Iterator[Broker]:
-    with redis.Redis.from_url(servers.redis_url) as client:
+def broker_url(servers: TestServers) -> str:
+    return apart(servers, "queue").redis_url
+
+
+@pytest.fixture
+def broker(broker_url: str) -> Iterator[Broker]:
+    with redis.Redis.from_url(broker_url) as client:
         client.flushdb()
         yield client
 
 
 @pytest.fixture
-def queue(servers: TestServers) -> Iterator[Queue]:
-    made = Queue(servers.redis_url)
+def queue(broker_url: str) -> Iterator[Queue]:
+    made = Queue(broker_url)
     yield made
     made.close()
 

@@ -9,16 +9,9 @@ import pytest
 from pymongo import MongoClient
 
 from app.api.application import create_app
-from app.api.services import Services
+from app.api.services import Services, services_on
 from config.settings import Settings
 from workers.queue import Queue
-from workers.store.batches import Batches
-from workers.store.blobs import Blobs
-from workers.store.files import Files
-from workers.store.results import Results
-from workers.store.shards import Shards
-from workers.store.tenants import Tenants
-from workers.store.worker_processes import WorkerProcesses
 
 pytestmark = pytest.mark.fast
 NOBODY = "127.0.0.1:1"
@@ -58,16 +51,4 @@ def _services() -> Services:
     mongo: MongoClient[dict[str, Any]] = MongoClient(
         f"mongodb://{NOBODY}", serverSelectionTimeoutMS=20, connectTimeoutMS=100
     )
-    db = mongo["nothing"]
-    blobs = Blobs(db)
-    return Services(
-        settings=Settings(),
-        files=Files(db, blobs),
-        batches=Batches(db),
-        shards=Shards(db),
-        results=Results(db, blobs),
-        tenants=Tenants(db),
-        workers=WorkerProcesses(db),
-        queue=Queue(f"redis://{NOBODY}/0"),
-        db=db,
-    )
+    return services_on(Settings(), mongo["nothing"], Queue(f"redis://{NOBODY}/0"))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+
 import pytest
 
+from app.api import uploading
 from app.api.errors import ApiError
 from app.api.uploading import MAX_FIELD_BYTES, Form
 
@@ -45,3 +49,18 @@ def test_a_second_file_and_an_endless_field_are_refused() -> None:
         Form().parser(b"b").write(file + file)
     with pytest.raises(ApiError, match="'purpose' is too long"):
         Form().parser(b"b").write(field + b"x" * (MAX_FIELD_BYTES + 1))
+
+
+async def test_a_sender_that_falls_silent_is_told_so_and_holds_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def silent() -> AsyncIterator[bytes]:
+        yield b"first"
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(uploading, "STALL_S", 0.01)
+    chunks = uploading._without_stalls(silent())
+    assert await anext(chunks) == b"first"
+    with pytest.raises(ApiError) as stalled:
+        await anext(chunks)
+    assert (stalled.value.status, stalled.value.code) == (408, "upload_stalled")

@@ -1,0 +1,66 @@
+"""However many ask at once, a running batch is summed once a second; and what our own fields say."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from app.api.counts import Counts, extension
+from app.api.services import Services
+from config.settings import Settings
+from workers.core.tally import Tally
+
+pytestmark = pytest.mark.fast
+RUNNING: dict[str, Any] = {
+    "_id": "batch_1",
+    "status": "in_progress",
+    "in_progress_at": 1.0,
+    "endpoint": "/v1/embeddings",
+    "input_file_id": "file-1",
+    "completion_window": "24h",
+    "created_at": 0.0,
+    "total": 7,
+}
+
+
+class CountedShards:
+    """Shards whose sums are counted."""
+
+    def __init__(self) -> None:
+        self.sums = 0
+
+    def providers_of(self, batch_id: str) -> list[str]:
+        return ["acme"]
+
+    def summed(self, batch_id: str) -> tuple[Tally, int]:
+        self.sums += 1
+        return Tally(recorded=3, completed=3, calls=4, excess=1), 2
+
+
+async def test_twenty_readers_at_once_make_one_sum() -> None:
+    shards = CountedShards()
+    saved: list[Any] = []
+    batches = SimpleNamespace(save_counts=lambda batch_id, counts: saved.append((batch_id, counts)))
+    with ThreadPoolExecutor(4) as pool:
+        fields: dict[str, Any] = {"settings": Settings(), "shards": shards, "batches": batches, "pool": pool}
+        rest = dict.fromkeys(
+            ("files", "results", "tenants", "workers", "queue", "finalizer", "sweeper", "db")
+        )
+        counts = Counts(Services(**fields, **rest))  # type: ignore[arg-type]  # only what a sum needs
+        shown = await asyncio.gather(*(counts.shown(RUNNING) for _ in range(20)))
+    assert shards.sums == len(saved) == 1
+    assert {each["request_counts"]["completed"] for each in shown} == {3}
+    assert shown[0]["batchwright"]["excess_calls"] == 3
+
+
+def test_excess_is_what_is_known_and_what_was_lost_in_flight() -> None:
+    counts = {**Tally(recorded=1, calls=5, excess=1).as_dict(), "possibly_repeated": 4}
+    assert extension({"total": 9}, counts, simulated=False)["excess_calls"] == 5
+
+
+def test_a_paused_batch_says_so() -> None:
+    assert extension({"paused_at": 12.0, "ending": None}, {}, simulated=True)["paused"] is True
