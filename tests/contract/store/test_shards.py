@@ -1,0 +1,302 @@
+"""Shards in a real MongoDB: one claim wins, every write needs its fence, nothing is lost between two leases."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.support.batches import Stores
+from tests.support.eventually import eventually
+from workers.core import poison
+from workers.core.messages import unpack_items
+from workers.core.states import SHARD_MOVES, ShardStatus
+from workers.core.tally import Tally
+from workers.store.mongo import EPOCH, NEVER, Doc
+from workers.store.shards import child_docs
+
+pytestmark = pytest.mark.integration
+LEASE_S = 60.0
+
+
+def claimed(stores: Stores, shard_id: str, *, lease_s: float = LEASE_S) -> Doc:
+    doc = stores.shards.claim(shard_id, "w", lease_s)
+    assert doc is not None
+    return doc
+
+
+def run_out(stores: Stores, shard_id: str) -> None:
+    """The lease of this shard is over."""
+    stores.db["batch_shards"].update_one({"_id": shard_id}, {"$set": {"lease_until": EPOCH}})
+
+
+# --- planning and dispatch
+
+
+def test_planning_twice_changes_nothing(stores: Stores) -> None:
+    ids = stores.queued("b", 2, 3)
+    before = stores.shard(ids[0])
+    assert stores.queued("b", 2, 3) == ids
+    assert stores.shard(ids[0]) == before and stores.db["batch_shards"].count_documents({}) == 2
+
+
+def test_a_planned_shard_does_not_run_before_its_batch_opens_it(stores: Stores) -> None:
+    (shard_id,) = stores.queued("b", 1)
+    stores.db["batch_shards"].update_one({"_id": shard_id}, {"$set": {"next_at": NEVER}})
+    assert stores.shards.claim(shard_id, "w", LEASE_S) is None
+    assert stores.shards.waiting("sim", 10) == []
+    assert stores.shards.open("b") == 1
+    assert [one.shard_id for one in stores.shards.waiting("sim", 10)] == [shard_id]
+
+
+def test_waiting_gives_each_tenant_its_best_by_priority_and_age(stores: Stores) -> None:
+    large, small = stores.queued("b1", *[1] * 5), stores.queued("b2", 1, tenant="small")
+    stores.db["batch_shards"].update_one({"_id": large[4]}, {"$set": {"priority": 3}})
+    stores.queued("b3", 1, provider="other")
+    found = {one.shard_id for one in stores.shards.waiting("sim", per_tenant=2)}
+    assert found == {large[4], large[0], *small}
+    assert sorted(stores.shards.providers_with_work()) == ["other", "sim"]
+
+
+def test_dispatchers_that_race_mark_each_shard_for_one_of_them(stores: Stores) -> None:
+    ids, together = stores.queued("b", *[1] * 60), threading.Barrier(6)
+
+    def dispatch(number: int) -> list[str]:
+        together.wait()
+        return stores.shards.dispatch(ids, f"token{number}")
+
+    with ThreadPoolExecutor(6) as threads:
+        marked = [shard_id for ours in threads.map(dispatch, range(6)) for shard_id in ours]
+    assert sorted(marked) == ids
+    assert stores.shards.out("sim") == (60, {"default": 6000})
+
+
+def test_what_nobody_claims_in_time_is_recalled(stores: Stores) -> None:
+    ids = stores.queued("b", 1, 1)
+    stores.shards.dispatch(ids[:1], "t")
+    assert stores.shards.recall("sim", 60.0) == 0
+    assert stores.shards.recall("other", 0.0) == 0
+    assert eventually(lambda: stores.shards.recall("sim", 0.0), 5.0) == 1
+    assert stores.shard(ids[0])["status"] == "queued" and stores.shards.providers_dispatched() == []
+
+
+# --- claims
+
+
+def test_sixteen_threads_claim_two_hundred_shards_and_none_twice(stores: Stores) -> None:
+    ids, together = stores.queued("b", *[1] * 200), threading.Barrier(16)
+
+    def claim_all(number: int) -> list[str]:
+        together.wait()
+        turned = ids[number * 12 :] + ids[: number * 12]
+        return [one for one in turned if stores.shards.claim(one, f"w{number}", LEASE_S)]
+
+    with ThreadPoolExecutor(16) as threads:
+        got = [shard_id for mine in threads.map(claim_all, range(16)) for shard_id in mine]
+    assert sorted(got) == ids
+    assert set(stores.db["batch_shards"].distinct("fence")) == {1}
+
+
+def test_the_fence_rises_with_every_claim_and_an_old_one_writes_nothing(stores: Stores) -> None:
+    (shard_id,) = stores.queued("b", 1)
+    first = claimed(stores, shard_id)
+    run_out(stores, shard_id)
+    second = claimed(stores, shard_id)
+    assert (first["fence"], second["fence"]) == (1, 2)
+    old = first["fence"]
+    refused = [
+        stores.shards.set_started(shard_id, old, 1),
+        stores.shards.release(shard_id, old),
+        stores.shards.move_out(shard_id, old, [{"child_id": "c", "provider": "sim", "lines": [1]}]),
+        stores.shards.finish(shard_id, old, Tally(recorded=1)),
+        stores.shards.close(shard_id, fence=old, counts=Tally()),
+        stores.shards.settle_prior(shard_id, old, 1),
+        bool(stores.shards.renew({shard_id: old}, LEASE_S)),
+    ]
+    stores.shards.save_tallies({(shard_id, old): Tally(recorded=7)})
+    assert refused == [False] * len(refused)
+    after = stores.shard(shard_id)
+    assert (after["status"], after["fence"], after["counts"]["recorded"]) == ("leased", 2, 0)
+
+
+def test_a_lease_is_renewed_by_its_fence_even_after_its_time(stores: Stores) -> None:
+    ids = stores.queued("b", 1, 1)
+    held = {shard_id: int(claimed(stores, shard_id)["fence"]) for shard_id in ids}
+    run_out(stores, ids[0])
+    stores.shards.finish(ids[1], 1, Tally(recorded=1))
+    assert stores.shards.renew(held, LEASE_S) == {ids[0]}
+    assert stores.shards.claim(ids[0], "other", LEASE_S) is None
+
+
+def test_expired_leases_go_back_to_the_queue_and_count_as_vanished_workers(stores: Stores) -> None:
+    ids = stores.queued("b", 1, 1)
+    for shard_id in ids:
+        claimed(stores, shard_id)
+    run_out(stores, ids[0])
+    assert stores.shards.expire(10) == 1
+    after = stores.shard(ids[0])
+    assert (after["status"], after["reason"], after["takeovers"]) == ("queued", "lease_expired", 1)
+    again = claimed(stores, ids[0])
+    assert (again["fence"], again["takeovers"]) == (2, 1), "the sweep counted it, the claim must not again"
+    run_out(stores, ids[0])
+    assert claimed(stores, ids[0])["takeovers"] == 2, "taken over before any sweep"
+
+
+# --- parking
+
+
+def test_a_parked_shard_rests_until_its_time_and_keeps_its_attempts(stores: Stores) -> None:
+    (shard_id,) = stores.queued("b", 2)
+    fence = claimed(stores, shard_id)["fence"]
+    assert stores.shards.release(shard_id, fence, wait_s=60.0, reason="limit", attempts={"1": 2}, unknown=1)
+    after = stores.shard(shard_id)
+    assert (after["status"], after["reason"], after["attempts"]) == ("queued", "limit", {"1": 2})
+    assert after["possibly_repeated"] == 1
+    assert stores.shards.claim(shard_id, "w", LEASE_S) is None
+    assert stores.shards.waiting("sim", 10) == [] and stores.shards.dispatch([shard_id], "t") == []
+    (row,) = stores.shards.by_state("b")
+    assert (row["provider"], row["status"], row["reason"], row["shards"]) == ("sim", "queued", "limit", 1)
+
+
+def test_a_released_shard_is_free_at_once(stores: Stores) -> None:
+    (shard_id,) = stores.queued("b", 1)
+    stores.shards.release(shard_id, claimed(stores, shard_id)["fence"], reason="drain")
+    again = claimed(stores, shard_id)
+    assert again["fence"] == 2 and again["reason"] is None and again["takeovers"] == 0
+
+
+def test_a_pause_holds_back_what_is_not_leased_until_it_is_let_go(stores: Stores) -> None:
+    queued, dispatched, leased, ended = stores.queued("b", 1, 1, 1, 1)
+    stores.shards.dispatch([dispatched], "t")
+    claimed(stores, leased)
+    stores.shards.finish(ended, claimed(stores, ended)["fence"], Tally(recorded=1))
+    stores.shards.hold_back("b")
+    assert [stores.shards.claim(one, "w", LEASE_S) for one in (queued, dispatched)] == [None, None]
+    assert [stores.shard(one)["status"] for one in (leased, ended)] == ["leased", "done"]
+    stores.shards.let_go("b")
+    assert claimed(stores, queued) and claimed(stores, dispatched)
+
+
+# --- what a lost lease may have called
+
+
+def test_calls_without_a_result_are_settled_once_as_possibly_repeated(stores: Stores) -> None:
+    (shard_id,) = stores.queued("b", 9)
+    assert stores.shards.set_started(shard_id, claimed(stores, shard_id)["fence"], 5)
+    run_out(stores, shard_id)
+    second = claimed(stores, shard_id)
+    assert second["prior"] == [{"fence": 1, "started": 5}] and second["started"] == 0
+    run_out(stores, shard_id)
+    third = claimed(stores, shard_id)
+    assert third["prior"] == [{"fence": 1, "started": 5}], "the second one started nothing"
+    assert stores.shards.settle_prior(shard_id, 3, 4)
+    assert not stores.shards.settle_prior(shard_id, 3, 4)
+    after = stores.shard(shard_id)
+    assert (after["possibly_repeated"], after["prior"]) == (4, [])
+    assert stores.shards.summed("b")[1] == 4
+
+
+def test_what_a_lease_started_survives_its_sweep(stores: Stores) -> None:
+    (shard_id,) = stores.queued("b", 9)
+    stores.shards.set_started(shard_id, claimed(stores, shard_id)["fence"], 6)
+    run_out(stores, shard_id)
+    stores.shards.expire(10)
+    assert claimed(stores, shard_id)["prior"] == [{"fence": 1, "started": 6}]
+
+
+def test_a_shard_given_back_in_order_leaves_nothing_to_settle(stores: Stores) -> None:
+    (shard_id,) = stores.queued("b", 9)
+    stores.shards.set_started(shard_id, claimed(stores, shard_id)["fence"], 6)
+    stores.shards.release(shard_id, 1)
+    assert claimed(stores, shard_id)["prior"] == []
+
+
+# --- moving and ending
+
+
+def test_a_shard_is_done_only_when_recorded_and_moved_make_its_size(stores: Stores) -> None:
+    (shard_id,) = stores.queued("b", 5)
+    doc = claimed(stores, shard_id)
+    assert not stores.shards.finish(shard_id, 1, Tally(recorded=4))
+    assert not stores.shards.finish(shard_id, 1, Tally(recorded=6))
+    moved = [{"child_id": f"{shard_id}.4", "provider": "sim", "lines": [4, 5]}]
+    assert stores.shards.move_out(shard_id, doc["fence"], moved)
+    assert not stores.shards.finish(shard_id, 1, Tally(recorded=5))
+    assert stores.shards.finish(shard_id, 1, Tally(recorded=3))
+    assert not stores.shards.finish(shard_id, 1, Tally(recorded=3)), "done is done"
+    assert stores.shard(shard_id)["status"] == "done" and not stores.shards.any_open("b")
+
+
+def test_moved_parts_become_children_that_run_at_once_and_only_once(stores: Stores) -> None:
+    (shard_id,) = stores.queued("b", 4, tenant="t9")
+    doc = claimed(stores, shard_id)
+    step = poison.decide(2, unpack_items(doc["items"]))
+    assert isinstance(step, poison.Split)
+    moved = poison.parts(doc, step)
+    stores.shards.move_out(shard_id, doc["fence"], moved)
+    parent = stores.shard(shard_id)
+    missing = stores.shards.children_missing(parent["moved"])
+    assert [part["child_id"] for part in missing] == [part["child_id"] for part in moved]
+    for _ in range(2):
+        stores.shards.insert_missing(child_docs(parent, missing))
+    assert stores.shards.children_missing(parent["moved"]) == []
+    children = [claimed(stores, part["child_id"]) for part in moved]
+    assert [[item.line for item in unpack_items(child["items"])] for child in children] == [[1, 2], [3, 4]]
+    for child in children:
+        assert (child["batch_id"], child["tenant"], child["takeovers"]) == ("b", "t9", 1)
+    assert sum(child["est_tokens"] for child in children) == doc["est_tokens"]
+
+
+def test_a_free_shard_is_closed_from_the_queue_and_a_leased_one_by_its_holder(stores: Stores) -> None:
+    free, dispatched, leased, done = stores.queued("b", 1, 1, 1, 1)
+    stores.shards.dispatch([dispatched], "t")
+    fence = claimed(stores, leased)["fence"]
+    stores.shards.finish(done, claimed(stores, done)["fence"], Tally(recorded=1))
+    assert {doc["_id"] for doc in stores.shards.to_close("b", 10)} == {free, dispatched}
+
+    def close(shard_id: str, held: int | None) -> bool:
+        return stores.shards.close(shard_id, fence=held, counts=Tally(recorded=1, never_ran=1))
+
+    assert [close(one, None) for one in (free, dispatched, leased, done)] == [True, True, False, False]
+    assert close(leased, fence) and not close(done, 1) and not close(free, None)
+    assert not stores.shards.any_open("b")
+    assert stores.shards.summed("b")[0].never_ran == 3
+
+
+@pytest.mark.parametrize("status", list(ShardStatus))
+def test_no_move_is_made_from_a_status_that_its_table_does_not_name(
+    stores: Stores, status: ShardStatus
+) -> None:
+    shards = stores.shards
+    moves: dict[str, Callable[[str], Any]] = {
+        "dispatch": lambda one: shards.dispatch([one], "t"),
+        "recall": lambda one: shards.recall("sim", -1.0),
+        "claim": lambda one: shards.claim(one, "w", LEASE_S),
+        "release": lambda one: shards.release(one, 3),
+        "expire": lambda one: shards.expire(10),
+        "finish": lambda one: shards.finish(one, 3, Tally(recorded=1)),
+        "close": lambda one: (
+            shards.close(one, fence=3, counts=Tally()) or shards.close(one, fence=None, counts=Tally())
+        ),
+        "hold_back": lambda one: shards.hold_back("b"),
+    }
+    changes = {
+        "status": str(status),
+        "fence": 3,
+        "lease_until": EPOCH,
+        "dispatch": {"at": EPOCH, "token": "x"},
+    }
+    for name, move in moves.items():
+        stores.db["batch_shards"].delete_many({})
+        (shard_id,) = stores.queued("b", 1)
+        stores.db["batch_shards"].update_one({"_id": shard_id}, {"$set": changes})
+        before = stores.shard(shard_id)
+        move(shard_id)
+        names = (name, "take_over") if name == "claim" else (name,)
+        legal = [table for table in SHARD_MOVES if table.name in names and status in table.sources]
+        after = stores.shard(shard_id)
+        assert (after != before) == bool(legal), f"{name} from {status}"
+        assert after["status"] == (legal[0].target if legal else status), f"{name} from {status}"

@@ -1,0 +1,99 @@
+"""Whose shard goes next: least tokens out by weight, then priority, then age."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.core.fairness import Waiting, choose
+
+
+def shards(tenant: str, count: int, *, tokens: int = 100, priority: int = 0) -> list[Waiting]:
+    return [
+        Waiting(f"{tenant}{priority}-{n:05d}", tenant, tokens, priority, f"{n:05d}") for n in range(count)
+    ]
+
+
+WAITING = st.lists(
+    st.builds(
+        Waiting,
+        shard_id=st.uuids().map(str),
+        tenant=st.sampled_from("abc"),
+        est_tokens=st.integers(0, 1000),
+        priority=st.integers(-2, 2),
+        order=st.text("0123456789", min_size=3, max_size=3),
+    ),
+    max_size=40,
+)
+
+
+@given(WAITING, st.integers(0, 50))
+def test_it_chooses_each_at_most_once_and_as_many_as_there_are_slots(
+    waiting: list[Waiting], slots: int
+) -> None:
+    chosen = choose(waiting, {}, {}, slots)
+    assert len(chosen) == len(set(chosen)) == min(slots, len(waiting))
+    assert set(chosen) <= {shard.shard_id for shard in waiting}
+
+
+@given(WAITING)
+def test_a_tenants_first_is_its_highest_priority_and_then_its_oldest(waiting: list[Waiting]) -> None:
+    first = {
+        tenant: min((-w.priority, w.order) for w in waiting if w.tenant == tenant)
+        for tenant in {w.tenant for w in waiting}
+    }
+    by_id = {w.shard_id: w for w in waiting}
+    seen: set[str] = set()
+    for shard_id in choose(waiting, {}, {}, len(waiting)):
+        shard = by_id[shard_id]
+        if shard.tenant not in seen:
+            assert (-shard.priority, shard.order) == first[shard.tenant]
+            seen.add(shard.tenant)
+
+
+def test_a_small_tenant_beside_a_large_one_goes_first() -> None:
+    waiting = [*shards("large", 2000), *shards("small", 1)]
+    assert choose(waiting, {"large": 800, "small": 0}, {}, 1) == ["small0-00000"]
+
+
+def test_equal_tenants_share_the_slots_equally_however_much_waits() -> None:
+    waiting = [*shards("large", 2000), *shards("small", 20)]
+    chosen = choose(waiting, {}, {}, 20)
+    assert Counter(shard_id[:5] for shard_id in chosen) == {"large": 10, "small": 10}
+
+
+def test_twice_the_weight_is_twice_the_tokens() -> None:
+    waiting = [*shards("heavy", 100), *shards("light", 100)]
+    chosen = choose(waiting, {}, {"heavy": 2.0, "light": 1.0}, 30)
+    assert Counter(shard_id[:5] for shard_id in chosen) == {"heavy": 20, "light": 10}
+
+
+def test_shares_are_of_tokens_and_not_of_shards() -> None:
+    waiting = [*shards("big", 50, tokens=1000), *shards("tiny", 50, tokens=100)]
+    chosen = Counter(shard_id[:3] for shard_id in choose(waiting, {}, {}, 22))
+    assert chosen["tin"] == 10 * chosen["big"]
+
+
+def test_nobody_starves_while_slots_come_free_one_by_one() -> None:
+    """A dispatcher that always asks for one slot: each tenant's turn comes within a round."""
+    waiting = [*shards("a", 60), *shards("b", 60), *shards("c", 3)]
+    out: Counter[str] = Counter()
+    order = []
+    by_id = {w.shard_id: w for w in waiting}
+    for _ in range(9):
+        (shard_id,) = choose(list(by_id.values()), out, {}, 1)
+        shard = by_id.pop(shard_id)
+        out[shard.tenant] += shard.est_tokens
+        order.append(shard.tenant)
+    assert Counter(order) == {"a": 3, "b": 3, "c": 3}
+
+
+def test_priority_goes_before_age_inside_a_tenant() -> None:
+    waiting = [*shards("a", 2), *shards("a", 2, priority=5)]
+    assert choose(waiting, {}, {}, 4) == ["a5-00000", "a5-00001", "a0-00000", "a0-00001"]
+
+
+def test_a_weight_of_zero_breaks_nothing() -> None:
+    assert len(choose(shards("a", 3), {}, {"a": 0.0}, 5)) == 3

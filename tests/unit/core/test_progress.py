@@ -1,0 +1,114 @@
+"""Why a batch does not move, in one sentence each."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from workers.core.progress import Waiting, waiting_for
+
+pytestmark = pytest.mark.fast
+NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def row(**changed: Any) -> dict[str, Any]:
+    return {"provider": "acme", "status": "queued", "reason": None, "shards": 3, "next_at": NOW, **changed}
+
+
+def asked(*rows: dict[str, Any], status: str = "in_progress", slots: int = 8, **batch: Any) -> list[Waiting]:
+    doc = {"status": status, "ending": None, **batch}
+    return waiting_for(doc, rows, {"acme": slots} if slots else {}, 1 if slots else 0, NOW)
+
+
+def kinds(found: list[Waiting]) -> list[str]:
+    return [waiting.kind for waiting in found]
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled", "expired"])
+def test_what_is_over_waits_for_nothing(status: str) -> None:
+    assert asked(row(), status=status) == []
+
+
+def test_work_in_hand_waits_for_nothing() -> None:
+    assert asked(row(status="leased")) == []
+
+
+def test_a_limit_is_named_with_its_end() -> None:
+    then = NOW + timedelta(seconds=34)
+    [waiting] = asked(row(reason="limit", next_at=then))
+    assert waiting.kind == "limit"
+    assert waiting.until == int(then.timestamp())
+    assert "(in 34 s)" in waiting.text
+    assert "providers.acme" in waiting.text
+
+
+@pytest.mark.parametrize("reason", ["limit", "backoff"])
+def test_a_limit_that_is_over_leaves_waiting_for_a_slot(reason: str) -> None:
+    [waiting] = asked(row(reason=reason, next_at=NOW - timedelta(seconds=1)))
+    assert (waiting.kind, waiting.until) == ("queue", None)
+
+
+@pytest.mark.parametrize("reason", ["lease_expired", "drain", "dependency"])
+def test_other_reasons_are_passed_on(reason: str) -> None:
+    assert kinds(asked(row(reason=reason))) == [reason]
+
+
+def test_without_a_worker_every_other_reason_is_idle() -> None:
+    [waiting] = asked(row(reason="limit", next_at=NOW + timedelta(hours=1)), slots=0)
+    assert waiting.kind == "no_worker"
+    assert "batchwright up" in waiting.text
+
+
+def test_a_worker_that_serves_another_provider_is_said_so() -> None:
+    doc = {"status": "in_progress", "ending": None}
+    [waiting] = waiting_for(doc, [row()], {"other": 8}, 1, NOW)
+    assert (waiting.kind, waiting.provider) == ("no_worker", "acme")
+    assert "'acme'" in waiting.text
+
+
+def test_a_pause_wins_over_a_missing_worker() -> None:
+    """Starting workers would not help."""
+    assert kinds(asked(row(reason="paused", next_at=NEVER), slots=0)) == ["paused"]
+
+
+def test_shards_that_are_not_open_yet_belong_to_planning() -> None:
+    assert kinds(asked(row(next_at=NEVER))) == ["planning"]
+
+
+def test_dispatched_shards_wait_in_the_queue_with_the_others() -> None:
+    [waiting] = asked(row(), row(status="dispatched", shards=2))
+    assert (waiting.kind, waiting.shards) == ("queue", 5)
+    assert "one of 8 worker slots" in waiting.text
+
+
+def test_the_reason_that_holds_most_shards_comes_first_and_the_soonest_end_counts() -> None:
+    soon, late = NOW + timedelta(seconds=5), NOW + timedelta(seconds=500)
+    found = asked(
+        row(shards=1),
+        row(reason="limit", shards=2, next_at=late),
+        row(reason="limit", status="dispatched", shards=2, next_at=soon),
+    )
+    assert kinds(found) == ["limit", "queue"]
+    assert (found[0].shards, found[0].until) == (4, int(soon.timestamp()))
+
+
+@pytest.mark.parametrize(
+    ("status", "ending", "said"),
+    [
+        ("cancelling", "cancelled", "was cancelled"),
+        ("in_progress", "expired", "completion window"),
+        ("finalizing", "done", "Every request is answered"),
+    ],
+)
+def test_an_ending_batch_waits_for_its_closing(status: str, ending: str, said: str) -> None:
+    [waiting] = asked(row(), status=status, ending=ending)
+    assert (waiting.kind, waiting.shards) == ("closing", 3)
+    assert said in waiting.text
+
+
+def test_a_batch_that_is_checked_waits_for_its_plan_or_for_any_worker() -> None:
+    assert kinds(asked(status="validating")) == ["planning"]
+    assert kinds(asked(status="validating", slots=0)) == ["no_worker"]
