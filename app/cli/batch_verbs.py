@@ -1,0 +1,230 @@
+"""The verbs about batches on a server: submit, watch, download, cancel, pause, resume, ls, show."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.cli import live, progress, report, summary, targets, words
+from app.cli.errors import CliError
+from app.cli.follow import Followed, Follower
+from app.cli.preflight import Rules, check_file
+from app.cli.session import ended_by_signals, named_server
+from app.cli.summary import Outcome
+from app.client.calls import BatchRequest
+from app.client.models import BatchInfo
+
+if TYPE_CHECKING:
+    from app.client.blocking import Client
+    from config.settings import Settings
+
+_SHOWN_PROBLEMS = 20
+
+
+def load() -> Settings:
+    """The settings of this process."""
+    from config.settings import load_settings
+
+    return load_settings()
+
+
+def submit(files: Sequence[Path], *, model: str | None, cache: bool, as_json: bool) -> int:
+    """Hand files to the server and leave."""
+    settings = load()
+    rules = Rules(
+        model=model,
+        provider_of=None,
+        way_out=lambda _: "",
+        max_line_bytes=settings.batch.max_line_bytes,
+        skip_invalid=settings.batch.invalid_lines == "skip",
+    )
+    checked = [check_file(path, rules) for path in files]
+    with named_server(settings) as client:
+        for file in checked:
+            request = BatchRequest(
+                input_file_id=client.upload(file.path).id,
+                endpoint=file.endpoint,
+                model=model,
+                cache=cache,
+                idempotency_key=secrets.token_hex(16),
+            )
+            batch = client.create_batch(request)
+            if as_json:
+                report.print_json(summary.batch_line(batch))
+            else:
+                print(batch.id)
+                print(f"{file.path}: `batchwright watch {batch.id}` shows how it goes", file=sys.stderr)
+    return 0
+
+
+def watch(batch_id: str, *, as_json: bool) -> int:
+    """Show a batch until it ends; it does not need anybody to watch."""
+    with ended_by_signals(), named_server(load()) as client:
+        batch = client.get(batch_id)
+        each = Followed(batch.id, batch, time.monotonic(), done_before=batch.done)
+        try:
+            with live.display() as display:
+                Follower(client, display).follow([each])
+        except (KeyboardInterrupt, SystemExit):
+            print(f"the batch goes on; `batchwright watch {batch.id}` comes back to it", file=sys.stderr)
+            raise
+        outcome = outcome_of(client, each)
+    if outcome.batch.status == "failed" and not as_json:
+        print_problems(outcome.batch)
+    report.print_outcomes([outcome], as_json=as_json)
+    if not as_json and outcome.batch.output_file_id:
+        print(f"`batchwright download {batch.id}` brings the answers here", file=sys.stderr)
+    return outcome.exit_code
+
+
+def outcome_of(client: Client, each: Followed) -> Outcome:
+    """What came of a batch that was only watched: its files stay on the server."""
+    from app.cli.failures import count_failures
+
+    batch, seconds = each.batch, each.seconds or 0.0
+    ended_at = batch.raw.get("completed_at")
+    if each.done_before == batch.done and ended_at:
+        # It had ended before we came: then its own times say how long it took, in whole seconds.
+        each.done_before, seconds = 0, float(ended_at - batch.created_at)
+    failures = count_failures(client.lines(batch.error_file_id)) if batch.error_file_id else ()
+    return Outcome(each.name, batch, seconds, each.done_before, failures=failures)
+
+
+def download(batch_id: str, *, output: Path | None, errors: Path | None, partial: bool, as_json: bool) -> int:
+    """Bring a batch's answers and errors here."""
+    with named_server(load()) as client:
+        batch = client.get(batch_id)
+        if not batch.ended and not partial:
+            raise CliError(
+                f"{batch.id} has not ended ({batch.done} of {batch.total} done)",
+                hint=f"wait for it with `batchwright watch {batch.id}`, or take what there is with --partial",
+            )
+        place = targets.targets_for([Path(f"{batch.id}.jsonl")], output, errors)[0]
+        targets.prepare(place)
+        written = _fetch(client, batch, place)
+    if as_json:
+        report.print_json(
+            {
+                "batch_id": batch.id,
+                "status": batch.status,
+                "partial": not batch.ended,
+                "output_path": str(written[0]) if written[0] else None,
+                "error_path": str(written[1]) if written[1] else None,
+            }
+        )
+    else:
+        for what, path in zip(("answers", "errors"), written, strict=True):
+            print(f"{what}: {path or 'none'}")
+    return 0
+
+
+def _fetch(client: Client, batch: BatchInfo, place: targets.Target) -> tuple[Path | None, Path | None]:
+    if not batch.ended:
+        client.download_partial(batch.id, "output", place.output)
+        client.download_partial(batch.id, "error", place.errors)
+        return place.output.absolute(), place.errors.absolute()
+    written: list[Path | None] = []
+    for file_id, path in ((batch.output_file_id, place.output), (batch.error_file_id, place.errors)):
+        if file_id:
+            client.download(file_id, path)
+        elif path.is_file():
+            path.unlink()  # an older download of this name would pass for this one
+        written.append(path.absolute() if file_id else None)
+    return written[0], written[1]
+
+
+def change(batch_id: str, verb: str, *, as_json: bool) -> int:
+    """cancel, pause or resume a batch."""
+    with named_server(load()) as client:
+        batch = {"cancel": client.cancel, "pause": client.pause, "resume": client.resume}[verb](batch_id)
+    if as_json:
+        report.print_json(summary.batch_line(batch))
+    else:
+        paused = " (paused)" if batch.stats.paused else ""
+        print(f"{batch.id}: {summary.status_words(batch)}{paused}")
+    return 0
+
+
+def ls(*, limit: int, after: str | None, as_json: bool) -> int:
+    """List batches, newest first."""
+    with named_server(load()) as client:
+        page = client.list(limit=limit, after=after)
+    if as_json:
+        report.print_json([summary.batch_line(batch) for batch in page.batches])
+        return 0
+    if not page.batches:
+        print("no batches", file=sys.stderr)
+        return 0
+    # An id is 38 wide and is never cut; on a narrow terminal the model makes room for it.
+    columns = _COLUMNS if report.console().width >= _WIDE else _COLUMNS[:-1]
+    rows = [_cells(batch)[: len(columns)] for batch in page.batches]
+    report.print_table(columns, rows, right=("done", "failed"))
+    if page.has_more:
+        print(f"more with --after {page.batches[-1].id}", file=sys.stderr)
+    return 0
+
+
+_COLUMNS = ("batch", "state", "done", "failed", "made", "model")
+_WIDE = 110
+
+
+def _cells(batch: BatchInfo) -> tuple[str, ...]:
+    return (
+        batch.id,
+        "paused" if batch.stats.paused and not batch.ended else summary.status_words(batch),
+        f"{words.short(batch.done)}/{words.short(batch.total)}",
+        words.short(batch.failed),
+        words.moment(batch.created_at)[5:16],
+        batch.model or "",
+    )
+
+
+def show(batch_id: str, *, as_json: bool) -> int:
+    """All there is to know of a batch, and why it does not move, if it does not."""
+    with named_server(load()) as client:
+        batch = client.get(batch_id)
+        waiting = () if batch.ended else client.why(batch_id)
+    if as_json:
+        reasons = [
+            {"kind": each.kind, "provider": each.provider, "shards": each.shards, "until": each.until}
+            | {"text": each.text}
+            for each in waiting
+        ]
+        report.print_json({**summary.batch_line(batch), "waiting_for": reasons})
+        return 0
+    outcome = Outcome(batch.id, batch, 0.0)
+    skipped = ("time",)
+    rows = [row for row in summary.fields(outcome) if row[0] not in skipped]
+    rows += [("endpoint", batch.endpoint), ("model", batch.model or "several")]
+    rows += [("made", words.moment(batch.created_at))]
+    rows += _times(batch)
+    if batch.stats.simulated:
+        rows.append(("note", progress.SIMULATED))
+    rows += [("waiting", progress.waiting_text(each, batch.id)) for each in waiting]
+    report.print_fields(rows)
+    print_problems(batch)
+    return 0
+
+
+def _times(batch: BatchInfo) -> list[tuple[str, str]]:
+    names = ("in_progress_at", "completed_at", "failed_at", "expired_at", "cancelled_at", "expires_at")
+    words_for = {"in_progress_at": "started", "expires_at": "must end by"}
+    return [
+        (words_for.get(name, name.removesuffix("_at")), words.moment(float(batch.raw[name])))
+        for name in names
+        if batch.raw.get(name) and not (name == "expires_at" and batch.ended)
+    ]
+
+
+def print_problems(batch: BatchInfo) -> None:
+    """Why a batch was refused, line by line."""
+    for problem in batch.problems[:_SHOWN_PROBLEMS]:
+        place = f"line {problem.line}" if problem.line else ""
+        parts = [part for part in (place, problem.param, problem.message) if part]
+        print(f"error: {words.one_line(': '.join(parts))}", file=sys.stderr)
+    if len(batch.problems) > _SHOWN_PROBLEMS:
+        print(f"       and {len(batch.problems) - _SHOWN_PROBLEMS} more; --json has them", file=sys.stderr)

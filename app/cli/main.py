@@ -1,0 +1,262 @@
+"""The verbs of `batchwright`, their flags and their help.
+
+Nothing heavy is imported here: `batchwright --help` must answer at once, so each verb imports what it needs.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.group import Group
+
+app = typer.Typer(
+    cls=Group,
+    name="batchwright",
+    help="A file of prompts becomes a file of answers, each paid once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Order(str, Enum):  # noqa: UP042  typer reads the values of such an Enum
+    """Orders an output file can have."""
+
+    input = "input"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON on stdout.")]
+BatchId = Annotated[str, typer.Argument(metavar="ID", help="The batch, batch_...")]
+Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="JSONL files, one request a line.")]
+Model = Annotated[str | None, typer.Option(metavar="NAME", help="Answer every request by this model.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Ask anew, and keep no answer.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Worker processes; default: one per core.")
+]
+Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="Where the answers go.")]
+Errors = Annotated[Path | None, typer.Option("--errors", metavar="ERR", help="Where the failed items go.")]
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
+) -> None:
+    """Taken out of the arguments by group.py; declared here for the help alone."""
+
+
+@app.command()
+def run(  # noqa: PLR0913, PLR0917  a flag each
+    files: Files,
+    output: Output = None,
+    errors: Errors = None,
+    model: Model = None,
+    sim: Annotated[bool, typer.Option("--sim", help="Let the simulator answer; costs nothing.")] = False,
+    workers: Workers = None,
+    no_cache: NoCache = False,
+    order: Annotated[
+        Order | None, typer.Option(metavar="input", help="Output in input order; it always is.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Answer files of requests and write the answers.
+
+    Starts what is needed, shows the progress, and stops what it has started.
+
+    Answers go to out/NAME.out.jsonl and failed items to out/NAME.errors.jsonl unless -o and --errors say
+    otherwise. The same command again goes on with an unfinished batch; nothing is paid twice.
+    """
+    from app.cli.run import Options
+    from app.cli.run import run as answer
+
+    options = Options(
+        model=model,
+        simulate=sim,
+        cache=not no_cache,
+        input_order=order is not None,
+        workers=workers,
+        json=json,
+    )
+    raise typer.Exit(answer(files, options, output, errors))
+
+
+@app.command()
+def up(
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
+    workers: Workers = None,
+    sim: Annotated[bool, typer.Option("--sim", help="Let the simulator answer every model.")] = False,
+    json: Json = False,
+) -> None:
+    """Start the stack and print where its parts are."""
+    from app.cli import stack_verbs
+
+    raise typer.Exit(stack_verbs.up(detach=detach, workers=workers, simulate=sim, as_json=json))
+
+
+@app.command()
+def down(json: Json = False) -> None:
+    """Stop the stack of this data directory; its data stays."""
+    from app.cli import stack_verbs
+
+    raise typer.Exit(stack_verbs.down(as_json=json))
+
+
+@app.command()
+def ps(json: Json = False) -> None:
+    """List the processes of the stack."""
+    from app.cli import stack_verbs
+
+    raise typer.Exit(stack_verbs.ps(as_json=json))
+
+
+@app.command()
+def logs(
+    service: Annotated[str | None, typer.Argument(help="Such as api or worker-1; default: all.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, metavar="N", help="How many of the last lines.")
+    ] = 100,
+    json: Json = False,
+) -> None:
+    """Print the logs of the stack's processes."""
+    from app.cli import logs as logs_verb
+
+    raise typer.Exit(logs_verb.logs(service, follow=follow, lines=lines, as_json=json))
+
+
+@app.command()
+def submit(files: Files, model: Model = None, no_cache: NoCache = False, json: Json = False) -> None:
+    """Hand files to a running stack; prints the batches' ids."""
+    from app.cli import batch_verbs
+
+    raise typer.Exit(batch_verbs.submit(files, model=model, cache=not no_cache, as_json=json))
+
+
+@app.command()
+def watch(batch_id: BatchId, json: Json = False) -> None:
+    """Show a batch's progress until it ends.
+
+    Says why nothing moves, if nothing does. The batch goes on whether or not anybody watches.
+    """
+    from app.cli import batch_verbs
+
+    raise typer.Exit(batch_verbs.watch(batch_id, as_json=json))
+
+
+@app.command()
+def download(
+    batch_id: BatchId,
+    output: Output = None,
+    errors: Errors = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Take what there is before the end.")] = False,
+    json: Json = False,
+) -> None:
+    """Bring a batch's answers here.
+
+    They go to out/ID.out.jsonl and out/ID.errors.jsonl unless -o and --errors say otherwise.
+    """
+    from app.cli import batch_verbs
+
+    code = batch_verbs.download(batch_id, output=output, errors=errors, partial=partial, as_json=json)
+    raise typer.Exit(code)
+
+
+@app.command()
+def cancel(batch_id: BatchId, json: Json = False) -> None:
+    """End a batch; what is answered stays answered."""
+    _change(batch_id, "cancel", json=json)
+
+
+@app.command()
+def pause(batch_id: BatchId, json: Json = False) -> None:
+    """Let a batch rest: no new call starts."""
+    _change(batch_id, "pause", json=json)
+
+
+@app.command()
+def resume(batch_id: BatchId, json: Json = False) -> None:
+    """Let a paused batch go on."""
+    _change(batch_id, "resume", json=json)
+
+
+def _change(batch_id: str, verb: str, *, json: bool) -> None:
+    from app.cli import batch_verbs
+
+    raise typer.Exit(batch_verbs.change(batch_id, verb, as_json=json))
+
+
+@app.command()
+def ls(
+    limit: Annotated[int, typer.Option(min=1, max=100, metavar="N", help="How many.")] = 20,
+    after: Annotated[str | None, typer.Option(metavar="ID", help="Older ones than this batch.")] = None,
+    json: Json = False,
+) -> None:
+    """List batches, newest first."""
+    from app.cli import batch_verbs
+
+    raise typer.Exit(batch_verbs.ls(limit=limit, after=after, as_json=json))
+
+
+@app.command()
+def show(batch_id: BatchId, json: Json = False) -> None:
+    """Show all there is to know of a batch.
+
+    That includes why it was refused, and why it does not move, if it does not.
+    """
+    from app.cli import batch_verbs
+
+    raise typer.Exit(batch_verbs.show(batch_id, as_json=json))
+
+
+@app.command()
+def sim(
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, metavar="N", help="0 takes a free one.")
+    ] = None,
+    latency_ms: Annotated[
+        float | None, typer.Option(min=0, metavar="N", help="Time before each answer.")
+    ] = None,
+    log: Annotated[Path | None, typer.Option(metavar="FILE", help="Append a JSON line a call.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Answers, latencies and faults follow from it.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="More settings, as TOML.")] = None,
+    json: Json = False,
+) -> None:
+    """Run the simulator alone.
+
+    It is an OpenAI-compatible server whose answers are made up.
+    """
+    from app.cli import stack_verbs
+
+    code = stack_verbs.sim(port=port, latency_ms=latency_ms, log=log, seed=seed, config=config, as_json=json)
+    raise typer.Exit(code)
+
+
+@app.command()
+def version(json: Json = False) -> None:
+    """Print the version."""
+    import platform
+
+    from app.version import VERSION
+
+    if json:
+        from app.cli import report
+
+        report.print_json({"version": VERSION, "python": platform.python_version()})
+    else:
+        print(f"batchwright {VERSION} (Python {platform.python_version()})")
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

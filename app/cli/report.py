@@ -1,0 +1,112 @@
+"""Print results: for people as tables, for programs as one JSON line each. stdout, except for errors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from app.cli import errors, summary
+from app.cli.progress import SIMULATED
+from app.cli.summary import Outcome
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+_PIPED_WIDTH = 200
+
+
+def console() -> Console:
+    """stdout as rich sees it; no markup, no guesses at colours. In a pipe no line is folded."""
+    from rich.console import Console
+
+    plain = Console(highlight=False, markup=False, emoji=False)
+    if not plain.is_terminal:
+        plain.width = _PIPED_WIDTH
+    return plain
+
+
+def print_json(data: Mapping[str, Any] | Sequence[Any]) -> None:
+    """One line of JSON."""
+    import json
+
+    print(json.dumps(data, ensure_ascii=False), flush=True)
+
+
+def print_error(error: Exception) -> None:
+    """An error that does not end the command."""
+    for line in errors.lines_of(error):
+        print(line, file=sys.stderr)
+
+
+def print_outcomes(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
+    """What came of each batch, and where the answers lie."""
+    if as_json:
+        for remark in summary.remarks(outcomes):
+            if remark != SIMULATED:  # said at the start already, on stderr too
+                print(remark, file=sys.stderr)
+        for outcome in outcomes:
+            print_json(summary.as_json(outcome))
+        return
+    out = console()
+    if len(outcomes) == 1:
+        print_fields(summary.fields(outcomes[0]))
+    else:
+        _print_lines(out, _table_of_many(outcomes))
+    for remark in summary.remarks(outcomes):
+        out.print(remark, style="yellow", soft_wrap=True)
+    for what, path in summary.places(outcomes):
+        out.print(f"{what}: {path}", soft_wrap=True)
+
+
+def print_fields(rows: Sequence[tuple[str, str]]) -> None:
+    """Names and values under one another; values are whole, to be copied."""
+    from rich.text import Text
+
+    out = console()
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        line = Text.assemble((f"{name:{width}}  ", "dim"), value)
+        out.print(line, soft_wrap=True)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
+    """A table with a line of names; `right` names the columns of numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        # The first column names things, to be copied: it is never cut.
+        first = column == columns[0]
+        table.add_column(
+            column, justify="right" if column in right else "left", no_wrap=first, overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*row)
+    _print_lines(console(), table)
+
+
+def _print_lines(out: Console, table: Any) -> None:
+    """Print a table without the blanks that rich puts at the ends of lines, and around it."""
+    with out.capture() as captured:
+        out.print(table)
+    for line in captured.get().splitlines():
+        if line.strip():
+            print(line.rstrip())
+
+
+def _table_of_many(outcomes: Sequence[Outcome]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=False)
+    for index, column in enumerate(summary.COLUMNS):
+        table.add_column(column, justify="right" if index else "left", overflow="fold")
+    for outcome in outcomes:
+        table.add_row(*summary.columns(outcome))
+    table.add_section()
+    seconds = max(outcome.seconds for outcome in outcomes)
+    table.add_row(*summary.total_columns(outcomes, seconds), style="bold")
+    return table

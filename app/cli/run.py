@@ -1,0 +1,216 @@
+"""`batchwright run`: files of prompts become files of answers.
+
+preflight -> session -> submission (or the unfinished batch of an earlier run) -> follow -> download -> outcome.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.cli import live, report, targets, words
+from app.cli.errors import CliError, FileProblem
+from app.cli.failures import Failure, count_failures
+from app.cli.follow import Followed, Follower
+from app.cli.preflight import CheckedFile, Rules, check_file, no_provider, refused_model
+from app.cli.progress import SIMULATED
+from app.cli.session import Wish, ended_by_signals, is_own_stack_needed, session
+from app.cli.summary import Outcome, exit_code
+from app.cli.targets import Target
+from app.cli.ways_out import Routes, for_model
+from app.client.calls import BatchRequest
+from app.client.models import BatchInfo, Problem
+from workers.core.identity import content_key
+
+if TYPE_CHECKING:
+    from app.cli.live import Display
+    from app.client.blocking import Client
+    from config.settings import Settings
+
+_RESUMABLE = ("validating", "in_progress", "finalizing")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The flags of `run`, as far as they reach a batch or the stack."""
+
+    model: str | None = None
+    simulate: bool = False
+    cache: bool = True
+    input_order: bool = False
+    workers: int | None = None
+    json: bool = False
+
+
+def run(files: Sequence[Path], options: Options, output: Path | None, errors: Path | None) -> int:
+    """Do it all; gives the exit code. Raises CliError, UserError, StackError, SettingsError."""
+    from config.settings import load_settings
+
+    settings = load_settings()
+    places = targets.targets_for(files, output, errors)
+    routes = Routes(settings, options.simulate or settings.simulator.all_models)
+    own_stack = is_own_stack_needed(settings)
+    checked = [check_file(path, _rules(settings, options, routes, own_stack=own_stack)) for path in files]
+    models = {model: count for file in checked for model, count in file.models.items()}
+    if own_stack:
+        routes.check_reachable(models)
+    for place in places:
+        targets.prepare(place)
+    simulated = routes.simulates(models)
+    wish = Wish(workers_of(options.workers, settings), simulated, routes.all_simulated)
+    with ended_by_signals(), ExitStack() as held:
+        outcomes = _answered(held, settings, wish, checked, places, options)
+        for failed in [outcome for outcome in outcomes if outcome.batch.status == "failed"]:
+            error = refused(failed.batch, failed.name)
+            if len(outcomes) == 1:
+                raise error
+            report.print_error(error)
+        report.print_outcomes(outcomes, as_json=options.json)
+    return exit_code(outcomes)
+
+
+def workers_of(asked: int | None, settings: Settings) -> int:
+    """Worker processes: the flag, else the setting, else one per core this process may use."""
+    import os
+
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return asked or settings.worker.processes or cores
+
+
+def _rules(settings: Settings, options: Options, routes: Routes, *, own_stack: bool) -> Rules:
+    # A server that runs already has settings of its own: what it refuses it will say itself.
+    return Rules(
+        model=options.model,
+        provider_of=routes.provider_of if own_stack else None,
+        way_out=for_model,
+        max_line_bytes=settings.batch.max_line_bytes,
+        max_requests=settings.api.max_requests if own_stack else None,
+        max_file_bytes=settings.api.max_file_bytes if own_stack else None,
+        skip_invalid=settings.batch.invalid_lines == "skip",
+    )
+
+
+def _answered(
+    held: ExitStack,
+    settings: Settings,
+    wish: Wish,
+    files: Sequence[CheckedFile],
+    places: Sequence[Target],
+    options: Options,
+) -> list[Outcome]:
+    """Everything that needs the server; the server itself stays until `held` is closed."""
+    watched: list[Followed] = []
+    try:
+        with live.display() as display:
+            if wish.simulator:
+                display.note(SIMULATED)
+            found = held.enter_context(session(settings, wish, display))
+            # One by one: who stops us in between still learns of those that are on their way.
+            watched.extend(_start_or_resume(found.client, file, options, wish, display) for file in files)
+            Follower(found.client, display, wish.simulator, found.check).follow(watched)
+            return [_fetch(found.client, each, place) for each, place in zip(watched, places, strict=True)]
+    except (KeyboardInterrupt, SystemExit):
+        _say_how_to_go_on(watched)
+        raise
+
+
+def _start_or_resume(
+    client: Client, file: CheckedFile, options: Options, wish: Wish, display: Display
+) -> Followed:
+    marks = {
+        "endpoint": file.endpoint,
+        "model": options.model,
+        "cache": options.cache,
+        "all_simulated": wish.all_models,
+    }
+    run_key = content_key(file.digest, marks)
+    name = file.path.name
+    earlier = client.list(run_key=run_key, limit=1).batches
+    if earlier and is_resumable(earlier[0]):
+        batch = client.resume(earlier[0].id) if earlier[0].stats.paused else earlier[0]
+        of_total = f"{words.count(batch.done)} of {words.count(batch.total)} done"
+        display.note(f"resuming {batch.id}: {of_total if batch.total else 'the file is being checked'}")
+        return Followed(name, batch, time.monotonic(), done_before=batch.done)
+    display.stage(f"sending {name} ({words.size(file.bytes)})")
+    started_s = time.monotonic()
+    uploaded = client.upload(file.path)
+    request = BatchRequest(
+        input_file_id=uploaded.id,
+        endpoint=file.endpoint,
+        model=options.model,
+        cache=options.cache,
+        order="input" if options.input_order else None,
+        run_key=run_key,
+        idempotency_key=secrets.token_hex(16),
+    )
+    return Followed(name, client.create_batch(request), started_s)
+
+
+def is_resumable(batch: BatchInfo) -> bool:
+    """Whether going on with a batch brings all answers: not when it is being ended."""
+    return batch.status in _RESUMABLE and batch.stats.ending in (None, "done")
+
+
+def _fetch(client: Client, each: Followed, place: Target) -> Outcome:
+    """Bring both files here; one that does not exist takes an older one of its name with it."""
+    batch = each.batch
+    seconds = each.seconds or 0.0
+    if batch.status == "failed":
+        return Outcome(each.name, batch, seconds, each.done_before)
+    output_path = error_path = None
+    if batch.output_file_id:
+        client.download(batch.output_file_id, place.output)
+        output_path = place.output.absolute()
+    elif place.output.is_file():
+        place.output.unlink()
+    failures: tuple[Failure, ...] = ()
+    if batch.error_file_id:
+        client.download(batch.error_file_id, place.errors)
+        error_path = place.errors.absolute()
+        failures = failures_in(place.errors)
+    elif place.errors.is_file():
+        place.errors.unlink()
+    return Outcome(each.name, batch, seconds, each.done_before, output_path, error_path, failures)
+
+
+def failures_in(path: Path) -> tuple[Failure, ...]:
+    """Why items failed, from an error file that has been fetched."""
+    if not path.is_file():  # a pipe cannot be read again
+        return ()
+    with path.open("rb") as lines:
+        return count_failures(lines)
+
+
+def refused(batch: BatchInfo, file: str) -> CliError:
+    """A batch that the server refused, as the same error that the check before would have given."""
+    rows = [row for row in batch.problems if row.code != "more_errors"]
+    problems = [FileProblem(file, row.line, row.param, row.code, _in_our_words(row)) for row in rows]
+    wrong_model = next((row for row in rows if row.code == "model_not_found"), None)
+    hint = None
+    if wrong_model is not None:
+        # A running stack has read its settings at its start, and keeps to them.
+        hint = f"{for_model(refused_model(wrong_model.message))}; then start the stack again"
+    more = next((row.message for row in batch.problems if row.code == "more_errors"), "")
+    hidden = int(more.split(" ", 1)[0]) if more[:1].isdigit() else 0
+    text = "" if problems else f"{file} was refused by the server"
+    return CliError(text, problems=problems, more=hidden, hint=hint)
+
+
+def _in_our_words(row: Problem) -> str:
+    return no_provider(row.message) if row.code == "model_not_found" else row.message
+
+
+def _say_how_to_go_on(watched: Sequence[Followed]) -> None:
+    done = sum(each.batch.done for each in watched)
+    total = sum(each.batch.total for each in watched)
+    what = "the batch" if len(watched) == 1 else f"the {len(watched)} batches"
+    text = f"stopped; the same command goes on with {what}" if watched else "stopped before anything was sent"
+    kept = f": {words.count(done)} of {words.count(total)} results are kept" if total else ""
+    print(text + kept, file=sys.stderr, flush=True)

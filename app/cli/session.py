@@ -1,0 +1,138 @@
+"""The server a run talks to: the one the settings name, the stack that runs here, or a stack of its own.
+
+A stack of its own is stopped when the block ends, however it ends; one that ran before is left running.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from app.cli.errors import NOT_REACHED, CliError
+from app.cli.live import Steps
+from app.client.blocking import Client
+from app.client.locate import Place, locate
+
+if TYPE_CHECKING:
+    from app.cli.live import Display
+    from app.embedded.stack import Stack
+    from app.embedded.state import StackState
+    from config.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a run needs of a stack."""
+
+    workers: int
+    simulator: bool
+    all_models: bool
+
+
+@dataclass(slots=True)
+class Session:
+    """A client, and the stack behind it if it is ours."""
+
+    client: Client
+    stack: Stack | None = None
+
+    def check(self) -> None:
+        """Raise when our own stack cannot work any more."""
+        if self.stack is not None and self.stack.given_up:
+            names = ", ".join(self.stack.given_up)
+            raise CliError(
+                f"{names} crashed again and again and was given up",
+                hint=f"`batchwright logs {self.stack.given_up[0]}` shows why",
+                exit_code=NOT_REACHED,
+            )
+
+
+def is_own_stack_needed(settings: Settings) -> bool:
+    """Whether a run would have to start a stack: no server is named, and none runs here."""
+    from app.embedded.state import read_state
+
+    return settings.api.url is None and read_state(settings.data_dir) is None
+
+
+@contextmanager
+def named_server(settings: Settings) -> Iterator[Client]:
+    """The server that the verbs other than `run` talk to."""
+    with Client(locate(settings)) as client:
+        yield client
+
+
+@contextmanager
+def session(settings: Settings, wish: Wish, display: Display) -> Iterator[Session]:
+    """A server that can do what the run wishes."""
+    from app.embedded.clients import attach
+
+    if settings.api.url is not None:
+        display.note(f"using the server at {settings.api.url}")
+        with named_server(settings) as client:
+            yield Session(client)
+        return
+    attached = attach(settings.data_dir, on_wait=display.note)
+    if attached is None:
+        with _own_stack(settings, wish, display) as own:
+            yield own
+        return
+    with attached:
+        check_simulator(attached.state, wish)
+        display.note(f"using the stack that runs here ({attached.state.api_url})")
+        with Client(Place(attached.state.api_url, attached.state.api_key)) as client:
+            yield Session(client)
+
+
+def check_simulator(state: StackState, wish: Wish) -> None:
+    """A running stack cannot get a simulator afterwards: its workers have read their settings."""
+    if not wish.simulator or state.all_models or (state.sim_url and not wish.all_models):
+        return
+    lacks = "does not answer every model by the simulator" if state.sim_url else "has no simulator"
+    again = "stop it with `batchwright down` and start `batchwright up --sim`"
+    if state.kind == "run":
+        again = "wait for the run that has started it, or set BATCHWRIGHT_DATA_DIR to another directory"
+    raise CliError(f"the stack that runs here {lacks}", hint=again)
+
+
+@contextmanager
+def _own_stack(settings: Settings, wish: Wish, display: Display) -> Iterator[Session]:
+    from app.embedded.stack import Stack
+
+    stack = Stack(
+        settings,
+        workers=wish.workers,
+        simulator=wish.simulator,
+        all_models=wish.all_models,
+        # Nobody looks at Flower or waits for a schedule during one run.
+        flower=False,
+        beat=False,
+        kind="run",
+    )
+    display.stage("starting the stack")
+    state = stack.start(steps := Steps(display))
+    steps.started = True
+    try:
+        with Client(Place(state.api_url, state.api_key)) as client:
+            yield Session(client, stack)
+        stack.wait_for_users(display.note)
+    finally:
+        stack.stop()
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind like Ctrl-C does, so that nothing is left running."""
+
+    def leave(number: int, frame: object) -> NoReturn:  # noqa: ARG001  the signature of a handler
+        raise SystemExit(128 + number)
+
+    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = {number: signal.signal(number, leave) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

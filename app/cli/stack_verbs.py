@@ -1,0 +1,188 @@
+"""The verbs about the stack of this data directory: up, down, ps, sim."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.cli import live, report, words
+from app.cli.batch_verbs import load
+from app.cli.errors import NOT_REACHED, CliError
+from app.cli.progress import SIMULATED
+from app.cli.run import workers_of
+from app.cli.session import check_simulator
+
+if TYPE_CHECKING:
+    from app.embedded.state import StackState
+    from config.settings import Settings
+
+_SHOWN = (
+    "api_url",
+    "api_key",
+    "flower_url",
+    "redis_url",
+    "cache_redis_url",
+    "mongodb_url",
+    "sim_url",
+    "pids",
+)
+
+
+def up(*, detach: bool, workers: int | None, simulate: bool, as_json: bool) -> int:
+    """Start the stack; in the foreground it lives until Ctrl-C or `down`."""
+    from app.embedded.state import read_state
+
+    settings = load()
+    running = read_state(settings.data_dir)
+    if running is not None:
+        return _already_up(running, settings, detach=detach, simulate=simulate, as_json=as_json)
+    if detach:
+        return _up_detached(settings, workers_of(workers, settings), simulate=simulate, as_json=as_json)
+    return _up_here(settings, workers_of(workers, settings), simulate=simulate, as_json=as_json)
+
+
+def _already_up(state: StackState, settings: Settings, *, detach: bool, simulate: bool, as_json: bool) -> int:
+    from app.cli.session import Wish
+
+    if not detach or state.kind == "run":
+        raise CliError(
+            f"a stack runs in {settings.data_dir} already (process {state.owner_pid}, {state.api_url})",
+            hint="use that one, end it with `batchwright down`, or set BATCHWRIGHT_DATA_DIR to another directory",
+            exit_code=NOT_REACHED,
+        )
+    check_simulator(state, Wish(workers=0, simulator=simulate, all_models=simulate))
+    print("the stack is up already", file=sys.stderr)
+    _print_state(state, as_json=as_json)
+    return 0
+
+
+def _up_detached(settings: Settings, workers: int, *, simulate: bool, as_json: bool) -> int:
+    from app.embedded.detach import DetachedOptions, spawn_detached
+
+    options = DetachedOptions(workers=workers, simulator=simulate, all_models=simulate)
+    with live.display() as display:
+        display.stage("starting the stack")
+        state = spawn_detached(settings.data_dir, options, display.detail)
+    _print_state(state, as_json=as_json)
+    print("it runs until `batchwright down`", file=sys.stderr)
+    return 0
+
+
+def _up_here(settings: Settings, workers: int, *, simulate: bool, as_json: bool) -> int:
+    from app.embedded.stack import Stack
+
+    stack = Stack(settings, workers=workers, simulator=simulate, all_models=simulate, kind="up")
+    stack.stop_on_signals()
+    with live.display() as display:
+        display.stage("starting the stack")
+        steps = live.Steps(display)
+        state = stack.start(steps)
+    steps.started = True
+    try:
+        _print_state(state, as_json=as_json)
+        print("Ctrl-C stops it", file=sys.stderr, flush=True)
+        stack.wait()
+        given_up = stack.given_up
+    finally:
+        stack.stop(lambda line: print(line, file=sys.stderr))
+    if given_up:
+        raise CliError(
+            f"stopped, since these processes cannot live: {', '.join(given_up)}",
+            hint=f"`batchwright logs {given_up[0]}` shows why",
+            exit_code=NOT_REACHED,
+        )
+    return 0
+
+
+def public_state(state: StackState) -> dict[str, Any]:
+    """What `up --json` tells, in its promised order."""
+    known = state.as_dict()
+    return {name: known[name] for name in _SHOWN}
+
+
+def _print_state(state: StackState, *, as_json: bool) -> None:
+    if as_json:
+        report.print_json(public_state(state))
+        return
+    names = {"api_url": "API", "api_key": "API key", "flower_url": "Flower", "sim_url": "simulator"}
+    names |= {"redis_url": "Redis", "cache_redis_url": "cache Redis", "mongodb_url": "MongoDB"}
+    known = public_state(state)
+    rows = [(text, str(known[name])) for name, text in names.items() if known[name]]
+    workers = sum(name.startswith("worker") for name in state.pids)
+    report.print_fields([*rows, ("workers", str(workers))])
+    if state.sim_url:
+        every = "for every model" if state.all_models else "for the sim-* models"
+        print(f"{SIMULATED} {every}", file=sys.stderr)
+
+
+def down(*, as_json: bool) -> int:
+    """End the stack of this data directory."""
+    from app.embedded import clients
+
+    settings = load()
+    stopped = clients.down(settings.data_dir)
+    if as_json:
+        report.print_json({"stopped": stopped})
+    else:
+        print("stopped" if stopped else f"no stack runs in {settings.data_dir}")
+    return 0
+
+
+def ps(*, as_json: bool) -> int:
+    """List the stack's processes; exits with 3 when none runs."""
+    from app.embedded import clients
+
+    settings = load()
+    rows = clients.processes(settings.data_dir)
+    if as_json:
+        report.print_json(
+            [
+                {"name": row.name, "pid": row.pid, "state": row.state, "uptime_s": round(row.uptime_s, 1)}
+                | {"rss_bytes": row.rss_bytes, "restarts": row.restarts}
+                for row in rows
+            ]
+        )
+    elif rows:
+        cells = [
+            (
+                row.name,
+                str(row.pid),
+                row.state,
+                words.duration(row.uptime_s),
+                words.size(row.rss_bytes),
+                str(row.restarts),
+            )
+            for row in rows
+        ]
+        columns = ("process", "pid", "state", "up for", "memory", "restarts")
+        report.print_table(columns, cells, right=("pid", "up for", "memory", "restarts"))
+    else:
+        print(f"no stack runs in {settings.data_dir}; `batchwright up --detach` starts one", file=sys.stderr)
+    return 0 if rows else NOT_REACHED
+
+
+def sim(
+    *,
+    port: int | None,
+    latency_ms: float | None,
+    log: Path | None,
+    seed: int | None,
+    config: Path | None,
+    as_json: bool,
+) -> int:
+    """Run the simulator alone, until Ctrl-C."""
+    from app.simulator.config import ConfigError, Latency, SimulatorConfig, read_config_file
+    from app.simulator.server import serve
+
+    given: dict[str, Any] = {"port": port, "seed": seed, "log_path": log}
+    given["latency"] = None if latency_ms is None else Latency(ms=latency_ms)
+    try:
+        base = read_config_file(config) if config else SimulatorConfig()
+        changes = {name: value for name, value in given.items() if value is not None}
+        serve(replace(base, **changes, json_ready=as_json or base.json_ready))
+    except ConfigError as error:
+        cannot_start = str(error).startswith("cannot ")
+        raise CliError(str(error), exit_code=NOT_REACHED if cannot_start else 2) from error
+    return 0

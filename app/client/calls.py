@@ -1,0 +1,138 @@
+"""Every call of the API as data, so that the blocking and the concurrent client cannot drift apart. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+import orjson
+
+from app.client import models
+from app.client.models import BatchInfo, FileInfo, Page, Waiting
+
+T = TypeVar("T")
+
+# A lost connection says nothing about the work done, so only what may be done twice is asked again.
+RETRY_DELAYS_S = (0.2, 0.5, 1.0, 2.0)
+POLL_FIRST_S = 0.1
+POLL_LAST_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCall(Generic[T]):
+    """One call and how its reply is read; `repeatable`: a second one changes nothing."""
+
+    method: str
+    path: str
+    read: Callable[[Mapping[str, Any]], T]
+    params: Mapping[str, str] = field(default_factory=dict)
+    json: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = True
+
+    @property
+    def content(self) -> bytes | None:
+        """The request's body."""
+        return None if self.json is None else orjson.dumps(self.json)
+
+    @property
+    def all_headers(self) -> dict[str, str]:
+        """The request's own headers."""
+        return {**self.headers, **({"content-type": "application/json"} if self.json is not None else {})}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRequest:
+    """What a batch is made from.
+
+    Attributes:
+        model: answers every line, whatever model the line names.
+        cache: False asks every line anew and keeps none of the answers.
+        order: "input" asks for the output in input order, which is how it comes anyhow.
+        run_key: what makes two runs the same work; found again by `list_batches`.
+        idempotency_key: the same key with the same request is the same batch.
+    """
+
+    input_file_id: str
+    endpoint: str
+    completion_window: str = "24h"
+    model: str | None = None
+    cache: bool = True
+    order: str | None = None
+    run_key: str | None = None
+    metadata: Mapping[str, str] | None = None
+    idempotency_key: str | None = None
+
+
+def create_batch(request: BatchRequest) -> HttpCall[BatchInfo]:
+    """POST /v1/batches; repeatable, since its key finds the batch that a lost reply was about."""
+    ours: dict[str, Any] = {}
+    if request.model is not None:
+        ours["model"] = request.model
+    if not request.cache:
+        ours["cache"] = "off"
+    if request.order is not None:
+        ours["order"] = request.order
+    if request.run_key is not None:
+        ours["run_key"] = request.run_key
+    body: dict[str, Any] = {
+        "input_file_id": request.input_file_id,
+        "endpoint": request.endpoint,
+        "completion_window": request.completion_window,
+    }
+    if request.metadata is not None:
+        body["metadata"] = dict(request.metadata)
+    if ours:
+        body["batchwright"] = ours
+    key = request.idempotency_key
+    headers = {"idempotency-key": key} if key else {}
+    return HttpCall(
+        "POST", "/v1/batches", models.batch_from, json=body, headers=headers, repeatable=key is not None
+    )
+
+
+def get_batch(batch_id: str) -> HttpCall[BatchInfo]:
+    """GET /v1/batches/{id}."""
+    return HttpCall("GET", f"/v1/batches/{quote(batch_id, safe='')}", models.batch_from)
+
+
+def list_batches(*, limit: int, after: str | None, run_key: str | None) -> HttpCall[Page]:
+    """GET /v1/batches, newest first."""
+    params = {"limit": str(limit)}
+    if after:
+        params["after"] = after
+    if run_key:
+        params["run_key"] = run_key
+    return HttpCall("GET", "/v1/batches", models.page_from, params=params)
+
+
+def change_batch(batch_id: str, verb: str) -> HttpCall[BatchInfo]:
+    """POST /v1/batches/{id}/{cancel, pause, resume}."""
+    return HttpCall("POST", f"/v1/batches/{quote(batch_id, safe='')}/{verb}", models.batch_from, json={})
+
+
+def why(batch_id: str) -> HttpCall[tuple[Waiting, ...]]:
+    """GET /v1/batches/{id}/why."""
+    return HttpCall("GET", f"/v1/batches/{quote(batch_id, safe='')}/why", models.waiting_from)
+
+
+def get_file(file_id: str) -> HttpCall[FileInfo]:
+    """GET /v1/files/{id}."""
+    return HttpCall("GET", f"/v1/files/{quote(file_id, safe='')}", models.file_from)
+
+
+def file_content_path(file_id: str) -> str:
+    """Where the bytes of a file are."""
+    return f"/v1/files/{quote(file_id, safe='')}/content"
+
+
+def partial_path(batch_id: str, which: str) -> str:
+    """Where the lines are that a running batch has so far; `which` is output or error."""
+    return f"/v1/batches/{quote(batch_id, safe='')}/output?partial=true&which={which}"
+
+
+def poll_delay_s(waited_s: float) -> float:
+    """How long to wait before looking again: soon for what may be short, seldom for what is long."""
+    return min(POLL_LAST_S, max(POLL_FIRST_S, waited_s / 20))

@@ -1,0 +1,173 @@
+"""`AsyncClient`: the calls of blocking.py under the same names, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self, TypeVar
+
+import httpx
+import orjson
+
+from app.client import calls
+from app.client.calls import BatchRequest, HttpCall
+from app.client.connection import CHUNK_BYTES, UPLOAD_TIMEOUT, options, upload_parts
+from app.client.errors import ApiUnreachable, WaitTimeout, no_such_reply, refusal, unreachable
+from app.client.jsonl import LineSplitter
+from app.client.locate import Place
+from app.client.models import BatchInfo, FileInfo, Page, Waiting, file_from
+from app.client.transfer import whole_or_nothing
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """A connection to one server; close it, or use it in an `async with`. Errors as in `Client`."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._http = httpx.AsyncClient(**options(place))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._http.aclose()
+
+    async def upload(self, source: Path | BinaryIO, *, filename: str | None = None) -> FileInfo:
+        """Send an input file, streamed from disk. `filename` defaults to the file's own."""
+        if isinstance(source, Path):
+            with source.open("rb") as file:
+                return await self.upload(file, filename=filename or source.name)
+        data, files = upload_parts(source, filename)
+        try:
+            response = await self._http.post("/v1/files", data=data, files=files, timeout=UPLOAD_TIMEOUT)
+        except httpx.TransportError as error:
+            raise unreachable(error, self.place.url) from error
+        return self._read(response, file_from)
+
+    async def create_batch(self, request: BatchRequest) -> BatchInfo:
+        """Start a batch over an uploaded file."""
+        return await self._call(calls.create_batch(request))
+
+    async def get(self, batch_id: str) -> BatchInfo:
+        """The batch as it is now."""
+        return await self._call(calls.get_batch(batch_id))
+
+    async def list(self, *, limit: int = 20, after: str | None = None, run_key: str | None = None) -> Page:
+        """Batches, newest first, those older than `after`."""
+        return await self._call(calls.list_batches(limit=limit, after=after, run_key=run_key))
+
+    async def cancel(self, batch_id: str) -> BatchInfo:
+        """End a batch; what is answered stays answered."""
+        return await self._call(calls.change_batch(batch_id, "cancel"))
+
+    async def pause(self, batch_id: str) -> BatchInfo:
+        """Let a batch rest: no new call starts."""
+        return await self._call(calls.change_batch(batch_id, "pause"))
+
+    async def resume(self, batch_id: str) -> BatchInfo:
+        """Let a paused batch go on."""
+        return await self._call(calls.change_batch(batch_id, "resume"))
+
+    async def why(self, batch_id: str) -> tuple[Waiting, ...]:
+        """What the batch waits for; empty when it moves."""
+        return await self._call(calls.why(batch_id))
+
+    async def file(self, file_id: str) -> FileInfo:
+        """What is known of a file."""
+        return await self._call(calls.get_file(file_id))
+
+    async def wait(
+        self,
+        batch_id: str,
+        *,
+        timeout_s: float | None = None,
+        on_update: Callable[[BatchInfo], None] | None = None,
+    ) -> BatchInfo:
+        """Look until the batch has ended; `on_update` sees every look. Raises WaitTimeout."""
+        started_s = time.monotonic()
+        while True:
+            batch = await self.get(batch_id)
+            if on_update is not None:
+                on_update(batch)
+            waited_s = time.monotonic() - started_s
+            if batch.ended:
+                return batch
+            if timeout_s is not None and waited_s >= timeout_s:
+                raise WaitTimeout(
+                    f"{batch_id} has not ended after {timeout_s:g} s", hint="it goes on; wait again"
+                )
+            await asyncio.sleep(calls.poll_delay_s(waited_s))
+
+    async def download(self, file_id: str, target: Path) -> int:
+        """Write a file's bytes to `target`, which appears whole or not at all. Gives their number."""
+        return await self._save(calls.file_content_path(file_id), target)
+
+    async def download_partial(self, batch_id: str, which: str, target: Path) -> int:
+        """Write the lines a running batch has so far; `which` is output or error."""
+        return await self._save(calls.partial_path(batch_id, which), target)
+
+    async def lines(self, file_id: str) -> AsyncGenerator[bytes, None]:
+        """The lines of a file as they arrive, in bounded memory."""
+        splitter = LineSplitter()
+        async with aclosing(self._stream(calls.file_content_path(file_id))) as chunks:
+            async for chunk in chunks:
+                for line in splitter.feed(chunk):
+                    yield line
+        for line in splitter.finish():
+            yield line
+
+    async def _save(self, path: str, target: Path) -> int:
+        written = 0
+        with whole_or_nothing(target) as file:
+            async with aclosing(self._stream(path)) as chunks:
+                async for chunk in chunks:
+                    written += file.write(chunk)
+        return written
+
+    async def _stream(self, path: str) -> AsyncGenerator[bytes, None]:
+        try:
+            async with self._http.stream("GET", path, headers={"accept": "application/binary"}) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise refusal(response, self.place.url)
+                async for chunk in response.aiter_bytes(CHUNK_BYTES):
+                    yield chunk
+        except httpx.TransportError as error:
+            raise unreachable(error, self.place.url) from error
+
+    async def _call(self, call: HttpCall[T]) -> T:
+        for delay_s in calls.RETRY_DELAYS_S if call.repeatable else ():
+            try:
+                return await self._call_once(call)
+            except ApiUnreachable:
+                await asyncio.sleep(delay_s)
+        return await self._call_once(call)
+
+    async def _call_once(self, call: HttpCall[T]) -> T:
+        try:
+            response = await self._http.request(
+                call.method, call.path, params=call.params, content=call.content, headers=call.all_headers
+            )
+        except httpx.TransportError as error:
+            raise unreachable(error, self.place.url) from error
+        return self._read(response, call.read)
+
+    def _read(self, response: httpx.Response, read: Callable[..., T]) -> T:
+        if response.is_error:
+            raise refusal(response, self.place.url)
+        try:
+            return read(orjson.loads(response.content))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise no_such_reply(self.place.url) from error
