@@ -13,7 +13,7 @@ from workers.engine.ports import EngineRules, Link
 from workers.engine.slots import CallSlots
 from workers.finalizer import Finalizer
 from workers.planning import Planning
-from workers.providers.registry import adapter_for
+from workers.providers.registry import adapter_for, offers
 from workers.store.limits import Rates
 from workers.store.stores import Stores
 from workers.transport.httpx_transport import HttpxTransport
@@ -85,18 +85,16 @@ def planning(settings: Settings, providers: Sequence[Provider], stores: Stores, 
         stores,
         owner,
         settings.lease.lease_s,
-        _provider_of(providers),
+        _provider_of(offers(settings)),
         _limits_of(settings, {provider.name: provider for provider in providers}),
         max_requests=settings.api.max_requests,
         max_line_bytes=settings.batch.max_line_bytes,
     )
 
 
-def _provider_of(providers: Sequence[Provider]) -> Callable[[str], str | None]:
-    offers = [Offer(provider.name, provider.models) for provider in providers]
-
+def _provider_of(asked: Sequence[Offer]) -> Callable[[str], str | None]:
     def provider_of(model: str) -> str | None:
-        found = route(model, offers)
+        found = route(model, asked)
         return found.provider if found else None
 
     return provider_of

@@ -1,25 +1,25 @@
 """Whose shard goes next. Pure: the dispatcher supplies what is queued and what is already out.
 
-The tenant with the least estimated tokens out (dispatched and leased), by weight, then priority, then age.
-Nothing is remembered between two choices, so nothing can be lost.
+The tenant with the least estimated tokens out (dispatched and leased), by weight; of its batches those of the
+highest priority, among these the one with the least out, then the oldest. So a small batch is not stuck behind a
+large one, its owner's or another's. Nothing is remembered between two choices, so nothing can be lost.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A shard that could go; `order` is its age: smaller is older."""
+    """A shard that could go; ids of one batch sort by age, and so do batch ids."""
 
     shard_id: str
     tenant: str
+    batch_id: str
     est_tokens: int
     priority: int
-    order: str
 
 
 def choose(
@@ -32,28 +32,25 @@ def choose(
 
     Args:
         waiting: candidates, any order.
-        tokens_out: estimated tokens of each tenant's shards that are dispatched or leased.
+        tokens_out: estimated tokens of each batch's shards that are dispatched or leased, and of each tenant's:
+            ids of both kinds are keys.
         weights: each tenant's share; one of weight 2 gets twice the tokens of one of weight 1.
     """
-    queues: dict[str, list[Waiting]] = {}
-    for shard in sorted(waiting, key=lambda w: (-w.priority, w.order), reverse=True):
-        queues.setdefault(shard.tenant, []).append(shard)
-    out = {tenant: float(tokens_out.get(tenant, 0)) for tenant in queues}
-    heap = [_rank(tenant, queue[-1], out, weights) for tenant, queue in queues.items()]
-    heapq.heapify(heap)
+    queues: dict[str, dict[str, list[Waiting]]] = {}
+    for shard in sorted(waiting, key=lambda one: one.shard_id, reverse=True):
+        queues.setdefault(shard.tenant, {}).setdefault(shard.batch_id, []).append(shard)
+    out = {name: float(tokens) for name, tokens in tokens_out.items()}
     chosen: list[str] = []
-    while heap and len(chosen) < slots:
-        *_, tenant = heapq.heappop(heap)
-        shard = queues[tenant].pop()
+    while queues and len(chosen) < slots:
+        tenant = min(queues, key=lambda name: (out.get(name, 0.0) / max(weights.get(name, 1.0), 1e-9), name))
+        batches = queues[tenant]
+        batch_id = min(batches, key=lambda name: (-batches[name][-1].priority, out.get(name, 0.0), name))
+        shard = batches[batch_id].pop()
         chosen.append(shard.shard_id)
-        out[tenant] += max(1, shard.est_tokens)
-        if queues[tenant]:
-            heapq.heappush(heap, _rank(tenant, queues[tenant][-1], out, weights))
+        for name in (tenant, batch_id):
+            out[name] = out.get(name, 0.0) + max(1, shard.est_tokens)
+        if not batches[batch_id]:
+            del batches[batch_id]
+        if not batches:
+            del queues[tenant]
     return chosen
-
-
-def _rank(
-    tenant: str, head: Waiting, out: Mapping[str, float], weights: Mapping[str, float]
-) -> tuple[float, int, str, str]:
-    share = out[tenant] / max(weights.get(tenant, 1.0), 1e-9)
-    return share, -head.priority, head.order, tenant

@@ -1,6 +1,6 @@
 """What to do with a shard whose workers keep dying: halve it until one item is left, then condemn that item.
 
-Splits for n items: at most log2(n) + 3 take-overs deep.
+For n items: at most log2(n) + 3 splits deep; the item left is condemned at its fourth take-over.
 """
 
 from __future__ import annotations

@@ -21,7 +21,9 @@ from workers.core.errors import (
 )
 from workers.core.messages import Call, HttpRequest, HttpResponse, Reply
 
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:([\d.]+)s)?(?:([\d.]+)ms)?")
+_DURATION = re.compile(
+    r"(?:(\d{1,9})h)?(?:(\d{1,9})m(?!s))?(?:(\d{1,9}(?:\.\d{0,9})?)s)?(?:(\d{1,9}(?:\.\d{0,9})?)ms)?"
+)
 _RETRIED_STATUS = (408, 409, 425, 429)
 
 

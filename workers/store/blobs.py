@@ -59,7 +59,7 @@ class Blobs:
             expected += 1
             seen += len(doc["data"])
             yield bytes(doc["data"])
-        if expected == 0 or (size_bytes is not None and seen != size_bytes):
+        if seen != size_bytes and (size_bytes is not None or expected == 0):
             raise LookupError(f"{name} ends early, after {seen} bytes")
 
     def ranges(self, name: str, wanted: Sequence[tuple[int, int]]) -> Iterator[bytes]:

@@ -25,6 +25,12 @@ NOW_S: Doc = {"$divide": [{"$toLong": NOW}, 1000.0]}
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+_DISPATCH_PREFIX = [
+    ("provider", ASCENDING),
+    ("status", ASCENDING),
+    ("tenant", ASCENDING),
+    ("priority", DESCENDING),
+]
 _INDEXES: dict[str, list[IndexModel]] = {
     "batch_jobs": [
         IndexModel([("tenant", ASCENDING), ("_id", DESCENDING)]),
@@ -38,16 +44,8 @@ _INDEXES: dict[str, list[IndexModel]] = {
     ],
     "batch_shards": [
         IndexModel([("batch_id", ASCENDING), ("status", ASCENDING)]),
-        IndexModel(
-            [
-                ("provider", ASCENDING),
-                ("status", ASCENDING),
-                ("tenant", ASCENDING),
-                ("priority", DESCENDING),
-                ("_id", ASCENDING),
-                ("next_at", ASCENDING),
-            ]
-        ),
+        IndexModel([*_DISPATCH_PREFIX, ("_id", ASCENDING), ("next_at", ASCENDING)]),
+        IndexModel([*_DISPATCH_PREFIX, ("seq", ASCENDING), ("next_at", ASCENDING)]),
         IndexModel([("status", ASCENDING), ("lease_until", ASCENDING)]),
     ],
     "files": [

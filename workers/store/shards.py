@@ -7,6 +7,7 @@ next_at (date), reason (why it rests), owner, fence, lease_until, dispatch {toke
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -102,24 +103,33 @@ class Shards:
         return list(self._docs.distinct("provider", {"status": "dispatched"}))
 
     def out(self, provider: str) -> tuple[int, dict[str, int]]:
-        """Shards of this provider that are dispatched or leased, and their estimated tokens by tenant."""
+        """Shards of this provider that are dispatched or leased, and their estimated tokens by tenant and by batch."""
         where = {"provider": provider, "status": {"$in": _OUT}}
-        group = {"_id": "$tenant", "tokens": {"$sum": "$est_tokens"}, "shards": {"$sum": 1}}
-        rows = list(self._docs.aggregate([{"$match": where}, {"$group": group}]))
-        return sum(row["shards"] for row in rows), {row["_id"]: row["tokens"] for row in rows}
+        ids = {"tenant": "$tenant", "batch": "$batch_id"}
+        group = {"_id": ids, "tokens": {"$sum": "$est_tokens"}, "shards": {"$sum": 1}}
+        shards, tokens = 0, Counter[str]()
+        for row in self._docs.aggregate([{"$match": where}, {"$group": group}]):
+            shards += row["shards"]
+            tokens.update({row["_id"]["tenant"]: row["tokens"], row["_id"]["batch"]: row["tokens"]})
+        return shards, dict(tokens)
 
     def waiting(self, provider: str, per_tenant: int) -> list[Waiting]:
-        """Due shards: of each tenant at most `per_tenant`, by priority and then age."""
+        """Due shards: of each tenant up to `per_tenant` of the oldest batches, and as many that open a batch.
+
+        The oldest alone would hide a small new batch behind a large one, the openers alone an old one's rest.
+        """
         where = {"provider": provider, "status": "queued"}
-        found: list[Waiting] = []
+        orders = ([("priority", DESCENDING), ("_id", 1)], [("priority", DESCENDING), ("seq", 1)])
+        found: dict[str, Waiting] = {}
         for tenant in self._docs.distinct("tenant", where):
             due = where | {"tenant": tenant} | is_due("next_at")
-            rows = self._docs.find(due, {"est_tokens": 1, "priority": 1})
-            rows = rows.sort([("priority", DESCENDING), ("_id", 1)]).limit(per_tenant)
-            found += [
-                Waiting(row["_id"], tenant, row["est_tokens"], row["priority"], row["_id"]) for row in rows
-            ]
-        return found
+            for order in orders:
+                rows = self._docs.find(due, {"est_tokens": 1, "priority": 1, "batch_id": 1})
+                for row in rows.sort(order).limit(per_tenant):
+                    found[row["_id"]] = Waiting(
+                        row["_id"], tenant, row["batch_id"], row["est_tokens"], row["priority"]
+                    )
+        return list(found.values())
 
     def dispatch(self, ids: Sequence[str], token: str) -> list[str]:
         """queued -> dispatched under our token; gives exactly the ids that we marked, in the order asked."""

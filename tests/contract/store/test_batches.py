@@ -74,7 +74,7 @@ def test_one_planner_holds_the_plan_and_the_next_gets_a_higher_fence(stores: Sto
     def claim(number: int) -> int | None:
         together.wait()
         claimed = stores.batches.claim_plan(batch_id, f"p{number}", 0.3)
-        return claimed and claimed["plan"]["fence"]
+        return int(claimed["plan"]["fence"]) if claimed else None
 
     with ThreadPoolExecutor(12) as threads:
         fences = [fence for fence in threads.map(claim, range(12)) if fence]

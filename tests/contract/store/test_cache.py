@@ -56,7 +56,7 @@ async def test_a_spoiled_entry_is_a_miss(cache_redis: Redis, entry: bytes) -> No
 
 
 async def test_a_key_of_another_type_is_a_miss(cache_redis: Redis) -> None:
-    await cache_redis.rpush(KEY, "x")  # type: ignore[misc]
+    await cache_redis.rpush(KEY, "x")
     assert await Cache(cache_redis, max_entry_bytes=10_000).find([KEY]) == {}
 
 

@@ -20,7 +20,9 @@ MAX = 1 << 20
 
 
 def lines_of(stores: Stores, content: bytes, max_line_bytes: int = MAX) -> list[tuple[int, int, bytes]]:
-    return list(stores.files.lines(stores.file(content), max_line_bytes))
+    file = stores.files.get(stores.file(content))
+    assert file is not None
+    return list(stores.files.lines(file, max_line_bytes))
 
 
 def naive_lines(content: bytes) -> list[tuple[int, int, bytes]]:
@@ -108,7 +110,8 @@ def test_lines_are_the_same_however_the_chunks_fall(
 
 
 def _cut(content: bytes, sizes: Sequence[int]) -> list[bytes]:
-    chunks, start = [], 0
+    chunks: list[bytes] = []
+    start = 0
     while start < len(content):
         size = sizes[len(chunks) % len(sizes)]
         chunks.append(content[start : start + size])
@@ -118,9 +121,20 @@ def _cut(content: bytes, sizes: Sequence[int]) -> list[bytes]:
 
 def test_a_line_is_read_again_by_its_offset(stores: Stores) -> None:
     content = UTF8_BOM + b"first\r\n" + b"y" * CHUNK_BYTES + b"\nlast"
-    file_id = stores.file(content)
-    for _, offset, raw in stores.files.lines(file_id, 2 * MAX):
-        assert stores.files.line_at(file_id, offset, 2 * MAX) == raw
+    file = stores.files.get(stores.file(content))
+    assert file is not None
+    found = list(stores.files.lines(file, 2 * MAX))
+    assert len(found) == 3
+    for _, offset, raw in found:
+        assert stores.files.line_at(file["_id"], offset, 2 * MAX) == raw
+
+
+def test_lines_of_a_file_whose_end_is_missing_are_an_error_and_no_shorter_batch(stores: Stores) -> None:
+    file = stores.files.get(stores.file(b"a\n" * CHUNK_BYTES))
+    assert file is not None
+    stores.db["files.chunks"].delete_one({"files_id": file["_id"], "n": 1})
+    with pytest.raises(LookupError):
+        list(stores.files.lines(file, MAX))
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_dispatchers_that_race_mark_each_shard_for_one_of_them(stores: Stores) -
     with ThreadPoolExecutor(6) as threads:
         marked = [shard_id for ours in threads.map(dispatch, range(6)) for shard_id in ours]
     assert sorted(marked) == ids
-    assert stores.shards.out("sim") == (60, {"default": 6000})
+    assert stores.shards.out("sim") == (60, {"default": 6000, "b": 6000})
 
 
 def test_what_nobody_claims_in_time_is_recalled(stores: Stores) -> None:

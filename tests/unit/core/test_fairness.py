@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from workers.core.fairness import Waiting, choose
 
 
-def shards(tenant: str, count: int, *, tokens: int = 100, priority: int = 0) -> list[Waiting]:
-    return [
-        Waiting(f"{tenant}{priority}-{n:05d}", tenant, tokens, priority, f"{n:05d}") for n in range(count)
-    ]
+def shards(
+    tenant: str, count: int, *, tokens: int = 100, priority: int = 0, batch: str = ""
+) -> list[Waiting]:
+    batch = batch or f"{tenant}{priority}"
+    return [Waiting(f"{batch}-{n:05d}", tenant, batch, tokens, priority) for n in range(count)]
 
 
 WAITING = st.lists(
@@ -21,9 +22,9 @@ WAITING = st.lists(
         Waiting,
         shard_id=st.uuids().map(str),
         tenant=st.sampled_from("abc"),
+        batch_id=st.sampled_from(["batch_1", "batch_2"]),
         est_tokens=st.integers(0, 1000),
         priority=st.integers(-2, 2),
-        order=st.text("0123456789", min_size=3, max_size=3),
     ),
     max_size=40,
 )
@@ -39,18 +40,29 @@ def test_it_chooses_each_at_most_once_and_as_many_as_there_are_slots(
 
 
 @given(WAITING)
-def test_a_tenants_first_is_its_highest_priority_and_then_its_oldest(waiting: list[Waiting]) -> None:
-    first = {
-        tenant: min((-w.priority, w.order) for w in waiting if w.tenant == tenant)
-        for tenant in {w.tenant for w in waiting}
-    }
+def test_a_batch_goes_by_age(waiting: list[Waiting]) -> None:
     by_id = {w.shard_id: w for w in waiting}
-    seen: set[str] = set()
+    order: dict[tuple[str, str], list[str]] = {}
     for shard_id in choose(waiting, {}, {}, len(waiting)):
-        shard = by_id[shard_id]
-        if shard.tenant not in seen:
-            assert (-shard.priority, shard.order) == first[shard.tenant]
-            seen.add(shard.tenant)
+        order.setdefault((by_id[shard_id].tenant, by_id[shard_id].batch_id), []).append(shard_id)
+    assert all(ids == sorted(ids) for ids in order.values())
+
+
+def test_the_higher_priority_of_a_tenant_goes_before_all_its_others() -> None:
+    waiting = [*shards("a", 3, priority=1), *shards("a", 3, priority=9), *shards("a", 3, priority=5)]
+    order = [shard_id[1] for shard_id in choose(waiting, {}, {}, 9)]
+    assert order == list("999555111")
+
+
+def test_a_small_batch_is_not_stuck_behind_a_large_one_of_its_own_tenant() -> None:
+    waiting = [*shards("a", 2000, batch="batch_1"), *shards("a", 1, batch="batch_2")]
+    assert choose(waiting, {"a": 800, "batch_1": 800}, {}, 1) == ["batch_2-00000"]
+
+
+def test_batches_of_one_tenant_share_its_slots() -> None:
+    waiting = [*shards("a", 20, batch="batch_1"), *shards("a", 20, batch="batch_2")]
+    chosen = Counter(shard_id.partition("-")[0] for shard_id in choose(waiting, {}, {}, 10))
+    assert chosen == {"batch_1": 5, "batch_2": 5}
 
 
 def test_a_small_tenant_beside_a_large_one_goes_first() -> None:

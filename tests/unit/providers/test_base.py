@@ -55,6 +55,9 @@ def test_any_words_give_a_positive_wait_or_none(ms: str, seconds: str, now_s: fl
         (None, None),
         ("soon", None),
         ("5", None),
+        ("0h.s", None),
+        ("1.2.3s", None),
+        ("9" * 400 + "s", None),
     ],
 )
 def test_a_reset_time_is_read_as_go_writes_it(text: str | None, seconds: float | None) -> None:
