@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import blake3
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pymongo.collection import Collection
 
 from tests.support.batches import Stores
 from workers.store.blobs import CHUNK_BYTES, PAGE_CHUNKS
@@ -55,6 +57,25 @@ def test_an_aborted_upload_leaves_nothing(stores: Stores) -> None:
     upload.write(b"x" * (CHUNK_BYTES + 1))
     upload.abort()
     assert stores.db["files"].count_documents({}) == stores.db["files.chunks"].count_documents({}) == 0
+
+
+def test_an_upload_is_never_taken_for_an_abandoned_one_while_it_begins(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept: list[str] = []
+    written = Collection.update_one
+
+    def look_after_each_write(docs: Any, *args: Any, **options: Any) -> Any:
+        done = written(docs, *args, **options)
+        swept.extend(stores.files.stale_uploads(900.0, 10))
+        return done
+
+    monkeypatch.setattr(Collection, "update_one", look_after_each_write)
+    monkeypatch.setattr(Collection, "insert_one", lambda *_: pytest.fail("a second write has to follow"))
+    stores.files.begin("file-1", "t", filename="$x", purpose="batch", expires_at=None)
+    assert swept == []
+    doc = stores.db["files"].find_one({"_id": "file-1"})
+    assert doc is not None and doc["filename"] == "$x" and doc["touched_at"]
 
 
 def test_an_upload_nobody_goes_on_with_is_found_by_its_state(stores: Stores) -> None:

@@ -199,19 +199,15 @@ def test_calls_without_a_result_are_settled_once_as_possibly_repeated(stores: St
     assert stores.shards.summed("b")[1] == 4
 
 
-def test_what_a_lease_started_survives_its_sweep(stores: Stores) -> None:
-    (shard_id,) = stores.queued("b", 9)
-    stores.shards.set_started(shard_id, claimed(stores, shard_id)["fence"], 6)
-    run_out(stores, shard_id)
+def test_what_a_lease_started_survives_its_sweep_but_not_an_orderly_return(stores: Stores) -> None:
+    swept, returned = stores.queued("b", 9, 9)
+    for shard_id in (swept, returned):
+        stores.shards.set_started(shard_id, claimed(stores, shard_id)["fence"], 6)
+    run_out(stores, swept)
     stores.shards.expire(10)
-    assert claimed(stores, shard_id)["prior"] == [{"fence": 1, "started": 6}]
-
-
-def test_a_shard_given_back_in_order_leaves_nothing_to_settle(stores: Stores) -> None:
-    (shard_id,) = stores.queued("b", 9)
-    stores.shards.set_started(shard_id, claimed(stores, shard_id)["fence"], 6)
-    stores.shards.release(shard_id, 1)
-    assert claimed(stores, shard_id)["prior"] == []
+    stores.shards.release(returned, 1)
+    priors = [claimed(stores, shard_id)["prior"] for shard_id in (swept, returned)]
+    assert priors == [[{"fence": 1, "started": 6}], []]
 
 
 # --- moving and ending
