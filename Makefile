@@ -12,7 +12,7 @@ COMPILE := pip compile pyproject.toml --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --quiet
 export PYTHON
 
-.PHONY: help setup run test test-fast lint format types check env-example lock clean
+.PHONY: help setup run test test-fast lint format types check docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,8 +42,9 @@ types: setup ## check types (mypy, strict)
 
 check: lint types test ## everything that must hold before a change goes in
 
-env-example: setup ## write .env.example from the settings
+docs: setup ## write .env.example and docs/cli.md from the code
 	@$(PY) -m config.describe > .env.example
+	@$(PY) -m app.cli.reference > docs/cli.md
 
 # No address of a package index may enter a lock: everybody installs from the index they trust.
 lock: ## resolve the dependencies anew (needs uv)

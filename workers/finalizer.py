@@ -43,8 +43,8 @@ class Finalizer:
             return status
         if self.stores.shards.any_open(batch_id):
             return status
-        if status is BatchStatus.IN_PROGRESS:
-            self.stores.batches.finalize(batch_id)
+        if status is BatchStatus.IN_PROGRESS and not self.stores.batches.finalize(batch_id):
+            return status  # a cancel or the window's end came first; the next look follows it
         return self._complete(batch)
 
     def _complete(self, batch: dict[str, Any]) -> BatchStatus:
@@ -59,6 +59,7 @@ class Finalizer:
         if batch.get("in_progress_at") is None:
             # No item was ever accepted: there is nothing to close, and nothing to count.
             self.stores.shards.delete_of(batch_id)
+            self.stores.results.delete_of(batch_id)
             self.stores.batches.end(move, batch_id, {"counts": Tally().as_dict()})
             return move.target
         while waiting := self.stores.shards.to_close(batch_id, CLOSE_AT_ONCE):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from workers.core.errors import MissingBytes
 from workers.core.identity import shard_id
 from workers.core.lines import custom_id_of
 from workers.core.messages import ItemError, LineProblem, Result, ShardPlan
@@ -24,6 +25,7 @@ from workers.store.stores import Stores
 SHARDS_AT_ONCE = 20
 REJECTED_AT_ONCE = 500
 REJECTED_SEQ = 0
+GIVE_UP_AFTER = 20
 
 
 class PlanLost(Exception):
@@ -50,17 +52,22 @@ class Planning:
         if batch["status"] != "validating":
             self._open(batch)
             return "opened"
+        if batch["plan"]["fence"] > GIVE_UP_AFTER:
+            return self._fail(batch, [_unplannable(GIVE_UP_AFTER)], 1)
+        if batch["plan"]["fence"] > 1:
+            # An earlier planner may have cut the file elsewhere (other limits, another number of workers).
+            self._forget(batch_id)
         file = self.stores.files.for_batch(batch["input_file_id"], batch["tenant"])
         if file is None:
             return self._fail(batch, [_missing_file(batch["input_file_id"])], 1)
         try:
             return self._plan_file(batch, file)
-        except LookupError as error:
+        except MissingBytes as error:
             return self._fail(batch, [_damaged_file(str(error))], 1)
         except PlanLost:
             fresh = self.stores.batches.get(batch_id)
-            if fresh is None or fresh["ending"]:
-                self.stores.shards.delete_of(batch_id)
+            if fresh is None or (fresh["ending"] and fresh.get("in_progress_at") is None):
+                self._forget(batch_id)
             return "lost"
 
     def _plan_file(self, batch: Doc, file: Doc) -> str:
@@ -71,6 +78,7 @@ class Planning:
             limits_of=self.limits_of,
             custom_id_at=lru_cache(1024)(lambda offset: self._custom_id_at(batch["input_file_id"], offset)),
             model=options.get("model"),
+            skip_invalid=options.get("invalid_lines") == "skip",
             max_line_bytes=self.max_line_bytes,
             merge_equal=bool(options.get("cache", True)),
         )
@@ -100,9 +108,15 @@ class Planning:
         self.stores.shards.open(batch["_id"])
         self.stores.batches.opened(batch["_id"], batch["plan"]["fence"])
 
+    def _forget(self, batch_id: str) -> None:
+        """Remove what a plan stored of a batch that has not started."""
+        self.stores.shards.delete_of(batch_id)
+        self.stores.results.delete_of(batch_id)
+
     def _fail(self, batch: Doc, problems: list[LineProblem], count: int) -> str:
-        self.stores.shards.delete_of(batch["_id"])
-        self.stores.results.delete_of(batch["_id"])
+        if not self.stores.batches.renew_plan(batch["_id"], batch["plan"]["fence"], self.lease_s):
+            return "lost"
+        self._forget(batch["_id"])
         self.stores.batches.fail(batch["_id"], problem_rows(problems, count))
         return f"{count} problems"
 
@@ -140,6 +154,8 @@ class _Run:
             self._flush()
 
     def _flush(self) -> None:
+        if time.monotonic() - self._renewed_at > self._planning.lease_s / 2:
+            self._renew()  # a planner that slept must not mix its shards with its successor's
         self._planning.stores.shards.insert_missing(self._docs)
         self._planning.stores.results.insert(self._rejected)
         self._docs.clear()
@@ -181,6 +197,11 @@ def _missing_file(file_id: str) -> LineProblem:
 
 def _damaged_file(what: str) -> LineProblem:
     return LineProblem("invalid_request", f"The input file cannot be read whole: {what}.", "file_id", None)
+
+
+def _unplannable(tries: int) -> LineProblem:
+    text = f"The file could not be checked: the worker that tried ended {tries} times."
+    return LineProblem("internal_error", text, "file_id", None)
 
 
 def _too_many(limit: int) -> LineProblem:

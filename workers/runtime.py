@@ -134,7 +134,11 @@ class Runtime:
         known = cache if settings.cache.enabled else None
         self.shelf = Shelf(known, flights, limits, stores.results, self.threads, self.recorder)
         self.heartbeat = Heartbeat(
-            stores.shards, self.threads, lease_s=lease.lease_s, before_renewal=self._before_renewal
+            stores.shards,
+            self.threads,
+            lease_s=lease.lease_s,
+            before_renewal=self.recorder.flush,
+            after_renewal=self.shelf.renew,
         )
         self.dispatcher = Dispatcher(stores, self.queue, self.threads, self.owner)
         self.sweeper = Sweeper(
@@ -174,19 +178,16 @@ class Runtime:
         except mongo.MONGO_DOWN as error:
             log.warning("cannot sign off: %s", type(error).__name__)
 
-    def _tally_of(self, shard_id: str) -> Tally:
+    def _tally_of(self, shard_id: str) -> Tally | None:
         return self.steward.tally(shard_id)  # made after the recorder, which needs this
 
     def _begin_drain(self) -> None:
+        self.steward.draining = True
         self._drain = asyncio.ensure_future(self._give_back())
 
     async def _give_back(self) -> None:
         await self._beat_once()  # no slots any more: nothing else is dispatched for them
         await self.steward.drain()
-
-    async def _before_renewal(self) -> None:
-        await self.recorder.flush()
-        await self.shelf.renew()
 
     async def _after_shard(self, batch_id: str, ended: bool) -> None:
         self.dispatcher.nudge()

@@ -97,6 +97,6 @@ def extension(doc: Doc, counts: Doc, *, simulated: bool) -> Doc:
         "output_tokens": tally.output_tokens,
         "cost_usd": tally.known_cost_usd,
         "ending": doc.get("ending"),
-        "paused": doc.get("paused_at") is not None and doc["status"] == "in_progress",
+        "paused": doc.get("paused_at") is not None and doc.get("status") == "in_progress",
         "simulated": simulated,
     }

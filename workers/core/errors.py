@@ -3,6 +3,7 @@
 BatchwrightError
   UserError            show it; the user can mend the input or the setting
   SystemFault          something outside failed
+    MissingBytes       a stored file is not whole
     ProviderError      the provider gave no usable answer; `retryable` says whether asking again can help
     TransportError     no HTTP answer at all; `bytes_sent` says whether the call may have happened
     StoreUnavailable   Redis or MongoDB did not answer; wait and try again
@@ -32,6 +33,10 @@ class SystemFault(BatchwrightError):
 
 class StoreUnavailable(SystemFault):
     """Redis or MongoDB did not answer in time; nothing was decided, so trying again is safe."""
+
+
+class MissingBytes(SystemFault, LookupError):
+    """Stored bytes are not all there."""
 
 
 class ProviderError(SystemFault):

@@ -16,8 +16,8 @@ from workers.core.messages import InputLine, Item, LineProblem, ShardPlan
 from workers.core.rate import estimate_tokens
 
 MAX_PROBLEMS = 100
-# Who used a custom_id first, in one number: 24 bits of line (16 million), 40 bits of offset (1 TB).
-_OFFSET_BITS = 40
+# Who used a custom_id first, in one number: 30 bits of line (a billion), 34 bits of offset (17 GB).
+_OFFSET_BITS = 34
 _OFFSET_MASK = (1 << _OFFSET_BITS) - 1
 EMPTY_FILE = LineProblem(
     "empty_file",
@@ -53,6 +53,7 @@ class PlanRules:
     custom_id_at: Callable[[int], str]
     model: str | None = None
     merge_equal: bool = True
+    skip_invalid: bool = False
     max_line_bytes: int = 1 << 20
 
 
@@ -115,9 +116,9 @@ class Planner:
         if not note:
             return None
         first_line, first_offset = note >> _OFFSET_BITS, note & _OFFSET_MASK
-        # Past the problems that are shown, an equal fingerprint is believed: the file is refused anyhow.
-        shown = len(self.problems) < MAX_PROBLEMS
-        if shown and self._rules.custom_id_at(first_offset) != checked.custom_id:
+        # Past the problems that are shown, an equal fingerprint is believed where the file is refused anyhow.
+        must_be_sure = self._rules.skip_invalid or len(self.problems) < MAX_PROBLEMS
+        if must_be_sure and self._rules.custom_id_at(first_offset) != checked.custom_id:
             return None
         text = f"custom_id {checked.custom_id[:64]!r} was already used on line {first_line}."
         return LineProblem("duplicate_custom_id", text, "custom_id", line, checked.custom_id)

@@ -6,7 +6,7 @@ An unknown price is None, never 0: a total that contains one is unknown too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 from workers.core.messages import Usage
 
@@ -58,13 +58,16 @@ def _listed_cost_usd(kind: str, model: str, usage: Usage) -> float | None:
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cached_tokens or None,
     )
-    return float(calc_price(counted, model, provider_id=_PROVIDER_IDS.get(kind, kind)).total_price)
+    try:
+        return float(calc_price(counted, model, provider_id=_PROVIDER_IDS.get(kind, kind)).total_price)
+    except ValueError:  # counts that contradict each other (more cached tokens than there were)
+        return None
 
 
 _PROVIDER_IDS = {"gemini": "google"}
 
 
-@cache
+@lru_cache(1024)
 def _is_listed(kind: str, model: str) -> bool:
     from genai_prices import Usage as ListedUsage
     from genai_prices import calc_price

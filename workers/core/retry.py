@@ -51,7 +51,7 @@ def after_failure(
     """Choose between one more attempt and giving up.
 
     Args:
-        attempt: the attempt that just failed, counted from 1.
+        attempt: the attempt that just failed, counted from 1; refusals for rate (429) are counted by themselves.
         unknown_outcomes: failures of this item, this one included, whose call may have happened.
         jitter: uniform draw in [0, 1); spreads workers that failed in the same second.
     """

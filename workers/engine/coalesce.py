@@ -86,8 +86,12 @@ class Coalescing:
             if self._sharing.forget_remote(key, told):
                 told(None)
 
-    async def let_go(self, works: Iterable[Work]) -> None:
-        """Give up every flight of these items and every wait, so that one waiter elsewhere goes on at once."""
+    async def let_go(self, works: Iterable[Work]) -> list[Work]:
+        """Give up every flight of these items and every wait, so that one waiter elsewhere goes on at once.
+
+        Gives the items that waited.
+        """
+        waited = list(self._waiting)
         for key, told in self._waiting.values():
             self._sharing.forget_remote(key, told)
         self._waiting.clear()
@@ -96,6 +100,7 @@ class Coalescing:
             work.owns_flight = False
             self._sharing.let_go(self._key(work))
         await self._shelf.end([self.ticket(work) for work in owners])
+        return waited
 
     def ticket(self, work: Work) -> Ticket:
         """The item's name at its flight: a later lease of the same item takes over its own flight at once."""

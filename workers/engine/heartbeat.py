@@ -45,11 +45,14 @@ class Heartbeat:
         *,
         lease_s: float,
         before_renewal: Callable[[], Awaitable[None]],
+        after_renewal: Callable[[], Awaitable[None]],
     ) -> None:
-        """`before_renewal` records what waits and renews flights: first the results, then the right to more."""
+        """`before_renewal` records what waits: first the results, then the right to more. `after_renewal` renews
+        what lies in Redis, which may be slow or away and must not cost a lease.
+        """
         self._shards, self._threads = shards, threads
         self._lease_s = lease_s
-        self._before_renewal = before_renewal
+        self._before_renewal, self._after_renewal = before_renewal, after_renewal
         self._held: dict[str, Lease] = {}
 
     def hold(self, shard_id: str, fence: int, claimed_at: float, on_lost: Callable[[], None]) -> Lease:
@@ -87,3 +90,4 @@ class Heartbeat:
             elif self._held.get(shard_id) is lease:
                 lease.lost = True
                 lease.on_lost()
+        await self._after_renewal()

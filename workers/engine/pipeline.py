@@ -29,7 +29,6 @@ def prepare(
     link: Link,
     secret: bytes,
     generation: int,
-    attempt: int,
 ) -> Work | Result:
     """Read an item's line again and make ready what its call needs.
 
@@ -46,7 +45,7 @@ def prepare(
         )
     chosen = route(line.model, [Offer(link.name, ("*",))])
     call = Call(line.url, chosen.model if chosen else line.model, line.body)
-    work = Work(item, line.custom_id, call, estimate_tokens(item.length, line.body), attempt=attempt)
+    work = Work(item, line.custom_id, call, estimate_tokens(item.length, line.body))
     if options.get("cache", True):
         work.fingerprint = request_fingerprint(
             secret=secret,

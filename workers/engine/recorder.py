@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from workers.core.messages import ItemError, Result
+from workers.core.messages import ItemError, Result, Usage
 from workers.core.tally import Tally
 from workers.engine.ports import RecordTarget
 from workers.store.mongo import MONGO_DOWN
@@ -41,13 +41,13 @@ class Recorder:
     """One per process: `run` it in the loop, `add` from the loop."""
 
     def __init__(
-        self, results: Results, shards: Shards, threads: Threads, tally_of: Callable[[str], Tally]
+        self, results: Results, shards: Shards, threads: Threads, tally_of: Callable[[str], Tally | None]
     ) -> None:
-        """`tally_of` gives a running shard's counts, to be stored after each flush."""
+        """`tally_of` gives a running shard's counts, to be stored after each flush; None once it has left."""
         self._results, self._shards, self._threads = results, shards, threads
         self._tally_of = tally_of
         self._buffer: list[_Entry] = []
-        self._bytes = 0
+        self._bytes = self._added = self._written = 0
         self._wake = asyncio.Event()
         self._flushing = asyncio.Lock()
 
@@ -60,6 +60,7 @@ class Recorder:
         entry = _Entry(rec, run, on_recorded)
         self._buffer.append(entry)
         self._bytes += entry.record.line_bytes
+        self._added += 1
         if len(self._buffer) == 1 or len(self._buffer) >= FLUSH_RESULTS or self._bytes >= FLUSH_BYTES:
             self._wake.set()
 
@@ -68,10 +69,12 @@ class Recorder:
         return len(self._buffer) < BUFFER_RESULTS and self._bytes < BUFFER_BYTES
 
     async def flush(self) -> None:
-        """Record everything that was added before this call."""
-        async with self._flushing:
-            while self._buffer:
-                await self._flush_once()
+        """Record everything that was added before this call, however much comes in meanwhile."""
+        target = self._added
+        while self._written < target:
+            async with self._flushing:
+                if self._written < target:
+                    await self._flush_once()
 
     async def run(self) -> None:
         """Flush by time and size, for ever; cancel to stop, after a last `flush`."""
@@ -88,14 +91,14 @@ class Recorder:
 
     async def _flush_once(self) -> None:
         entries = self._take()
-        records = [entry.record for entry in entries]
-        refused = await self._insert(records)
-        for bad in refused:
-            await self._insert([_unrecordable(bad)])
-        self._bytes -= sum(rec.line_bytes for rec in records)
-        lost = {rec.id for rec in refused}
-        for entry in entries:
-            rec = _unrecordable(entry.record) if entry.record.id in lost else entry.record
+        try:
+            stored = await self._insert([entry.record for entry in entries])
+        except BaseException:
+            self._buffer[:0] = entries  # nothing may be lost by a cancelled or broken flush
+            raise
+        self._bytes -= sum(entry.record.line_bytes for entry in entries)
+        self._written += len(entries)
+        for entry, rec in zip(entries, stored, strict=True):
             entry.run.on_recorded(rec.result, rec.line_bytes)
             if entry.on_recorded:
                 entry.on_recorded()
@@ -113,17 +116,32 @@ class Recorder:
         return entries
 
     async def _insert(self, records: list[Record]) -> list[Record]:
-        while True:
+        """Record all of them; gives what stands in the database for each.
+
+        A result that the server refuses is replaced by the small error `unrecordable`. If it refuses that one,
+        too, it refuses us and not the body (a quota, a revoked right): then the result is asked for again.
+        """
+        final, waiting = {rec.id: rec for rec in records}, records
+        while waiting:
             try:
-                return await self._threads.call(self._results.insert, records)
+                refused = await self._threads.call(self._results.insert, waiting)
+                small = {bad.id: _unrecordable(bad) for bad in refused}
+                twice = {
+                    bad.id for bad in await self._threads.call(self._results.insert, list(small.values()))
+                }
+                final |= {rec_id: rec for rec_id, rec in small.items() if rec_id not in twice}
+                waiting = [bad for bad in refused if bad.id in twice]
+                why = "it refuses even an empty error"
             except MONGO_DOWN as error:
-                log.warning(
-                    "MongoDB does not take %d results, trying again: %s", len(records), type(error).__name__
-                )
+                why = type(error).__name__
+            if waiting:
+                log.warning("MongoDB does not take %d results, trying again: %s", len(waiting), why)
                 await asyncio.sleep(_RETRY_S)  # the only sensible thing is to ask again until it is back
+        return [final[rec.id] for rec in records]
 
     async def _store_tallies(self, held: set[tuple[str, int]]) -> None:
-        tallies = {(shard_id, fence): self._tally_of(shard_id) for shard_id, fence in held}
+        known = {(shard_id, fence): self._tally_of(shard_id) for shard_id, fence in held}
+        tallies = {key: tally for key, tally in known.items() if tally is not None}
         try:
             await self._threads.call(self._shards.save_tallies, tallies)
         except MONGO_DOWN as error:
@@ -131,18 +149,9 @@ class Recorder:
 
 
 def _unrecordable(bad: Record) -> Record:
-    text = "the answer came, but the database refused to store it"
-    old = bad.result
-    result = Result(
-        line=old.line,
-        custom_id=old.custom_id,
-        source=old.source,
-        error=ItemError("unrecordable", text),
-        model=old.model,
-        usage=old.usage,
-        calls=old.calls,
-        excess=old.excess,
-        cost_usd=old.cost_usd,
-        latency_ms=old.latency_ms,
+    """What is recorded instead: only what no database refuses."""
+    error = ItemError("unrecordable", "the answer came, but the database refused to store it")
+    small = replace(
+        bad.result, status_code=None, body=None, request_id=None, model="", usage=Usage(), error=error
     )
-    return record(bad.batch_id, bad.tenant, bad.shard_id, bad.fence, result)
+    return record(bad.batch_id, bad.tenant, bad.shard_id, bad.fence, small)

@@ -11,6 +11,7 @@ shard in the database: engine/steward.py does, by what `run` returns.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections import deque
@@ -18,7 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from workers.core.errors import RateLimited, TransportError
+from workers.core.errors import InternalFault, RateLimited, TransportError
 from workers.core.messages import Result
 from workers.core.rate import must_park
 from workers.core.retry import Retry, after_failure
@@ -31,6 +32,8 @@ from workers.engine.sharing import Sharing
 from workers.engine.shelf import Shelf
 from workers.engine.work import Answered, Failed, Held, Work
 from workers.store.limits import Limits
+
+log = logging.getLogger(__name__)
 
 StopReason = Literal["drain", "ending", "paused", "lost"]
 
@@ -47,14 +50,14 @@ class Ran:
 
     Attributes:
         park_s: seconds until the shard should be tried again; None when all is answered or we were stopped.
-        attempts: attempts used up by items that are not recorded yet, {line: count}.
-        unknown: calls that were cut off under way.
+        attempts: what items that are not recorded yet have been through, {line: Work.history}.
+        unknown: calls that were cut off under way, or that the next lease may repeat.
     """
 
     stopped: StopReason | None
     park_s: float | None
     park_reason: str | None
-    attempts: dict[str, int]
+    attempts: dict[str, list[int]]
     unknown: int
 
 
@@ -97,6 +100,7 @@ class ShardRun:
         self._park: tuple[float, str] | None = None
         self._stop: StopReason | None = None
         self._cut_off = 0
+        self._let_go = False
         self._looked_at = time.monotonic()
         self._changed = asyncio.Event()
 
@@ -127,6 +131,9 @@ class ShardRun:
         try:
             while not self._finished():
                 self._changed.clear()
+                if (self._stop or self._park) and not self._let_go:
+                    self._let_go = True  # what we will not call now, somebody else may
+                    self._todo.extend(await self._flights.let_go([*self._todo, *self._resting]))
                 self._wake_rested()
                 if self._may_feed() and await self._feed():
                     continue
@@ -170,6 +177,7 @@ class ShardRun:
                 await self._changed.wait()
         except TimeoutError:
             pass  # a rest is over, or it is time to look again
+        now = time.monotonic()
         if now - self._looked_at >= LOOK_AGAIN_S:
             self._looked_at = now
             self._flights.look_again()
@@ -206,7 +214,8 @@ class ShardRun:
         self._todo.extendleft(reversed(rest))
         owned = await self._flights.own(ready)
         started = await self._reserve_and_start(owned) if owned else 0
-        self._link.slots.give_back(self.held.shard_id, slots - started)
+        if slots > started:
+            self._link.slots.give_back(self.held.shard_id, slots - started)
         return bool(started or len(rest) < len(chunk))
 
     def _take_chunk(self) -> list[Work]:
@@ -272,7 +281,17 @@ class ShardRun:
         self._link.slots.give_back(self.held.shard_id)
         self._changed.set()
         outcome = None if task.cancelled() else task.result()
+        try:
+            self._take_outcome(work, outcome)
+        except Exception:
+            # asyncio would only log it, and the item would be in nobody's hands for ever.
+            log.exception("the outcome of item %d broke inside the engine", work.item.line)
+            fault = InternalFault("the engine failed on this answer", provider=self._link.name)
+            self._give_up(work, Failed(fault, 0.0))
+
+    def _take_outcome(self, work: Work, outcome: Answered | Failed | None) -> None:
         if outcome is None:
+            self._started -= 1  # it never left; the next `announce` says so
             self._todo.appendleft(work)
         elif isinstance(outcome, Answered):
             self._answer(work, outcome)
@@ -300,25 +319,34 @@ class ShardRun:
         )
 
     def _fail(self, work: Work, outcome: Failed) -> None:
-        work.attempt += 1
+        refused_for_rate = isinstance(outcome.error, RateLimited)
+        work.refusals += refused_for_rate
+        work.attempt += not refused_for_rate
         if isinstance(outcome.error, TransportError):
             # A call that never left us was none: nobody was asked, nothing can have been paid.
             work.calls -= not outcome.error.bytes_sent
             work.unknown += outcome.error.bytes_sent
         step = after_failure(
             outcome.error,
-            attempt=work.attempt,
+            attempt=work.refusals if refused_for_rate else work.attempt,
             unknown_outcomes=work.unknown,
             rules=self._desk.rules.retry,
             jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
         )
         if isinstance(step, Retry):
             work.excess += step.excess
+            self._started -= (
+                not step.excess
+            )  # its outcome is known: a crash from here on repeats nothing of it
             work.due = time.monotonic() + step.delay_s
             self._resting.append(work)
-            if isinstance(outcome.error, RateLimited):
+            if refused_for_rate:
                 self._desk.shelf.pause(self._link, step.delay_s)
             return
+        self._give_up(work, outcome)
+
+    def _give_up(self, work: Work, outcome: Failed) -> None:
+        self._started -= work.calls == 0
         result = pipeline.failed(work, outcome)
         self._flights.failed(work, result)
         self._record(result)
@@ -335,6 +363,8 @@ class ShardRun:
 
     def _ran(self) -> Ran:
         left = [*self._todo, *self._resting, *self._flights.waiting]
-        attempts = {str(work.item.line): work.attempt for work in left if work.attempt}
+        attempts = {str(work.item.line): work.history for work in left if any(work.history)}
+        # A repeat that is still to come may repeat a call that happened, and is counted here, once.
+        unknown = self._cut_off + sum(work.excess for work in left)
         park_s, reason = self._park or (None, None)
-        return Ran(self._stop, park_s, reason, attempts, self._cut_off)
+        return Ran(self._stop, park_s, reason, attempts, unknown)

@@ -72,12 +72,14 @@ class Sharing:
             waiter(result)
 
 
+# Refusals that say something of the moment or of the key, not of the request.
+_NOT_TERMINAL = (401, 403, 408, 409, 425, 429)
+
+
 def may_share(result: Result) -> bool:
     """Whether another item that asks the same may have this result: answers and final refusals, never 429 or 5xx."""
     status = result.status_code
-    return status is not None and (
-        status < 400 or (400 <= status < 500 and status not in (401, 403, 408, 429))
-    )
+    return status is not None and (status < 400 or (400 <= status < 500 and status not in _NOT_TERMINAL))
 
 
 def shared_copy(work: Work, result: Result) -> Result:

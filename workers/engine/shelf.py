@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from workers.core.errors import MissingBytes
 from workers.core.identity import result_id
 from workers.core.messages import Reply, Result
 from workers.engine.ports import Link, RecordTarget, Sink
@@ -54,6 +55,8 @@ class Shelf:
         self._held: dict[str, Ticket] = {}
         self._fresh: list[_Fresh] = []
         self._ended: list[Ticket] = []
+        self._settlements: dict[str, tuple[Link, int, int]] = {}
+        self._pauses: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
 
@@ -76,7 +79,7 @@ class Shelf:
         """A result that is recorded but not cached."""
         try:
             return await self._threads.call(self._results.get, result_id_)
-        except MONGO_DOWN:
+        except (*MONGO_DOWN, MissingBytes):
             return None
 
     async def renew(self) -> None:
@@ -88,7 +91,7 @@ class Shelf:
     async def end(self, tickets: Sequence[Ticket]) -> None:
         """End flights now."""
         for ticket in tickets:
-            self._held.pop(ticket.key, None)
+            self._forget(ticket)
         await self._flights.end(tickets)
 
     def end_soon(self, ticket: Ticket) -> None:
@@ -106,11 +109,14 @@ class Shelf:
     def settle(self, link: Link, *, reserved: int, used: int) -> None:
         """Correct the reserved tokens by the used ones."""
         if link.rates.tokens_per_minute is not None:
-            self._spawn(self._limits.settle(link.name, link.rates, reserved=reserved, used=used))
+            _, before_reserved, before_used = self._settlements.get(link.name, (link, 0, 0))
+            self._settlements[link.name] = (link, before_reserved + reserved, before_used + used)
+            self._wake.set()
 
     def pause(self, link: Link, wait_s: float) -> None:
         """Nobody calls this provider for a while."""
-        self._spawn(self._limits.pause(link.name, wait_s))
+        self._pauses[link.name] = max(wait_s, self._pauses.get(link.name, 0.0))
+        self._wake.set()
 
     async def run(self) -> None:
         """Carry answers on for ever; cancel to stop, after `flush`."""
@@ -128,14 +134,26 @@ class Shelf:
         if self._cache and fresh:
             replies = {one.work.cache_key: one.reply for one in fresh}
             kept = await self._cache.keep(replies, {one.work.cache_key: one.ttl_s for one in fresh})
-        known = [one for one in fresh if one.work.cache_key in kept]
-        await self.end([one.ticket for one in known] + ended)
         for one in fresh:
             after = None if one.work.cache_key in kept else partial(self._end_by_record, one)
             self._sink.add(one.run, one.result, on_recorded=after)
+        await self._tell_limits()
+        await self.end([one.ticket for one in fresh if one.work.cache_key in kept] + ended)
+
+    async def _tell_limits(self) -> None:
+        pauses, self._pauses = self._pauses, {}
+        settlements, self._settlements = self._settlements, {}
+        for name, wait_s in pauses.items():
+            await self._limits.pause(name, wait_s)
+        for link, reserved, used in settlements.values():
+            await self._limits.settle(link.name, link.rates, reserved=reserved, used=used)
+
+    def _forget(self, ticket: Ticket) -> None:
+        if self._held.get(ticket.key) == ticket:
+            del self._held[ticket.key]
 
     def _end_by_record(self, one: _Fresh) -> None:
-        self._held.pop(one.ticket.key, None)
+        self._forget(one.ticket)
         self._spawn(self._flights.end([one.ticket], [result_id(one.run.held.batch_id, one.result.line)]))
 
     def _spawn(self, coroutine: object) -> None:

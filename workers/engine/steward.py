@@ -64,6 +64,7 @@ class Steward:
     after: Callable[[str, bool], Awaitable[None]]
     active: dict[str, Active] = field(default_factory=dict)
     draining: bool = False
+    _claiming: int = 0
     _left: asyncio.Event = field(default_factory=asyncio.Event)
     _tenants: dict[str, tuple[float, Tenant]] = field(default_factory=dict)
 
@@ -71,6 +72,18 @@ class Steward:
         """Claim a shard and bring it as far as it goes now. Gives what became of it, for logs and Flower."""
         if self.draining:
             return "draining"
+        if shard_id in self.active:
+            # Our own lease of it ran out while we slept. That run hears of it from the heartbeat and ends; were
+            # the shard claimed here again before, two runs would stand under one name.
+            return "still running here"
+        self._claiming += 1
+        try:
+            return await self._claim_and_run(shard_id)
+        finally:
+            self._claiming -= 1
+            self._left.set()
+
+    async def _claim_and_run(self, shard_id: str) -> str:
         asked_at = time.monotonic()
         try:
             doc = await self.threads.call(
@@ -80,7 +93,11 @@ class Steward:
             return "no database"  # the message is a hint: the sweeper sends another one
         if doc is None:
             return "not ours"
-        active = self.active[shard_id] = Active(doc["batch_id"], Tally())
+        if shard_id in self.active:
+            return "lease left to expire"  # claimed twice in one instant; the other run stands
+        active = self.active[shard_id] = Active(
+            doc["batch_id"], Tally(), stop="drain" if self.draining else None
+        )
         lease = self.heartbeat.hold(shard_id, doc["fence"], asked_at, lambda: self._stop(shard_id, "lost"))
         try:
             end = await self._bring_to_an_end(doc, lease, active)
@@ -90,7 +107,6 @@ class Steward:
         finally:
             self.heartbeat.drop(lease)
             del self.active[shard_id]
-            self._left.set()
         with contextlib.suppress(*MONGO_DOWN):
             await self.after(doc["batch_id"], end in ("done", "closed"))
         return end
@@ -110,7 +126,7 @@ class Steward:
             await self._all_gone()  # what was cut gives its shard back at once
 
     async def _all_gone(self) -> None:
-        while self.active:
+        while self.active or self._claiming:
             self._left.clear()
             await self._left.wait()
 
@@ -132,10 +148,10 @@ class Steward:
                 elif flag.get("paused_at"):
                     self._stop(shard_id, "paused")
 
-    def tally(self, shard_id: str) -> Tally:
-        """The counts of a running shard, for the recorder."""
+    def tally(self, shard_id: str) -> Tally | None:
+        """The counts of a running shard, for the recorder; None once it has left."""
         active = self.active.get(shard_id)
-        return active.tally if active else Tally()
+        return active.tally if active else None
 
     def _stop(self, shard_id: str, reason: Any) -> None:
         active = self.active.get(shard_id)
@@ -170,7 +186,7 @@ class Steward:
                 self.recorder.add(_Target(doc, active.tally), poison.result(work.item.line, work.custom_id))
             works = []
         ran = await self._run(doc, lease, link, works, active)
-        return await self._settle(doc, batch, lease, ran, active)
+        return await self._settle(doc, lease, ran, active)
 
     async def _insert_missing_children(self, doc: dict[str, Any]) -> None:
         missing = await self.threads.call(self.stores.shards.children_missing, doc["moved"])
@@ -181,7 +197,8 @@ class Steward:
         """What is still to do; counts what is done and settles what an earlier lease may have called in vain."""
         gone = {line for part in doc["moved"] for line in part["lines"]}
         items = [item for item in unpack_items(doc["items"]) if item.line not in gone]
-        if doc["fence"] == 1 or not items:
+        untouched = doc["fence"] == 1 and "parent" not in doc
+        if untouched or not items:
             return items
         recorded = await self.threads.call(
             self.stores.results.recorded, doc["batch_id"], items[0].line, items[-1].line
@@ -212,11 +229,11 @@ class Steward:
                 link=link,
                 secret=tenant.secret,
                 generation=tenant.generation,
-                attempt=doc["attempts"].get(str(item.line), 0),
             )
             if isinstance(made, Result):
                 self.recorder.add(_Target(doc, active.tally), made)
             else:
+                made.recall(doc["attempts"].get(str(item.line), made.history))
                 works.append(made)
         return works
 
@@ -243,16 +260,14 @@ class Steward:
             run.stop(active.stop)  # type: ignore[arg-type]
         return await run.run()
 
-    async def _settle(
-        self, doc: dict[str, Any], batch: dict[str, Any], lease: Lease, ran: Ran, active: Active
-    ) -> str:
+    async def _settle(self, doc: dict[str, Any], lease: Lease, ran: Ran, active: Active) -> str:
         shard_id, fence = doc["_id"], lease.fence
         if ran.stopped == "lost":
             return "lease lost"
         await self.recorder.flush()
         if ran.stopped == "ending":
             fresh = await self._patiently(lease, lambda: self.stores.batches.get(doc["batch_id"]))
-            return await self._close(doc, fresh or batch)
+            return await self._close(doc, fresh) if fresh and fresh["ending"] else "lease left to expire"
         if ran.stopped is None and ran.park_s is None:
             done = await self._patiently(
                 lease, lambda: self.stores.shards.finish(shard_id, fence, active.tally)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from bson import Binary
 from pymongo.errors import BulkWriteError
 
+from workers.core.errors import MissingBytes
 from workers.store.mongo import Db, Doc, unacknowledged_by_majority
 
 CHUNK_BYTES = 1 << 20
@@ -47,20 +48,20 @@ class Blobs:
                 raise
 
     def get(self, name: str) -> bytes:
-        """The whole byte string. Raises LookupError if a chunk is missing."""
+        """The whole byte string. Raises MissingBytes if a chunk is missing."""
         return b"".join(self.stream(name))
 
     def stream(self, name: str, size_bytes: int | None = None) -> Iterator[bytes]:
-        """The chunks in order. Raises LookupError at a gap, and at the end if it is not `size_bytes` long."""
+        """The chunks in order. Raises MissingBytes at a gap, and at the end if it is not `size_bytes` long."""
         expected, seen = 0, 0
         for doc in self._chunks.find({"files_id": name}, batch_size=PAGE_CHUNKS).sort("n", 1):
             if doc["n"] != expected:
-                raise LookupError(f"chunk {expected} of {name} is missing")
+                raise MissingBytes(f"chunk {expected} of {name} is missing")
             expected += 1
             seen += len(doc["data"])
             yield bytes(doc["data"])
         if seen != size_bytes and (size_bytes is not None or expected == 0):
-            raise LookupError(f"{name} ends early, after {seen} bytes")
+            raise MissingBytes(f"{name} ends early, after {seen} bytes")
 
     def ranges(self, name: str, wanted: Sequence[tuple[int, int]]) -> Iterator[bytes]:
         """The bytes of each (offset, length), in the order of their offsets, at most nine chunks in memory."""
@@ -98,5 +99,5 @@ def _next_page(wanted: Sequence[tuple[int, int]], start: int) -> list[int]:
 
 def _chunk(page: dict[int, bytes], n: int, name: str) -> bytes:
     if n not in page:
-        raise LookupError(f"chunk {n} of {name} is missing")
+        raise MissingBytes(f"chunk {n} of {name} is missing")
     return page[n]

@@ -16,7 +16,8 @@ from pymongo import ASCENDING, DESCENDING
 from workers.store.blobs import CHUNK_BYTES, Blobs
 from workers.store.mongo import NOW, Db, Doc, after_s
 
-UPLOADING, READY, DELETED = "uploading", "ready", "deleted"
+UPLOADING, ABANDONED, READY, DELETED = "uploading", "abandoned", "ready", "deleted"
+TOUCH_EVERY_S = 60.0
 
 
 class Files:
@@ -53,18 +54,25 @@ class Files:
         new = {"state": READY, "bytes": size_bytes, "digest": digest, "first_line": first_line} | late
         self._docs.update_one({"_id": file_id, "state": UPLOADING}, {"$set": new})
         doc = self._docs.find_one({"_id": file_id})
-        if doc is None:
+        if doc is None or doc["state"] != READY:
             raise LookupError(f"the upload {file_id} was swept while it ran")
         return doc
 
     def abandon(self, file_id: str) -> None:
-        """Remove an upload that will not be finished."""
-        self.blobs.delete(file_id)
-        self._docs.delete_one({"_id": file_id, "state": UPLOADING})
+        """Remove an upload that will not be finished, unless it just was."""
+        given_up = {"$set": {"state": ABANDONED}}
+        if self._docs.update_one(
+            {"_id": file_id, "state": {"$in": [UPLOADING, ABANDONED]}}, given_up
+        ).matched_count:
+            self.blobs.delete(file_id)
+            self._docs.delete_one({"_id": file_id, "state": ABANDONED})
 
     def stale_uploads(self, older_than_s: float, limit: int) -> list[str]:
-        """Uploads that nobody has touched for so long."""
-        where = {"state": UPLOADING, "$expr": {"$lte": ["$touched_at", after_s(-older_than_s)]}}
+        """Uploads that nobody has touched for so long, and those whose removal was broken off."""
+        where = {
+            "state": {"$in": [UPLOADING, ABANDONED]},
+            "$expr": {"$lte": ["$touched_at", after_s(-older_than_s)]},
+        }
         return [doc["_id"] for doc in self._docs.find(where, {"_id": 1}).limit(limit)]
 
     def put_view(
@@ -122,7 +130,7 @@ class Files:
     def lines(self, file: Doc, max_line_bytes: int) -> Iterator[tuple[int, int, bytes]]:
         """(line number, offset, bytes without line end) of every line that is not blank, in bounded memory.
 
-        Raises LookupError if bytes of the file are missing.
+        Raises MissingBytes if the file is not whole.
         """
         yield from split_lines(self.blobs.stream(file["_id"], file["bytes"]), max_line_bytes)
 
@@ -143,6 +151,7 @@ class Upload:
         self._buffer = bytearray()
         self._hash = blake3.blake3()
         self._n = 0
+        self._touched_at = time.monotonic()
         self.size_bytes = 0
         self.first_line = bytearray()
         self.first_line_cut = False  # it is longer than what is kept of it
@@ -157,6 +166,9 @@ class Upload:
         while len(self._buffer) >= CHUNK_BYTES:
             self._put(bytes(self._buffer[:CHUNK_BYTES]))
             del self._buffer[:CHUNK_BYTES]
+        if time.monotonic() - self._touched_at > TOUCH_EVERY_S:
+            self._touched_at = time.monotonic()
+            self._files.touch(self.file_id)
 
     def finish(self, **late: Any) -> Doc:
         """Store the rest and make the file visible; gives its document.
@@ -182,8 +194,6 @@ class Upload:
     def _put(self, chunk: bytes) -> None:
         self._files.blobs.put_chunk(self.file_id, self._n, chunk)
         self._n += 1
-        if self._n % 32 == 0:
-            self._files.touch(self.file_id)
 
     def _keep_first_line(self, data: bytes) -> None:
         # Enough of the first line that is not blank to tell whether the file can be JSONL at all.

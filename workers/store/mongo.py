@@ -47,9 +47,10 @@ _INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([*_DISPATCH_PREFIX, ("_id", ASCENDING), ("next_at", ASCENDING)]),
         IndexModel([*_DISPATCH_PREFIX, ("seq", ASCENDING), ("next_at", ASCENDING)]),
         IndexModel([("status", ASCENDING), ("lease_until", ASCENDING)]),
+        IndexModel([("status", ASCENDING), ("provider", ASCENDING)]),
     ],
     "files": [
-        IndexModel([("tenant", ASCENDING), ("_id", DESCENDING)]),
+        IndexModel([("tenant", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)]),
         IndexModel([("state", ASCENDING), ("touched_at", ASCENDING)]),
     ],
     "files.chunks": [IndexModel([("files_id", ASCENDING), ("n", ASCENDING)], unique=True)],

@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 import redis.exceptions
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.commands.core import AsyncScript
@@ -19,15 +19,18 @@ REDIS_DOWN = (redis.exceptions.RedisError, OSError)
 
 def connect(url: str, *, max_connections: int = 50, timeout_s: float = 5.0) -> Redis:
     """A client that belongs to one event loop."""
-    return Redis.from_url(
+    # A plain pool raises when it is empty, which would look like Redis being away; this one waits its turn.
+    pool = BlockingConnectionPool.from_url(
         url,
         max_connections=max_connections,
+        timeout=timeout_s,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         socket_keepalive=True,
         health_check_interval=25,
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 2),
     )
+    return Redis(connection_pool=pool)
 
 
 @cache

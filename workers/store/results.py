@@ -15,7 +15,7 @@ from bson import Binary
 from bson.errors import BSONError
 from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure
 
-from workers.core.identity import line_of, result_id
+from workers.core.identity import hash64, line_of, result_id
 from workers.core.messages import NEVER_RAN_CODES, ItemError, Result, Usage
 from workers.core.tally import Tally, tally_from
 from workers.core.wire import output_line
@@ -76,6 +76,10 @@ def record(batch_id: str, tenant: str, shard_id: str, fence: int, result: Result
     return Record(batch_id, tenant, shard_id, fence, result, len(output_line(batch_id, result)))
 
 
+# What says no to these very bytes, in whatever words; trying them again is of no use.
+_REFUSED = (OperationFailure, BSONError, OverflowError)
+
+
 class Results:
     """Insert results, tell which exist, read them back in input order."""
 
@@ -89,10 +93,20 @@ class Results:
         A result that is already there is a success: the first one wins. Raises MONGO_DOWN errors, after which
         the same call can be made again: inserting is idempotent.
         """
-        if not records:
-            return []
+        refused, sent, docs = [], [], []
+        for rec in records:
+            try:
+                docs.append(self._to_doc(rec))
+                sent.append(rec)
+            except MONGO_DOWN:
+                raise
+            except _REFUSED:
+                refused.append(rec)
+        return refused + (self._insert(sent, docs) if docs else [])
+
+    def _insert(self, records: Sequence[Record], docs: Sequence[Doc]) -> list[Record]:
         try:
-            self._docs.insert_many([self._to_doc(rec) for rec in records], ordered=False)
+            self._docs.insert_many(docs, ordered=False)
         except BulkWriteError as error:
             if error.details.get("writeConcernErrors"):
                 raise ConnectionFailure("written, but not known to be safe yet") from error
@@ -100,11 +114,12 @@ class Results:
             return [records[index] for index in bad]
         except MONGO_DOWN:
             raise
-        except (OperationFailure, BSONError, OverflowError):
+        except _REFUSED:
             if len(records) == 1:
                 return list(records)
             # The server refused the bulk as a whole: find the culprit, record the others.
-            return [refused for rec in records for refused in self.insert([rec])]
+            pairs = zip(records, docs, strict=True)
+            return [refused for rec, doc in pairs for refused in self._insert([rec], [doc])]
         return []
 
     def recorded(self, batch_id: str, first_line: int, last_line: int) -> dict[int, Doc]:
@@ -140,7 +155,7 @@ class Results:
         result, body = rec.result, rec.result.body
         blob = body is not None and len(body) > INLINE_BODY_BYTES
         if blob and body is not None:
-            self._blobs.put(body_name(rec.id), body)
+            self._blobs.put(body_name(rec.id, body), body)
         usage = result.usage
         doc: Doc = {
             "_id": rec.id,
@@ -162,22 +177,21 @@ class Results:
             "model": result.model,
             "at": time.time(),
         }
-        if blob:
-            doc["body_in_store"] = True
+        if blob and body is not None:
+            doc["body_in_store"] = body_name(rec.id, body)
         if result.error:
             doc["error"] = {"code": result.error.code, "message": result.error.message}
         return doc
 
     def _from_doc(self, doc: Doc) -> Result:
-        body: bytes | None = (
-            self._blobs.get(body_name(doc["_id"])) if doc.get("body_in_store") else doc.get("body")
-        )
+        stored = doc.get("body_in_store")
+        body: bytes | None = self._blobs.get(stored) if stored else doc.get("body")
         return without_body(doc, bytes(body) if body is not None else None)
 
 
-def body_name(result_id_: str) -> str:
-    """Where a large body lies in the object store."""
-    return f"body:{result_id_}"
+def body_name(result_id_: str, body: bytes) -> str:
+    """Where a large body lies in the object store; two different answers of one item never share chunks."""
+    return f"body:{result_id_}:{hash64(body):016x}"
 
 
 def without_body(doc: Doc, body: bytes | None = None) -> Result:

@@ -194,7 +194,9 @@ class Shards:
     def save_tallies(self, tallies: Mapping[tuple[str, int], Tally]) -> None:
         """Write absolute counts for {(shard id, fence): tally}."""
         writes: list[UpdateOne] = [
-            UpdateOne({"_id": shard_id, "fence": fence}, {"$set": {"counts": tally.as_dict()}})
+            UpdateOne(
+                {"_id": shard_id, "fence": fence, "status": "leased"}, {"$set": {"counts": tally.as_dict()}}
+            )
             for (shard_id, fence), tally in tallies.items()
         ]
         if writes:
@@ -207,7 +209,7 @@ class Shards:
         *,
         wait_s: float = 0.0,
         reason: str | None = None,
-        attempts: Mapping[str, int] | None = None,
+        attempts: Mapping[str, Sequence[int]] | None = None,
         unknown: int = 0,
     ) -> bool:
         """leased -> queued: parked until `wait_s` from now (negative: until `let_go`), or free at once.
@@ -219,7 +221,7 @@ class Shards:
             "next_at": after_s(wait_s) if wait_s >= 0 else NEVER,
             "reason": {"$literal": reason},
             "started": 0,
-            "attempts": {"$literal": dict(attempts or {})},
+            "attempts": {"$literal": {line: list(history) for line, history in (attempts or {}).items()}},
             "possibly_repeated": {"$add": ["$possibly_repeated", unknown]},
         }
         where = {"_id": shard_id, "fence": fence, "status": states.RELEASE.filter()}

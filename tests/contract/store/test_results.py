@@ -45,7 +45,7 @@ def test_a_large_body_goes_to_the_object_store_and_comes_back_whole(stores: Stor
     stores.results.insert(records("b", [answer(1, large)]))
     doc = stores.db["batch_results"].find_one({"_id": "b:000000001"})
     assert doc is not None and doc["body"] is None and doc["body_in_store"]
-    assert stores.blobs.get(body_name("b:000000001")) == large
+    assert stores.blobs.get(body_name("b:000000001", large)) == large
     lines = dict(stores.results.lines("b", ok=True))
     assert json.loads(lines[1])["response"]["body"]["text"] == "x" * (3 * INLINE_BODY_BYTES)
     assert len(lines[1]) == doc["line_bytes"]

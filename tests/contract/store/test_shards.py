@@ -151,9 +151,11 @@ def test_expired_leases_go_back_to_the_queue_and_count_as_vanished_workers(store
 def test_a_parked_shard_rests_until_its_time_and_keeps_its_attempts(stores: Stores) -> None:
     (shard_id,) = stores.queued("b", 2)
     fence = claimed(stores, shard_id)["fence"]
-    assert stores.shards.release(shard_id, fence, wait_s=60.0, reason="limit", attempts={"1": 2}, unknown=1)
+    assert stores.shards.release(
+        shard_id, fence, wait_s=60.0, reason="limit", attempts={"1": [2, 0, 1, 2]}, unknown=1
+    )
     after = stores.shard(shard_id)
-    assert (after["status"], after["reason"], after["attempts"]) == ("queued", "limit", {"1": 2})
+    assert (after["status"], after["reason"], after["attempts"]) == ("queued", "limit", {"1": [2, 0, 1, 2]})
     assert after["possibly_repeated"] == 1
     assert stores.shards.claim(shard_id, "w", LEASE_S) is None
     assert stores.shards.waiting("sim", 10) == [] and stores.shards.dispatch([shard_id], "t") == []

@@ -63,4 +63,10 @@ def test_excess_is_what_is_known_and_what_was_lost_in_flight() -> None:
 
 
 def test_a_paused_batch_says_so() -> None:
-    assert extension({"paused_at": 12.0, "ending": None}, {}, simulated=True)["paused"] is True
+    resting = {"paused_at": 12.0, "ending": None, "status": "in_progress"}
+    assert extension(resting, {}, simulated=True)["paused"] is True
+
+
+def test_a_batch_that_ended_after_a_pause_does_not_rest() -> None:
+    ended = {"paused_at": 12.0, "ending": "done", "status": "completed"}
+    assert extension(ended, {}, simulated=True)["paused"] is False

@@ -239,7 +239,7 @@ def test_a_wrong_dotenv_line_is_refused_by_its_number_and_not_repeated(tmp_path:
 
 def test_the_example_file_lists_every_setting_as_it_is_now() -> None:
     text = (ROOT / ".env.example").read_text(encoding="utf-8")
-    assert text == env_example(), "run `make env-example`"
+    assert text == env_example(), "run `make docs`"
 
 
 def test_the_example_file_with_every_line_taken_in_changes_no_default(tmp_path: Path) -> None:

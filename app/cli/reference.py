@@ -1,0 +1,66 @@
+"""Write docs/cli.md from the commands themselves: `python -m app.cli.reference > docs/cli.md`. A test holds it true."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from typing import Any
+
+import typer.main
+from typer.core import TyperGroup, TyperOption
+
+INTRODUCTION = """# Command line
+
+Every verb takes `--json` (one line on stdout; progress and messages go to stderr) and `--debug` (tracebacks).
+
+| exit code | meaning |
+|---|---|
+| 0 | all went well |
+| 1 | some items failed; the rest is answered |
+| 2 | the command or its input is wrong; the message says where and what to do |
+| 3 | a server, the stack or a provider could not be started or reached |
+| 130 | stopped by Ctrl-C; the same command goes on |
+| 70 | a bug of ours |
+
+`run` uses the stack of its data directory (`BATCHWRIGHT_DATA_DIR`, default `.batchwright`) if one is up, else it
+starts one for as long as it needs it. The verbs that follow a batch speak to that stack, or to the server that
+`BATCHWRIGHT_API_URL` and `BATCHWRIGHT_API_KEY` name.
+"""
+
+
+def reference() -> str:
+    """The page, as Markdown."""
+    from app.cli.main import app
+
+    group = typer.main.get_command(app)
+    if not isinstance(group, TyperGroup):
+        raise TypeError(f"expected a group of commands, got {group!r}")
+    sections = [_section(name, command) for name, command in group.commands.items()]
+    return "\n".join([INTRODUCTION, *sections])
+
+
+def _section(name: str, command: Any) -> str:
+    arguments = [each for each in command.params if each.param_type_name == "argument"]
+    usage = " ".join([f"batchwright {name}", *(_usage(each) for each in arguments), "[options]"])
+    lines = [f"## {name}", "", f"    {usage}", "", inspect.cleandoc(command.help or ""), ""]
+    options = [each for each in command.params if isinstance(each, TyperOption) and not each.hidden]
+    if options:
+        lines += ["| option | meaning |", "|---|---|", *(_row(each) for each in options), ""]
+    return "\n".join(lines)
+
+
+def _usage(argument: Any) -> str:
+    name = argument.metavar or (argument.name or "").upper()
+    name = name.strip("{}[]").removesuffix("...")
+    shown = f"{name}..." if argument.nargs == -1 else name
+    return shown if argument.required else f"[{shown}]"
+
+
+def _row(option: TyperOption) -> str:
+    flags = ", ".join(f"`{flag}`" for flag in option.opts)
+    value = f" {option.metavar}" if option.metavar and not option.is_flag else ""
+    return f"| {flags}{value} | {option.help or ''} |"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())
