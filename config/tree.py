@@ -164,7 +164,6 @@ class Batch:
     invalid_lines: Literal["fail", "skip"] = setting(
         "fail", "A bad line fails its batch, or is skipped into the error file."
     )
-    max_custom_id: int = setting(512, "Longest custom_id, in characters.", minimum=1)
     retention_days: int = setting(30, "Results and files are kept this long.", minimum=1)
     max_line_bytes: int = setting(_MIB, "Longest line of an input file.", minimum=1)
 
@@ -233,7 +232,6 @@ class Timeouts:
 
     connect_s: float = setting(5.0, "Opening a connection.", minimum=0.1)
     read_s: float = setting(600.0, "A whole answer. Default for ollama: 300.", minimum=0.1)
-    stream_gap_s: float = setting(30.0, "Silence inside a streamed answer.", minimum=0.1)
     write_s: float = setting(10.0, "Sending the request.", minimum=0.1)
     pool_s: float = setting(5.0, "Waiting for a free connection.", minimum=0.1)
 

@@ -5,20 +5,16 @@ Beat and Flower load it too; they never start a runtime.
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 
 from config.settings import load_settings
 from workers.celery_config import celery_settings
 from workers.providers.registry import spoken
 from workers.tasks import register
-
-# One line a request says nothing that the results do not, and costs more than the request.
-for noisy in ("httpx", "httpcore", "pymongo"):
-    logging.getLogger(noisy).setLevel(logging.WARNING)
+from workers.telemetry import set_up_logging
 
 _settings = load_settings()
 _providers = [provider.name for provider in spoken(_settings.providers)]
@@ -26,6 +22,11 @@ _providers = [provider.name for provider in spoken(_settings.providers)]
 app = Celery("batchwright", set_as_current=True)
 app.conf.update(celery_settings(str(_settings.servers.redis_url), _providers))
 register(app, _providers)
+
+
+@setup_logging.connect
+def _log(**_: Any) -> None:
+    set_up_logging(_settings.log.level, as_json=_settings.log.json)
 
 
 @worker_init.connect

@@ -53,7 +53,13 @@ class Runtime:
         self.settings = settings
         self.owner = f"{name}@{socket.gethostname()}:{os.getpid()}"
         self.threads = Threads(ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store"))
-        self._client = mongo.connect(str(settings.servers.mongodb_url))
+        servers = settings.servers
+        self._client = mongo.connect(
+            str(servers.mongodb_url),
+            app_name="batchwright-worker",
+            min_pool=servers.mongodb_min_pool,
+            max_pool=servers.mongodb_max_pool,
+        )
         db = self._client[settings.servers.mongodb_database]
         mongo.ensure_indexes(db)
         self.stores = stores_of(db)

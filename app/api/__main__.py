@@ -1,13 +1,12 @@
 """`python -m app.api --host H --port P`: load the settings, serve until stopped.
 
-Environment beside the settings: BATCHWRIGHT_READY_FILE is touched once the API answers, and the key in
-BATCHWRIGHT_BOOTSTRAP_KEY_FILE (made if there is none) acts for the first tenant.
+The key in BATCHWRIGHT_BOOTSTRAP_KEY_FILE (made if there is none), or the one that the setting `api.bootstrap_key`
+gives, acts for the first tenant.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -17,33 +16,24 @@ from app.api.server import serve
 from config.settings import Settings, SettingsError, load_settings
 from workers.core.errors import UserError
 from workers.store.mongo import MONGO_DOWN
+from workers.telemetry import set_up_logging
 
-READY_FILE = "BATCHWRIGHT_READY_FILE"
+# A setting's file must be there; this one is made if it is not, so it is taken out of the settings' hands.
 KEY_FILE = "BATCHWRIGHT_BOOTSTRAP_KEY_FILE"
-# Whoever starts us says these two; as settings they would be unknown names, which are refused.
-_NOT_SETTINGS = (READY_FILE, KEY_FILE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until stopped. Returns the exit code: 0 stopped as asked, 2 could not start."""
     try:
-        settings = load_settings(
-            {name: value for name, value in os.environ.items() if name not in _NOT_SETTINGS}
-        )
+        settings = load_settings({name: value for name, value in os.environ.items() if name != KEY_FILE})
         given = _parser(settings).parse_args(arguments)
-        logging.basicConfig(
-            level=settings.log.level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-        )
-        # It repeats every lost connection to MongoDB at debug level, commands with their values included.
-        logging.getLogger("pymongo").setLevel(logging.WARNING)
-        # What it warns of is the sender's fault, who is told by a 400.
-        logging.getLogger("python_multipart").setLevel(logging.ERROR)
+        set_up_logging(settings.log.level, as_json=settings.log.json)
         serve(
             settings,
             host=given.host,
             port=given.port,
-            key_file=_path(KEY_FILE),
-            ready_file=_path(READY_FILE),
+            key_file=Path(os.environ[KEY_FILE]) if os.environ.get(KEY_FILE) else None,
+            ready_file=settings.ready_file,
         )
     except SettingsError as error:
         return _cannot(str(error))
@@ -60,11 +50,6 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     parser.add_argument("--host", default=settings.api.host)
     parser.add_argument("--port", type=int, default=settings.api.port, help="0 takes a free one")
     return parser
-
-
-def _path(name: str) -> Path | None:
-    value = os.environ.get(name)
-    return Path(value) if value else None
 
 
 def _cannot(message: str) -> int:

@@ -112,7 +112,12 @@ def open_services(settings: Settings) -> Services:
     if servers.mongodb_url is None or servers.redis_url is None:
         unset = "BATCHWRIGHT_MONGODB_URL" if servers.mongodb_url is None else "BATCHWRIGHT_REDIS_URL"
         raise UserError(f"{unset} is not set", hint="set it, or start everything with: batchwright up")
-    client = connect(servers.mongodb_url, app_name="batchwright-api")
+    client = connect(
+        servers.mongodb_url,
+        app_name="batchwright-api",
+        min_pool=servers.mongodb_min_pool,
+        max_pool=servers.mongodb_max_pool,
+    )
     return services_on(settings, client[servers.mongodb_database], Queue(servers.redis_url))
 
 
@@ -161,6 +166,9 @@ def prepare(services: Services, key_file: Path | None) -> None:
     """
     ensure_indexes(services.db)
     services.tenants.ensure(DEFAULT_TENANT)
+    if services.settings.api.bootstrap_key is not None:
+        key = services.settings.api.bootstrap_key.reveal()
+        services.tenants.add_key(DEFAULT_TENANT, key, name="configured")
     if key_file is not None:
         services.tenants.add_key(DEFAULT_TENANT, _key_in(key_file), name="bootstrap")
 

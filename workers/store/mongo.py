@@ -58,8 +58,8 @@ _INDEXES: dict[str, list[IndexModel]] = {
 }
 
 
-def connect(url: str, *, app_name: str = "batchwright") -> MongoClient[Doc]:
-    """A client with the project's settings: majority and journal, 5 s to find a server, 50 connections at most."""
+def connect(url: str, *, app_name: str = "batchwright", min_pool: int = 1, max_pool: int = 50) -> MongoClient[Doc]:
+    """A client with the project's settings: majority and journal, 5 s to find a server."""
     return MongoClient(
         url,
         appname=app_name,
@@ -69,8 +69,8 @@ def connect(url: str, *, app_name: str = "batchwright") -> MongoClient[Doc]:
         serverSelectionTimeoutMS=5000,
         connectTimeoutMS=5000,
         socketTimeoutMS=60_000,
-        maxPoolSize=50,
-        minPoolSize=1,
+        maxPoolSize=max_pool,
+        minPoolSize=min_pool,
         maxIdleTimeMS=45_000,
         tz_aware=True,
     )

@@ -137,6 +137,17 @@ def test_a_repeated_custom_id_names_the_line_that_used_it_first() -> None:
     assert problem.message == "custom_id 'a' was already used on line 1."
 
 
+def test_a_request_far_down_a_file_is_planned_and_named_like_any_other() -> None:
+    # Empty lines count as lines: a file may have more line ends than any batch has requests.
+    far = 2**25
+    planner = Planner(PlanRules(CHAT, lambda _: "sim", lambda _: ROOMY, custom_id_at=lambda offset: "a"))
+    assert planner.feed(request("a"), far, far) == ([], None)
+    _, problem = planner.feed(request("a", text="other"), far + 1, far + 200)
+    assert problem is not None and problem.message.endswith(f"already used on line {far}.")
+    (shard,) = planner.finish()
+    assert [(item.line, item.offset) for item in unpack_items(pack_items(shard.items))] == [(far, far)]
+
+
 def test_equal_fingerprints_of_different_ids_are_only_a_suspicion(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.core.planner.hash64", lambda data: 42)
     _, shards, problems = File([request("a"), request("b")]).plan()

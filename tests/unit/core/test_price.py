@@ -36,3 +36,8 @@ def test_cached_input_has_a_price_of_its_own_where_there_is_one() -> None:
     usage = Usage(input_tokens=1_000_000, cached_tokens=500_000)
     assert Price(2.0, 0.0, cached_input_usd=1.0).of(usage) == pytest.approx(1.5)
     assert Price(2.0, 0.0).of(usage) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "gpt-4o-mini"])
+def test_counts_that_contradict_each_other_have_no_price(model: str) -> None:
+    assert cost_usd("openai", model, Usage(input_tokens=1, output_tokens=1, cached_tokens=5)) is None

@@ -1,0 +1,45 @@
+"""Log lines: one event a line, as text or JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from workers.telemetry import set_up_logging
+
+pytestmark = pytest.mark.fast
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+def test_control_characters_reach_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("info", as_json=False)
+    logging.getLogger("batchwright").warning("said %s", "\x1b[31mred\x1b[0m\rforged")
+    assert "\x1b" not in (text := capsys.readouterr().err)
+    assert "WARNING batchwright said \\x1b[31mred" in text
+
+
+def test_json_lines_hold_level_name_time_and_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("info", as_json=True)
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        logging.getLogger("batchwright").exception("no %d", 7)
+    line = json.loads(capsys.readouterr().err)
+    assert (line["level"], line["logger"], line["event"]) == ("error", "batchwright", "no 7")
+    assert "ValueError: broken" in line["exception"] and line["timestamp"]
+
+
+def test_one_line_a_request_of_the_http_client_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("info", as_json=False)
+    logging.getLogger("httpx").info("HTTP Request: POST")
+    assert capsys.readouterr().err == ""

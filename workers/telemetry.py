@@ -1,0 +1,58 @@
+"""Log lines of every process: plain or JSON, one event a line, control characters escaped.
+
+Prompts and keys never come here: callers log ids, counts and the names of errors.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+# What these say of every request, connection or retry tells nothing that our own lines do not.
+_QUIET = {
+    "httpx": logging.WARNING,
+    "httpcore": logging.WARNING,
+    "pymongo": logging.WARNING,
+    "python_multipart": logging.ERROR,
+}
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), 127)} | {0x85: "\\x85"}
+
+
+def set_up_logging(level: str, *, as_json: bool) -> None:
+    """Send every log line of this process to stderr in one form."""
+    shared: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.format_exc_info,
+    ]
+    last: list[Processor] = [structlog.processors.JSONRenderer()] if as_json else [_escaped, _line]
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name, least in _QUIET.items():
+        logging.getLogger(name).setLevel(least)
+
+
+def _escaped(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """A prompt's colours or a forged line end must not reach a terminal; tracebacks keep their lines."""
+    return {
+        name: value.translate(_CONTROL) if isinstance(value, str) and name != "exception" else value
+        for name, value in event.items()
+    }
+
+
+def _line(_logger: object, _method: str, event: EventDict) -> str:
+    text = f"{event.pop('timestamp')} {event.pop('level').upper()} {event.pop('logger')} {event.pop('event')}"
+    exception = event.pop("exception", None)
+    return text if exception is None else f"{text}\n{exception}"
