@@ -46,6 +46,12 @@ def cost_usd(kind: str, model: str, usage: Usage) -> float | None:
     return _listed_cost_usd(kind, model, usage)
 
 
+def load_lists(kind: str) -> None:
+    """Load the price lists if this kind of provider needs them: 70 MB and a third of a second, once."""
+    if kind not in FREE_KINDS:
+        _is_listed("openai", "")
+
+
 def _listed_cost_usd(kind: str, model: str, usage: Usage) -> float | None:
     # Imported at first use: its tables take 70 MB, which a process that only simulates never needs.
     from genai_prices import Usage as ListedUsage

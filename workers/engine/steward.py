@@ -17,6 +17,7 @@ from typing import Any
 
 from workers.core import poison
 from workers.core.messages import Item, Result, unpack_items
+from workers.core.price import load_lists
 from workers.core.states import Ending
 from workers.core.tally import Tally
 from workers.engine import pipeline
@@ -176,6 +177,9 @@ class Steward:
                 lambda: self.stores.shards.release(doc["_id"], lease.fence, wait_s=5.0, reason="no_worker"),
             )
             return "no such provider here"
+        await self.threads.call(
+            load_lists, link.kind
+        )  # at the first shard that needs it, and not in the loop
         items = await self._unrecorded_items(doc, active.tally)
         step = poison.decide(doc["takeovers"], items)
         if isinstance(step, poison.Split):

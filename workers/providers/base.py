@@ -70,7 +70,7 @@ def error_from_status(provider: str, message: str, response: HttpResponse, body:
         status=response.status,
         body=body,
         request_id=request_id(response.headers),
-        retry_after_s=retry_after_s(response.headers),
+        retry_after_s=retry_after_s(response.headers, now_s=_date_s(response.headers)),
     )
 
 
@@ -96,6 +96,14 @@ def retry_after_s(headers: Mapping[str, str], *, now_s: float | None = None) -> 
             return None
         return wait_s if wait_s > 0 else None
     return None
+
+
+def _date_s(headers: Mapping[str, str]) -> float | None:
+    """The provider's own clock (RFC 9110 6.6.1), by which a `Retry-After` date is meant."""
+    try:
+        return parsedate_to_datetime(headers.get("date", "")).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def duration_s(text: str | None) -> float | None:

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bson import Binary
-from pymongo.errors import BulkWriteError
 
 from workers.core.errors import MissingBytes
-from workers.store.mongo import Db, Doc, unacknowledged_by_majority
+from workers.store.mongo import Db, Doc, insert_missing, unacknowledged_by_majority
 
 CHUNK_BYTES = 1 << 20
 PAGE_CHUNKS = 8
-DUPLICATE_KEY = 11000
 
 
 class Blobs:
@@ -41,11 +39,7 @@ class Blobs:
             }
             for n, start in enumerate(range(0, len(data), CHUNK_BYTES))
         ]
-        try:
-            self._chunks.insert_many(docs, ordered=False)
-        except BulkWriteError as error:
-            if any(problem["code"] != DUPLICATE_KEY for problem in error.details["writeErrors"]):
-                raise
+        insert_missing(self._chunks, docs)
 
     def get(self, name: str) -> bytes:
         """The whole byte string. Raises MissingBytes if a chunk is missing."""

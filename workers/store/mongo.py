@@ -6,12 +6,14 @@ clock, so a worker whose clock is wrong harms nobody. Times that the Batch API s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, WriteConcern
+from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import ConnectionFailure, ExecutionTimeout, WaitQueueTimeoutError
+from pymongo.errors import BulkWriteError, ConnectionFailure, ExecutionTimeout, WaitQueueTimeoutError
 
 Doc: TypeAlias = dict[str, Any]
 Db: TypeAlias = Database[Doc]
@@ -21,6 +23,7 @@ MONGO_DOWN = (ConnectionFailure, ExecutionTimeout, WaitQueueTimeoutError)
 
 NOW = "$$NOW"
 NOW_S: Doc = {"$divide": [{"$toLong": NOW}, 1000.0]}
+DUPLICATE_KEY = 11000
 # A date no clock reaches: `next_at` of shards that must not run yet.
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -58,7 +61,9 @@ _INDEXES: dict[str, list[IndexModel]] = {
 }
 
 
-def connect(url: str, *, app_name: str = "batchwright", min_pool: int = 1, max_pool: int = 50) -> MongoClient[Doc]:
+def connect(
+    url: str, *, app_name: str = "batchwright", min_pool: int = 1, max_pool: int = 50
+) -> MongoClient[Doc]:
     """A client with the project's settings: majority and journal, 5 s to find a server."""
     return MongoClient(
         url,
@@ -80,6 +85,17 @@ def ensure_indexes(db: Db) -> None:
     """Make every index that is missing; safe to call from any process at any time."""
     for name, indexes in _INDEXES.items():
         db[name].create_indexes(indexes)
+
+
+def insert_missing(collection: Collection[Doc], docs: Sequence[Doc]) -> None:
+    """Insert those whose `_id` is not there yet. Raises what pymongo raises for any other refusal."""
+    if not docs:
+        return
+    try:
+        collection.insert_many(docs, ordered=False)
+    except BulkWriteError as error:
+        if any(problem["code"] != DUPLICATE_KEY for problem in error.details["writeErrors"]):
+            raise
 
 
 def unacknowledged_by_majority() -> WriteConcern:

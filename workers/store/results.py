@@ -20,10 +20,9 @@ from workers.core.messages import NEVER_RAN_CODES, ItemError, Result, Usage
 from workers.core.tally import Tally, tally_from
 from workers.core.wire import output_line
 from workers.store.blobs import Blobs
-from workers.store.mongo import MONGO_DOWN, Db, Doc
+from workers.store.mongo import DUPLICATE_KEY, MONGO_DOWN, Db, Doc
 
 INLINE_BODY_BYTES = 1_000_000
-DUPLICATE_KEY = 11000
 
 
 _NEVER_RAN = {"$and": [{"$eq": ["$source", "none"]}, {"$in": ["$error.code", list(NEVER_RAN_CODES)]}]}

@@ -13,15 +13,13 @@ from typing import Any
 
 from bson import Binary
 from pymongo import DESCENDING, ReturnDocument, UpdateOne
-from pymongo.errors import BulkWriteError
 
 from workers.core import states
 from workers.core.fairness import Waiting
 from workers.core.messages import ShardPlan, pack_items, unpack_items
 from workers.core.tally import FIELD_NAMES, Tally, tally_from
-from workers.store.mongo import EPOCH, NEVER, NOW, Db, Doc, after_s, is_due
+from workers.store.mongo import EPOCH, NEVER, NOW, Db, Doc, after_s, insert_missing, is_due
 
-DUPLICATE_KEY = 11000
 _OUT = [str(states.ShardStatus.DISPATCHED), str(states.ShardStatus.LEASED)]
 _ENDED = [str(status) for status in states.ENDED_SHARD]
 
@@ -75,13 +73,7 @@ class Shards:
 
     def insert_missing(self, docs: Sequence[Doc]) -> None:
         """Insert those that are not there yet; planning twice changes nothing."""
-        if not docs:
-            return
-        try:
-            self._docs.insert_many(docs, ordered=False)
-        except BulkWriteError as error:
-            if any(problem["code"] != DUPLICATE_KEY for problem in error.details["writeErrors"]):
-                raise
+        insert_missing(self._docs, docs)
 
     def open(self, batch_id: str) -> int:
         """Let the batch's shards run, once their batch is in_progress."""

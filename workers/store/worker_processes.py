@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from workers.store.mongo import NOW, Db
 
-ALIVE_S = 15.0
+ALIVE_S = 10.0
 
 
 class WorkerProcesses:
-    """Each process says every few seconds that it lives; who is silent for 15 s has no slots."""
+    """Each process says every few seconds that it lives; who is silent for 10 s has no slots."""
 
     def __init__(self, db: Db) -> None:
         self._docs = db["worker_processes"]
