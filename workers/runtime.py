@@ -21,9 +21,9 @@ from config.settings import Settings, load_settings
 from workers import wiring
 from workers.core.tally import Tally
 from workers.dispatcher import Dispatcher
+from workers.engine.desk import Desk
 from workers.engine.heartbeat import Heartbeat
 from workers.engine.recorder import Recorder
-from workers.engine.shard import Desk
 from workers.engine.sharing import Sharing
 from workers.engine.shelf import Shelf
 from workers.engine.steward import Steward

@@ -16,8 +16,6 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal
 
 from workers.core.errors import InternalFault, RateLimited, TransportError
 from workers.core.messages import Result
@@ -26,50 +24,18 @@ from workers.core.retry import Retry, after_failure
 from workers.core.tally import Tally
 from workers.engine import pipeline
 from workers.engine.coalesce import Coalescing
+from workers.engine.desk import Desk, Ran, StopReason
 from workers.engine.heartbeat import Lease
-from workers.engine.ports import EngineRules, Link, Sink
-from workers.engine.sharing import Sharing
-from workers.engine.shelf import Shelf
+from workers.engine.ports import Link
 from workers.engine.work import Answered, Failed, Held, Work
-from workers.store.limits import Limits
 
 log = logging.getLogger(__name__)
-
-StopReason = Literal["drain", "ending", "paused", "lost"]
 
 CHUNK_ITEMS = 128
 # Slots that come free within this time are filled by one chunk: one set of look-ups and one `started` write.
 GATHER_S = 0.005
 LOOK_AGAIN_S = 2.0
 _WORTH_A_CHUNK = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """How a run ended.
-
-    Attributes:
-        park_s: seconds until the shard should be tried again; None when all is answered or we were stopped.
-        attempts: what items that are not recorded yet have been through, {line: Work.history}.
-        unknown: calls that were cut off under way, or that the next lease may repeat.
-    """
-
-    stopped: StopReason | None
-    park_s: float | None
-    park_reason: str | None
-    attempts: dict[str, list[int]]
-    unknown: int
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What every running shard of a process shares."""
-
-    rules: EngineRules
-    shelf: Shelf
-    sharing: Sharing
-    limits: Limits
-    sink: Sink
 
 
 class ShardRun:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,10 +23,11 @@ from workers.core.states import Ending
 from workers.core.tally import Tally
 from workers.engine import pipeline
 from workers.engine.closing import close_shard
+from workers.engine.desk import Desk, Ran, StopReason
 from workers.engine.heartbeat import Heartbeat, Lease
 from workers.engine.ports import Link
 from workers.engine.recorder import Recorder
-from workers.engine.shard import Desk, Ran, ShardRun
+from workers.engine.shard import ShardRun
 from workers.engine.work import Held, Work
 from workers.store.mongo import MONGO_DOWN
 from workers.store.results import without_body
@@ -48,7 +50,7 @@ class Active:
     batch_id: str
     tally: Tally
     run: ShardRun | None = None
-    stop: str | None = None
+    stop: StopReason | None = None
 
 
 @dataclass(slots=True)
@@ -154,7 +156,7 @@ class Steward:
         active = self.active.get(shard_id)
         return active.tally if active else None
 
-    def _stop(self, shard_id: str, reason: Any) -> None:
+    def _stop(self, shard_id: str, reason: StopReason) -> None:
         active = self.active.get(shard_id)
         if active:
             active.stop = active.stop or reason
@@ -211,8 +213,12 @@ class Steward:
         for row in ours:
             tally.add(without_body(row), row["line_bytes"])
         if doc["prior"]:
-            called = [row["fence"] for row in ours if row["shard"] == doc["_id"] and row["calls"]]
-            repeated = sum(max(0, prior["started"] - called.count(prior["fence"])) for prior in doc["prior"])
+            called: Counter[int] = Counter()
+            for row in ours:
+                if row["shard"] == doc["_id"] and row["calls"]:
+                    # A repeat that a row counts as its own excess was started, too.
+                    called[row["fence"]] += 1 + row["excess"]
+            repeated = sum(max(0, prior["started"] - called[prior["fence"]]) for prior in doc["prior"])
             await self.threads.call(self.stores.shards.settle_prior, doc["_id"], doc["fence"], repeated)
         return [item for item in items if item.line not in recorded]
 
@@ -261,7 +267,7 @@ class Steward:
         )
         active.run = run
         if active.stop:
-            run.stop(active.stop)  # type: ignore[arg-type]
+            run.stop(active.stop)
         return await run.run()
 
     async def _settle(self, doc: dict[str, Any], lease: Lease, ran: Ran, active: Active) -> str:

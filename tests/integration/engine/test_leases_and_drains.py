@@ -1,0 +1,134 @@
+"""Leases that run out and drains, in the middle of calls: one run a shard, and every call is accounted for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.batches import chat_line
+from tests.support.engine import Engine, always_answers, open_engine, reply
+from tests.support.eventually import eventually
+from tests.support.servers import TestServers
+from workers.core.errors import TransportError
+from workers.core.messages import HttpResponse
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def engine(servers: TestServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with open_engine(servers, tmp_path_factory.mktemp("leases")) as opened:
+        yield opened
+
+
+def prompts(name: str, count: int) -> list[bytes]:
+    return [chat_line(f"c{n}", f"{name} {n}") for n in range(count)]
+
+
+def test_a_process_whose_lease_ran_out_does_not_claim_the_shard_again_while_its_run_stands(
+    engine: Engine,
+) -> None:
+    # given a run whose calls take longer than its lease
+    gate = engine.gate()
+
+    async def stuck(_: int) -> HttpResponse:
+        await gate.passed()
+        return reply()
+
+    engine.play(stuck)
+    batch_id, shard = engine.plan(prompts("slept", 20))
+    first = engine.begin_run(shard)
+    eventually(lambda: engine.provider.seen == 20, 5.0)
+    engine.take_lease_away(shard)
+    # when the same process is asked for the shard again
+    again = engine.run(shard)
+    # then it leaves the shard alone, and its run ends as lost with the heartbeat's next turn
+    assert again == "still running here" and not first.done()
+    assert engine.stores.shard(shard)["fence"] == 1
+    engine.renew_leases()
+    assert first.result(5.0) == "lease lost"
+    # and only then it may have it again
+    engine.play(always_answers)
+    assert engine.run(shard) == "done"
+    batch = engine.stores.state(batch_id)
+    assert (batch["status"], batch["counts"]["completed"]) == ("completed", 20)
+    assert batch["counts"]["possibly_repeated"] == 20, "all that was under way, and nothing else"
+    assert engine.slots_in_use == 0
+
+
+@pytest.mark.parametrize("answers_get_lost", [True, False], ids=["answers get lost", "calls are cut off"])
+def test_what_the_provider_saw_before_a_drain_is_reported_after_it(
+    engine: Engine, answers_get_lost: bool
+) -> None:
+    # given calls that end without an answer while the process drains, or do not end in time
+    gate = engine.gate()
+
+    async def lost_at_first(call: int) -> HttpResponse:
+        if call <= 20:
+            await gate.passed()
+            raise TransportError("reset", bytes_sent=True)
+        return reply()
+
+    engine.play(lost_at_first)
+    batch_id, shard = engine.plan(prompts(f"drained {answers_get_lost}", 20))
+    running = engine.begin_run(shard)
+    eventually(lambda: engine.provider.seen == 20, 5.0)
+    steward = engine.runtime.steward
+    draining = engine.begin(steward.drain())
+    eventually(lambda: steward.draining, 5.0)
+    if answers_get_lost:
+        gate.open()
+    assert running.result(5.0) == "released: drain"
+    draining.result(5.0)
+    # when the shard runs to its end
+    steward.draining = False
+    assert engine.run(shard) == "done"
+    # then no call is missing from the count, and no repeat
+    counts = engine.stores.state(batch_id)["counts"]
+    assert engine.provider.seen == 40 <= counts["calls"]
+    assert engine.provider.seen - 20 <= counts["excess"] + counts["possibly_repeated"] <= 20
+
+
+def test_answered_retries_are_not_counted_as_possibly_repeated_after_a_crash(engine: Engine) -> None:
+    # given ten calls that were all refused, and ten retries of which seven are recorded and three under way
+    gate = engine.gate()
+
+    async def busy_at_first(call: int) -> HttpResponse:
+        if call <= 10:
+            return reply(503)
+        if call > 17:
+            await gate.passed()
+        return reply()
+
+    engine.play(busy_at_first)
+    batch_id, shard = engine.plan(prompts("crashed", 10))
+    first = engine.begin_run(shard)
+    eventually(lambda: engine.provider.seen == 20 and len(engine.rows(batch_id)) == 7, 5.0)
+    # when the process is taken for dead
+    engine.take_lease_away(shard)
+    engine.renew_leases()
+    assert first.result(5.0) == "lease lost"
+    gate.open()
+    assert engine.run(shard) == "done"
+    # then the calls under way may be repeated, those with a known outcome are not
+    counts = engine.stores.state(batch_id)["counts"]
+    assert (counts["completed"], counts["excess"], counts["possibly_repeated"]) == (10, 0, 3)
+
+
+def test_a_drain_that_comes_while_a_claim_is_under_way_starts_no_call(engine: Engine) -> None:
+    engine.play(always_answers)
+    batch_id, shard = engine.plan(prompts("claiming", 20))
+    steward = engine.runtime.steward
+
+    async def claim_and_drain() -> tuple[str, int]:
+        # `gather` starts them in this order: the claim is asked for when the drain begins.
+        became, _ = await asyncio.gather(steward.run_shard(shard), steward.drain())
+        return became, len(steward.active)
+
+    assert engine.begin(claim_and_drain()).result(5.0) == ("released: drain", 0)
+    assert engine.provider.seen == 0
+    steward.draining = False
+    assert engine.run(shard) == "done" and engine.provider.seen == 20
+    assert engine.stores.state(batch_id)["counts"]["possibly_repeated"] == 0

@@ -1,0 +1,178 @@
+"""A worker's runtime inside the test process: real stores, and a provider that is a script of the test.
+
+    with open_engine(servers, directory) as engine:
+        engine.play(script)
+        batch_id, shard_id = engine.plan(lines)
+        assert engine.run(shard_id) == "done"
+
+Celery is left out: a test says itself which shard runs when. What reaches the queue is read by nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from config.settings import load_settings
+from tests.support.apart import apart
+from tests.support.batches import Stores, open_stores
+from tests.support.servers import TestServers
+from workers.core.identity import shard_id
+from workers.core.messages import HttpRequest, HttpResponse
+from workers.runtime import Runtime
+from workers.store.mongo import Doc
+
+T = TypeVar("T")
+Script = Callable[[int], Awaitable[HttpResponse]]
+NOBODY_LISTENS = "http://127.0.0.1:9"
+RUN_S = 10.0
+
+
+def reply(status: int = 200, *, usage: Doc | None = None, **headers: str) -> HttpResponse:
+    """What a provider says: an answer, or an error of that status; header names with `_` for `-`."""
+    body: Doc = {"error": {"message": f"status {status}"}}
+    if status < 400:
+        message = {"index": 0, "message": {"role": "assistant", "content": "yes"}}
+        counts = usage or {"prompt_tokens": 5, "completion_tokens": 3}
+        body = {"model": "m", "choices": [message], "usage": counts}
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return HttpResponse(status, names, json.dumps(body).encode())
+
+
+async def always_answers(_: int) -> HttpResponse:
+    """The script of a provider without trouble."""
+    return reply()
+
+
+class Gate:
+    """Calls wait here until the test lets them through."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop, self._opened = loop, asyncio.Event()
+
+    async def passed(self) -> None:
+        """Awaited by a script."""
+        await self._opened.wait()
+
+    def open(self) -> None:
+        """From the test's thread."""
+        self._loop.call_soon_threadsafe(self._opened.set)
+
+
+@dataclass(slots=True)
+class ScriptedTransport:
+    """The port to a provider; `seen` calls have reached it since its script began, the next is `seen + 1`."""
+
+    script: Script = always_answers
+    seen: int = 0
+
+    async def send(self, request: HttpRequest, *, deadline_s: float) -> HttpResponse:
+        self.seen += 1
+        return await self.script(self.seen)
+
+    async def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A started runtime, stores of the test's own, and what every provider's calls go to."""
+
+    runtime: Runtime
+    stores: Stores
+    provider: ScriptedTransport
+
+    def play(self, script: Script) -> None:
+        """Every call from here on is answered by this script, which is told the number of the call."""
+        self.provider.script, self.provider.seen = script, 0
+
+    def gate(self) -> Gate:
+        return Gate(self.runtime.loop)
+
+    def plan(self, lines: Sequence[bytes], **changes: Any) -> tuple[str, str]:
+        """Lay a batch down and plan it; gives its id and its first shard's."""
+        batch_id = self.stores.batch(lines, **changes)
+        assert self.runtime.plan(batch_id) == f"{len(lines)} items"
+        return batch_id, shard_id(batch_id, 1)
+
+    def begin(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start something in the engine's loop, and do not wait for it."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.runtime.loop)
+
+    def begin_run(self, id_: str) -> Future[str]:
+        """Run a shard, as a Celery thread does; the result says what became of it."""
+        return self.begin(self.runtime.steward.run_shard(id_))
+
+    def run(self, id_: str) -> str:
+        """Run a shard until it has left this process."""
+        return self.begin_run(id_).result(RUN_S)
+
+    def take_lease_away(self, id_: str) -> None:
+        """What a sweeper does when the process that holds this shard has slept for longer than its lease."""
+        past = {"$subtract": ["$$NOW", 1000]}
+        self.stores.db["batch_shards"].update_one({"_id": id_}, [{"$set": {"lease_until": past}}])
+        assert self.stores.shards.expire(10) == 1
+
+    def renew_leases(self) -> None:
+        """The heartbeat's next turn, now."""
+        self.begin(self.runtime.heartbeat.renew()).result(RUN_S)
+
+    def rows(self, batch_id: str) -> list[Doc]:
+        """The result documents of a batch in input order."""
+        found = self.stores.results.recorded(batch_id, 1, 10**6)
+        return [found[line] for line in sorted(found)]
+
+    @property
+    def slots_in_use(self) -> int:
+        """Call slots that somebody still holds."""
+        return sum(link.slots.total - link.slots._free for link in self.runtime.links.values())
+
+
+@contextmanager
+def open_engine(servers: TestServers, directory: Path, **settings: str) -> Iterator[Engine]:
+    """Empty databases and a runtime whose sweeper sleeps: the providers `sim` and `openai`, both the script."""
+    own = apart(servers, "runtime")
+    stores = open_stores(own)
+    own.empty()
+    config = directory / "batchwright.toml"
+    config.touch()
+    environ = {
+        **own.environ(),
+        "BATCHWRIGHT_CONFIG": str(config),
+        "BATCHWRIGHT_DATA_DIR": str(directory),
+        "BATCHWRIGHT_SIMULATOR_URL": NOBODY_LISTENS,
+        "OPENAI_API_KEY": "sk-test",
+        "OPENAI_BASE_URL": NOBODY_LISTENS,
+        "BATCHWRIGHT_SWEEP_S": "3600",
+        "BATCHWRIGHT_RETRY_MAX_WAIT_S": "0.05",
+        "BATCHWRIGHT_WORKER_DRAIN_GRACE_S": "0.2",
+        **settings,
+    }
+    runtime = Runtime(load_settings(environ, dotenv=config), name="test")
+    runtime.start()
+    provider = ScriptedTransport()
+    for name, link in list(runtime.links.items()):
+        runtime.links[name] = replace(link, transport=provider)
+    try:
+        yield Engine(runtime, stores, provider)
+    finally:
+        runtime.stop()
+        stores.db.client.close()
+
+
+@contextmanager
+def refusing(stores: Stores, collection: str, what: Doc) -> Iterator[None]:
+    """A MongoDB that says no to every new document of this collection that `what` describes."""
+    if collection not in stores.db.list_collection_names():  # the first document would make it
+        stores.db.create_collection(collection)
+    stores.db.command("collMod", collection, validator={"$nor": [what]})
+    try:
+        yield
+    finally:
+        stores.db.command("collMod", collection, validator={})
