@@ -23,6 +23,7 @@ from workers.core.tally import Tally
 from workers.dispatcher import Dispatcher
 from workers.engine.desk import Desk
 from workers.engine.heartbeat import Heartbeat
+from workers.engine.reading import Reader
 from workers.engine.recorder import Recorder
 from workers.engine.sharing import Sharing
 from workers.engine.shelf import Shelf
@@ -163,6 +164,7 @@ class Runtime:
             links=self.links,
             heartbeat=self.heartbeat,
             recorder=self.recorder,
+            reader=Reader(stores, self.threads, self.recorder),
             desk=Desk(wiring.engine_rules(settings), self.shelf, self.sharing, limits, self.recorder),
             owner=self.owner,
             after=self._after_shard,

@@ -11,29 +11,25 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from workers.core import poison
-from workers.core.messages import Item, Result, unpack_items
 from workers.core.price import load_lists
 from workers.core.states import Ending
 from workers.core.tally import Tally
-from workers.engine import pipeline
 from workers.engine.closing import close_shard
 from workers.engine.desk import Desk, Ran, StopReason
 from workers.engine.heartbeat import Heartbeat, Lease
 from workers.engine.ports import Link
+from workers.engine.reading import Reader, Target, held_of
 from workers.engine.recorder import Recorder
 from workers.engine.shard import ShardRun
-from workers.engine.work import Held, Work
+from workers.engine.work import Work
 from workers.store.mongo import MONGO_DOWN
-from workers.store.results import without_body
 from workers.store.shards import child_docs
 from workers.store.stores import Stores
-from workers.store.tenants import Tenant
 from workers.store.threads import Threads
 
 log = logging.getLogger(__name__)
@@ -62,6 +58,7 @@ class Steward:
     links: Mapping[str, Link]
     heartbeat: Heartbeat
     recorder: Recorder
+    reader: Reader
     desk: Desk
     owner: str
     after: Callable[[str, bool], Awaitable[None]]
@@ -69,7 +66,6 @@ class Steward:
     draining: bool = False
     _claiming: int = 0
     _left: asyncio.Event = field(default_factory=asyncio.Event)
-    _tenants: dict[str, tuple[float, Tenant]] = field(default_factory=dict)
 
     async def run_shard(self, shard_id: str) -> str:
         """Claim a shard and bring it as far as it goes now. Gives what became of it, for logs and Flower."""
@@ -182,14 +178,14 @@ class Steward:
         await self.threads.call(
             load_lists, link.kind
         )  # at the first shard that needs it, and not in the loop
-        items = await self._unrecorded_items(doc, active.tally)
+        items = await self.reader.unrecorded_items(doc, active.tally)
         step = poison.decide(doc["takeovers"], items)
         if isinstance(step, poison.Split):
             return await self._split(doc, lease, step)
-        works = await self._works(doc, batch, link, items, active)
+        works = await self.reader.works(doc, batch, link, items, active.tally)
         if isinstance(step, poison.Condemn):
             for work in works:
-                self.recorder.add(_Target(doc, active.tally), poison.result(work.item.line, work.custom_id))
+                self.recorder.add(Target(doc, active.tally), poison.result(work.item.line, work.custom_id))
             works = []
         ran = await self._run(doc, lease, link, works, active)
         return await self._settle(doc, lease, ran, active)
@@ -198,54 +194,6 @@ class Steward:
         missing = await self.threads.call(self.stores.shards.children_missing, doc["moved"])
         if missing:
             await self.threads.call(self.stores.shards.insert_missing, child_docs(doc, missing))
-
-    async def _unrecorded_items(self, doc: dict[str, Any], tally: Tally) -> list[Item]:
-        """What is still to do; counts what is done and settles what an earlier lease may have called in vain."""
-        gone = {line for part in doc["moved"] for line in part["lines"]}
-        items = [item for item in unpack_items(doc["items"]) if item.line not in gone]
-        untouched = doc["fence"] == 1 and "parent" not in doc
-        if untouched or not items:
-            return items
-        recorded = await self.threads.call(
-            self.stores.results.recorded, doc["batch_id"], items[0].line, items[-1].line
-        )
-        ours = [recorded[item.line] for item in items if item.line in recorded]
-        for row in ours:
-            tally.add(without_body(row), row["line_bytes"])
-        if doc["prior"]:
-            called: Counter[int] = Counter()
-            for row in ours:
-                if row["shard"] == doc["_id"] and row["calls"]:
-                    # A repeat that a row counts as its own excess was started, too.
-                    called[row["fence"]] += 1 + row["excess"]
-            repeated = sum(max(0, prior["started"] - called[prior["fence"]]) for prior in doc["prior"])
-            await self.threads.call(self.stores.shards.settle_prior, doc["_id"], doc["fence"], repeated)
-        return [item for item in items if item.line not in recorded]
-
-    async def _works(
-        self, doc: dict[str, Any], batch: dict[str, Any], link: Link, items: list[Item], active: Active
-    ) -> list[Work]:
-        tenant = await self._tenant(doc["tenant"])
-        wanted = [(item.offset, item.length) for item in items]
-        raws = await self.threads.call(
-            lambda: list(self.stores.files.blobs.ranges(batch["input_file_id"], wanted))
-        )
-        works = []
-        for item, raw in zip(items, raws, strict=True):
-            made = pipeline.prepare(
-                raw,
-                item,
-                batch=batch,
-                link=link,
-                secret=tenant.secret,
-                generation=tenant.generation,
-            )
-            if isinstance(made, Result):
-                self.recorder.add(_Target(doc, active.tally), made)
-            else:
-                made.recall(doc["attempts"].get(str(item.line), made.history))
-                works.append(made)
-        return works
 
     async def _run(
         self, doc: dict[str, Any], lease: Lease, link: Link, works: list[Work], active: Active
@@ -317,14 +265,6 @@ class Steward:
 
     # --- help
 
-    async def _tenant(self, tenant_id: str) -> Tenant:
-        known = self._tenants.get(tenant_id)
-        if known and time.monotonic() - known[0] < 10.0:
-            return known[1]
-        tenant = await self.threads.call(self.stores.tenants.get, tenant_id)
-        self._tenants[tenant_id] = (time.monotonic(), tenant)
-        return tenant
-
     async def _patiently(self, lease: Lease, ask: Callable[[], Any]) -> Any:
         """Ask MongoDB until it answers or the lease cannot be trusted any more (then None)."""
         while True:
@@ -334,20 +274,3 @@ class Steward:
                 if lease.lost or time.monotonic() - lease.renewed_at > self.desk.rules.lease_s:
                     return None
                 await asyncio.sleep(_PATIENCE_S)  # between two looks at whether MongoDB is back
-
-
-class _Target:
-    """Results that no run makes (condemned or unreadable items) still count in their shard."""
-
-    def __init__(self, doc: Mapping[str, Any], tally: Tally) -> None:
-        self.held = held_of(doc)
-        self._tally = tally
-
-    def on_recorded(self, result: Result, line_bytes: int) -> None:
-        """Count it in the shard."""
-        self._tally.add(result, line_bytes)
-
-
-def held_of(doc: Mapping[str, Any]) -> Held:
-    """The names of a claimed shard."""
-    return Held(doc["batch_id"], doc["tenant"], doc["_id"], doc["fence"])

@@ -1,0 +1,102 @@
+"""Read what a claimed shard still has to do: which items, their lines, what an earlier lease left unsettled."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from workers.core.messages import Item, Result, unpack_items
+from workers.core.tally import Tally
+from workers.engine import pipeline
+from workers.engine.ports import Link, Sink
+from workers.engine.work import Held, Work
+from workers.store.results import without_body
+from workers.store.stores import Stores
+from workers.store.tenants import Tenant
+from workers.store.threads import Threads
+
+TENANT_KNOWN_FOR_S = 10.0
+
+
+class Reader:
+    """One per process."""
+
+    def __init__(self, stores: Stores, threads: Threads, sink: Sink) -> None:
+        self._stores, self._threads, self._sink = stores, threads, sink
+        self._tenants: dict[str, tuple[float, Tenant]] = {}
+
+    async def unrecorded_items(self, doc: dict[str, Any], tally: Tally) -> list[Item]:
+        """What is still to do; counts what is done and settles what an earlier lease may have called in vain."""
+        gone = {line for part in doc["moved"] for line in part["lines"]}
+        items = [item for item in unpack_items(doc["items"]) if item.line not in gone]
+        untouched = doc["fence"] == 1 and "parent" not in doc
+        if untouched or not items:
+            return items
+        recorded = await self._threads.call(
+            self._stores.results.recorded, doc["batch_id"], items[0].line, items[-1].line
+        )
+        ours = [recorded[item.line] for item in items if item.line in recorded]
+        for row in ours:
+            tally.add(without_body(row), row["line_bytes"])
+        if doc["prior"]:
+            called: Counter[int] = Counter()
+            for row in ours:
+                if row["shard"] == doc["_id"] and row["calls"]:
+                    # A repeat that a row counts as its own excess was started, too.
+                    called[row["fence"]] += 1 + row["excess"]
+            repeated = sum(max(0, prior["started"] - called[prior["fence"]]) for prior in doc["prior"])
+            await self._threads.call(self._stores.shards.settle_prior, doc["_id"], doc["fence"], repeated)
+        return [item for item in items if item.line not in recorded]
+
+    async def works(
+        self, doc: dict[str, Any], batch: dict[str, Any], link: Link, items: list[Item], tally: Tally
+    ) -> list[Work]:
+        """The items with all that their calls need; a line that cannot be read again is recorded as such."""
+        tenant = await self._tenant(doc["tenant"])
+        wanted = [(item.offset, item.length) for item in items]
+        raws = await self._threads.call(
+            lambda: list(self._stores.files.blobs.ranges(batch["input_file_id"], wanted))
+        )
+        works = []
+        for item, raw in zip(items, raws, strict=True):
+            made = pipeline.prepare(
+                raw,
+                item,
+                batch=batch,
+                link=link,
+                secret=tenant.secret,
+                generation=tenant.generation,
+            )
+            if isinstance(made, Result):
+                self._sink.add(Target(doc, tally), made)
+            else:
+                made.recall(doc["attempts"].get(str(item.line), made.history))
+                works.append(made)
+        return works
+
+    async def _tenant(self, tenant_id: str) -> Tenant:
+        known = self._tenants.get(tenant_id)
+        if known and time.monotonic() - known[0] < TENANT_KNOWN_FOR_S:
+            return known[1]
+        tenant = await self._threads.call(self._stores.tenants.get, tenant_id)
+        self._tenants[tenant_id] = (time.monotonic(), tenant)
+        return tenant
+
+
+class Target:
+    """Results that no run makes (condemned or unreadable items) still count in their shard."""
+
+    def __init__(self, doc: Mapping[str, Any], tally: Tally) -> None:
+        self.held = held_of(doc)
+        self._tally = tally
+
+    def on_recorded(self, result: Result, line_bytes: int) -> None:
+        """Count it in the shard."""
+        self._tally.add(result, line_bytes)
+
+
+def held_of(doc: Mapping[str, Any]) -> Held:
+    """The names of a claimed shard."""
+    return Held(doc["batch_id"], doc["tenant"], doc["_id"], doc["fence"])
