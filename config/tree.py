@@ -106,7 +106,7 @@ class Api:
     )
     bootstrap_key: Secret | None = setting(
         None,
-        "First API key of the first tenant, taken in when the API starts on an empty store.",
+        "An API key of the first tenant, taken in at every start of the API.",
         also=("BATCHWRIGHT_BOOTSTRAP_KEY",),
         sensitive=True,
     )

@@ -1,13 +1,12 @@
 """`python -m app.api --host H --port P`: load the settings, serve until stopped.
 
-The key in BATCHWRIGHT_BOOTSTRAP_KEY_FILE (made if there is none), or the one that the setting `api.bootstrap_key`
-gives, acts for the first tenant.
+The key in `--key-file` (made if there is none) and the one that the setting `api.bootstrap_key` gives act for the
+first tenant.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,21 +17,18 @@ from workers.core.errors import UserError
 from workers.store.mongo import MONGO_DOWN
 from workers.telemetry import set_up_logging
 
-# A setting's file must be there; this one is made if it is not, so it is taken out of the settings' hands.
-KEY_FILE = "BATCHWRIGHT_BOOTSTRAP_KEY_FILE"
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until stopped. Returns the exit code: 0 stopped as asked, 2 could not start."""
     try:
-        settings = load_settings({name: value for name, value in os.environ.items() if name != KEY_FILE})
+        settings = load_settings()
         given = _parser(settings).parse_args(arguments)
         set_up_logging(settings.log.level, as_json=settings.log.json)
         serve(
             settings,
             host=given.host,
             port=given.port,
-            key_file=Path(os.environ[KEY_FILE]) if os.environ.get(KEY_FILE) else None,
+            key_file=given.key_file,
             ready_file=settings.ready_file,
         )
     except SettingsError as error:
@@ -49,6 +45,7 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m app.api", description="Batchwright's HTTP API.")
     parser.add_argument("--host", default=settings.api.host)
     parser.add_argument("--port", type=int, default=settings.api.port, help="0 takes a free one")
+    parser.add_argument("--key-file", type=Path, help="holds an API key of the first tenant; made if missing")
     return parser
 
 

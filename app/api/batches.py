@@ -37,7 +37,10 @@ async def create_batch(request: Request, tenant: Tenant, behind: Behind) -> Resp
     body = await read_body(request)
     wanted = check(CreateBatch, body)
     key = _idempotency_key(request, wanted)
-    asked = request_hash(body)
+    try:
+        asked = request_hash(body)
+    except TypeError:  # what may be ignored may still be too deep to be written down
+        raise bad_request("The body of your request is nested too deeply.") from None
     turn = _turns.setdefault((tenant, asked), asyncio.Lock())
     async with turn:
         doc = await _earlier(behind, request, tenant, key, asked)

@@ -37,7 +37,7 @@ class Counts:
         kinds = {provider.name for provider in services.settings.providers if provider.kind == "sim"}
         self._simulators = kinds | {_SIM}
         self._sums: OrderedDict[str, _Sum] = OrderedDict()
-        self._running: dict[str, asyncio.Task[_Sum]] = {}
+        self._running: dict[tuple[str, bool], asyncio.Task[_Sum]] = {}
 
     async def shown(self, doc: Doc) -> Doc:
         """The batch object as a client sees it now."""
@@ -53,11 +53,13 @@ class Counts:
             return _Sum(kept.at, doc.get("counts") or kept.counts, kept.simulated)
         if kept is not None and time.monotonic() - kept.at < FRESH_S:
             return kept
-        task = self._running.get(batch_id)
+        # A reader who saw the end must not get the sum of one who came before it.
+        wanted = (batch_id, ended)
+        task = self._running.get(wanted)
         if task is None:
             task = asyncio.create_task(self._services.run(self._sum, doc, kept, ended=ended))
-            self._running[batch_id] = task
-            task.add_done_callback(lambda _: self._running.pop(batch_id, None))
+            self._running[wanted] = task
+            task.add_done_callback(lambda _: self._running.pop(wanted, None))
         summed = await asyncio.shield(task)
         self._sums[batch_id] = summed
         self._sums.move_to_end(batch_id)

@@ -81,7 +81,8 @@ class Extension(_Strict):
     priority: int = Field(default=0, ge=0, le=9)
 
 
-_Key = Annotated[str, Field(max_length=64)]
+# MongoDB takes no NUL in the name of a field.
+_Key = Annotated[str, Field(max_length=64, pattern=r"^[^\x00]*$")]
 _Value = Annotated[str, Field(max_length=512)]
 
 

@@ -7,14 +7,12 @@ accepted is in the database by then, and what is not gets no answer, so its send
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import logging
 import os
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from tenacity import before_sleep_log, retry, retry_if_exception_type, stop_afte
 
 from app.api.application import Asgi, create_app
 from app.api.services import Services, open_services, prepare
+from app.listening import CannotListen, held_port, until_answering
 from config.settings import Settings
 from workers.core.errors import UserError
 from workers.store.mongo import MONGO_DOWN
@@ -67,7 +66,7 @@ async def _serve(services: Services, host: str, port: int, ready_file: Path | No
         loop.add_signal_handler(each, stopping.set)
     serving = asyncio.ensure_future(server.serve())
     serving.add_done_callback(lambda _: stopping.set())
-    await _until_listening(host, port, stopping)
+    await until_answering(host, port, stopping)
     sweeping = asyncio.ensure_future(services.sweeper.run())
     gc.freeze()  # what is loaded stays: the collector need not walk it on every pass
     if not stopping.is_set():
@@ -80,6 +79,8 @@ async def _serve(services: Services, host: str, port: int, ready_file: Path | No
         server.stop()
     ended, _ = await asyncio.wait({serving}, timeout=_STOP_WITHIN_S)
     closed = await services.close(_HINTS_WITHIN_S)
+    if ended:
+        serving.result()  # whatever ended the server by itself must be heard
     return closed and bool(ended)
 
 
@@ -110,37 +111,7 @@ def _prepare(services: Services, key_file: Path | None) -> None:
 
 
 def _held_port(host: str, port: int) -> socket.socket:
-    """Bind the port and keep it, so that a free one cannot be taken before Granian listens on it.
-
-    Granian binds with SO_REUSEPORT, by which two servers would share a port in silence: so ask without it.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-        held = socket.socket(family, socket.SOCK_STREAM)
-        held.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # connections that just ended linger on the port
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        held.bind((host, port))
-        return held
-    except OSError as error:
-        taken = error.errno == errno.EADDRINUSE
-        why = "the port is taken" if taken else error.strerror
-        hint = "choose another with --port, or 0 for a free one"
-        raise UserError(f"cannot listen on {host}:{port}: {why}", hint=hint) from error
-
-
-async def _until_listening(host: str, port: int, stopping: asyncio.Event) -> None:
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-    while not stopping.is_set():
-        with suppress(OSError):
-            reader, writer = await asyncio.open_connection(reachable, port)
-            writer.write(b"GET /health HTTP/1.1\r\nhost: api\r\nconnection: close\r\n\r\n")
-            answer = await reader.readline()
-            writer.close()
-            if b" 200 " in answer:
-                return
-        await asyncio.sleep(0.01)
+        return held_port(host, port)
+    except CannotListen as error:
+        raise UserError(str(error)) from error

@@ -23,7 +23,8 @@ from app.api.errors import ApiError, bad_request, file_too_large, missing
 from app.api.services import Services
 from workers.core.errors import BatchwrightError
 from workers.core.identity import new_file_id
-from workers.store.files import UTF8_BOM, Upload
+from workers.core.split import UTF8_BOM
+from workers.store.files import Upload
 from workers.store.mongo import MONGO_DOWN
 
 Doc = dict[str, Any]
@@ -151,6 +152,7 @@ class _Receiver:
             raise missing("purpose")
         if len(purpose) > 64:
             raise bad_request("Invalid 'purpose': string too long.", param="purpose", code="invalid_value")
+        self._refuse_name()  # the purpose may have come after the file
         late = {"purpose": purpose, "expires_at": self._expires_at(purpose)}
         await self.pass_on()
         await self._stored()

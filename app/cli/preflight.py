@@ -18,11 +18,12 @@ from app.client.jsonl import endpoint_of
 from workers.core.lines import SERVED_ENDPOINTS, custom_id_of
 from workers.core.messages import LineProblem
 from workers.core.planner import MAX_PROBLEMS, Planner, PlanRules, ShardLimits
+from workers.core.split import split_lines
 
 if TYPE_CHECKING:
     from blake3 import blake3
 
-_BOM = b"\xef\xbb\xbf"
+_CHUNK_BYTES = 1 << 20
 # The shards that come out are thrown away; small ones keep the planner small.
 _SHARD = ShardLimits(max_items=500, max_line_bytes=4_000_000, max_span_bytes=32_000_000)
 _EXAMPLE = (
@@ -100,6 +101,7 @@ class _Pass:
                 limits_of=lambda _: _SHARD,
                 custom_id_at=self._custom_id_at,
                 model=self._rules.model,
+                skip_invalid=self._rules.skip_invalid,
                 max_line_bytes=self._rules.max_line_bytes,
             )
         )
@@ -139,6 +141,7 @@ class _Pass:
                     provider_of=lambda _: "",
                     limits_of=lambda _: _SHARD,
                     custom_id_at=self._custom_id_at,
+                    max_line_bytes=self._rules.max_line_bytes,
                 )
             )
             self._feed(planner, first)
@@ -149,21 +152,14 @@ class _Pass:
 
     def _lines(self) -> Iterator[tuple[int, int, bytes]]:
         """Physical number, offset, bytes without line end; blank lines are counted, not given."""
-        limit = self._rules.max_line_bytes
-        number = offset = 0
-        while line := self._file.readline(limit + 2):
-            number += 1
-            self._hash.update(line)
-            self._read_bytes += len(line)
+        return split_lines(self._chunks(), self._rules.max_line_bytes)
+
+    def _chunks(self) -> Iterator[bytes]:
+        while chunk := self._file.read(_CHUNK_BYTES):
+            self._hash.update(chunk)
+            self._read_bytes += len(chunk)
             self._check_size()
-            raw = line.rstrip(b"\r\n")
-            if len(raw) > limit:
-                text = f"the line is longer than {limit:,} bytes (setting batch.max_line_bytes)"
-                raise CliError(problems=[self._place(number, None, "line_too_long", text)])
-            start = len(_BOM) if number == 1 and raw.startswith(_BOM) else 0
-            if raw[start:].strip():
-                yield number, offset + start, raw[start:]
-            offset += len(line)
+            yield chunk
 
     def _check_size(self) -> None:
         limit = self._rules.max_file_bytes

@@ -14,6 +14,7 @@ from app.client import sources
 from app.client.batches import connect, refuse_failed
 from app.client.calls import BatchRequest
 from app.client.concurrent import AsyncClient
+from app.client.errors import ApiRefused
 from app.client.jsonl import DEFAULT_ENDPOINT, Result, result_from
 from app.client.models import BatchInfo, FileInfo
 from app.client.sources import AsyncRequests
@@ -130,6 +131,15 @@ class AsyncBatch:
     def __repr__(self) -> str:
         return f"<AsyncBatch {self.id} {self.info.status} {self.info.done}/{self.info.total}>"
 
+    async def _input_lines(self) -> AsyncIterator[bytes]:
+        """The order of the results; without it (the input file was deleted) answers come before failures."""
+        try:
+            async for line in self._client.lines(self.info.input_file_id):
+                yield line
+        except ApiRefused as error:
+            if error.status != 404:
+                raise
+
     async def _results(self, file_id: str | None) -> AsyncIterator[Result]:
         if file_id is not None:
             async for line in self._client.lines(file_id):
@@ -140,7 +150,7 @@ class AsyncBatch:
     ) -> AsyncIterator[Result]:
         """jsonl.in_input_order over streams that are awaited."""
         answer, failure = await anext(answers, None), await anext(failures, None)
-        async for line in self._client.lines(self.info.input_file_id):
+        async for line in self._input_lines():
             custom_id = custom_id_of(line)
             if answer is not None and answer.custom_id == custom_id:
                 yield answer

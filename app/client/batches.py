@@ -13,6 +13,7 @@ from typing import Self
 from app.client import sources
 from app.client.blocking import Client
 from app.client.calls import BatchRequest
+from app.client.errors import ApiRefused
 from app.client.jsonl import DEFAULT_ENDPOINT, Result, in_input_order, result_from
 from app.client.locate import Place, locate
 from app.client.models import BatchInfo
@@ -124,7 +125,7 @@ class Batch:
             yield from answers
             yield from failures
             return
-        yield from in_input_order(self._client.lines(self.info.input_file_id), answers, failures)
+        yield from in_input_order(self._input_lines(), answers, failures)
 
     def cancel(self) -> Self:
         """End it; what is answered stays answered."""
@@ -145,6 +146,14 @@ class Batch:
 
     def __repr__(self) -> str:
         return f"<Batch {self.id} {self.info.status} {self.info.done}/{self.info.total}>"
+
+    def _input_lines(self) -> Iterator[bytes]:
+        """The order of the results; without it (the input file was deleted) answers come before failures."""
+        try:
+            yield from self._client.lines(self.info.input_file_id)
+        except ApiRefused as error:
+            if error.status != 404:
+                raise
 
     def _results(self, file_id: str | None) -> Iterator[Result]:
         return map(result_from, self._client.lines(file_id)) if file_id else iter(())

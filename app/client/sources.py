@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from collections.abc import AsyncIterable, Iterable, Iterator
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -27,6 +27,8 @@ _LONGEST_FIRST_LINE = 1 << 20
 @contextmanager
 def opened(requests: Requests, endpoint: str) -> Iterator[BinaryIO]:
     """The requests as a binary file at its beginning; `endpoint` is that of requests that name none."""
+    if isinstance(requests, Mapping):
+        raise UserError("one request was given, not several", hint="put it into a list: submit([request])")
     if isinstance(requests, (str, os.PathLike)):
         with open_file(Path(requests)) as file:
             yield file

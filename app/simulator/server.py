@@ -24,10 +24,11 @@ from granian.log import LogLevels
 from granian.rsgi import Scope
 from granian.server.embed import Server
 
+from app.listening import until_answering
 from app.simulator.calllog import CallLog, CallRecord
 from app.simulator.config import ConfigError, SimulatorConfig
 from app.simulator.errors import ApiError
-from app.simulator.listening import announce, held_port, until_answering
+from app.simulator.listening import announce, hold_port
 from app.simulator.models import MODELS, model_list, model_object
 from app.simulator.simulation import CALL_PATHS, JSON_HEADERS, Inbound, Plan, Simulation, check_key, stopped
 
@@ -209,7 +210,7 @@ async def _serve(config: SimulatorConfig) -> None:
         log = CallLog(config.log_path)
     except OSError as error:
         raise ConfigError(f"cannot write the call log {config.log_path}: {error.strerror}") from error
-    held = held_port(config.host, config.port)
+    held = hold_port(config.host, config.port)
     port: int = held.getsockname()[1]
     application = Application(config, log, stopping)
     server = _server(application, config.host, port)

@@ -195,12 +195,11 @@ def running_api(servers: TestServers, directory: Path, **settings: str) -> Itera
         **servers.environ(),
         "BATCHWRIGHT_API_MAX_FILE_BYTES": str(MAX_FILE_BYTES),
         "BATCHWRIGHT_READY_FILE": str(ready),
-        "BATCHWRIGHT_BOOTSTRAP_KEY_FILE": str(directory / "api_key"),
         **settings,
     }
     log_path = directory / "api.log"
     with log_path.open("wb") as log:
-        command = [sys.executable, "-m", "app.api", "--port", "0"]
+        command = [sys.executable, "-m", "app.api", "--port", "0", "--key-file", str(directory / "api_key")]
         process = subprocess.Popen(command, cwd=ROOT, env=environ, stderr=log)
     client = connect(servers.mongodb_url)
     try:

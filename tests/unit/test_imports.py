@@ -69,7 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "main": {*_RUNTIME, "tasks"},
     "workers": set(),
     "app": set(),
-    "simulator": _BASE,
+    "simulator": {*_BASE, "app"},
     "embedded": _BASE,
     "api": {*_STEPS - {"engine"}, "app"},
     "client": {*_BASE, "app", "embedded"},

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import tomllib
 from collections import Counter
-from pathlib import Path
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -67,3 +69,21 @@ def test_an_example_file_is_one_batch_for_the_simulator(
 def test_the_example_requests_hold_some_repeats_for_the_cache_to_show() -> None:
     bodies = Counter(json.dumps(line["body"], sort_keys=True) for line in lines_of("requests.jsonl"))
     assert 0.05 < 1 - len(bodies) / bodies.total() < 0.2
+
+
+def test_an_installed_package_holds_every_file_that_is_no_python() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    packages = ("app", "batchwright", "config", "workers")
+    tracked = subprocess.run(
+        ["git", "ls-files", *packages], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    left_out = []
+    for path in map(PurePosixPath, tracked):
+        rules = [(path.name, rule) for rule in declared["*"]]
+        for package, globs in declared.items():
+            folder = package.replace(".", "/")
+            if package != "*" and path.is_relative_to(folder):
+                rules += [(str(path.relative_to(folder)), rule) for rule in globs]
+        if path.suffix != ".py" and not any(fnmatch(name, rule) for name, rule in rules):
+            left_out.append(str(path))
+    assert not left_out

@@ -7,12 +7,13 @@ only what the sweeper finds by its state. Delete hides a file; its bytes go when
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import blake3
 from pymongo import ASCENDING, DESCENDING
 
+from workers.core.split import UTF8_BOM, split_lines
 from workers.store.blobs import CHUNK_BYTES, Blobs
 from workers.store.mongo import NOW, Db, Doc, after_s
 
@@ -205,43 +206,6 @@ class Upload:
             self.first_line_cut = b"\n" not in text
             self.first_line = text.partition(b"\n")[0]
             self._first_line_ended = True
-
-
-UTF8_BOM = b"\xef\xbb\xbf"
-
-
-def split_lines(chunks: Iterable[bytes], max_line_bytes: int) -> Iterator[tuple[int, int, bytes]]:
-    """Cut a byte stream into lines.
-
-    Gives (physical number from 1, offset of its first byte, bytes without CR and LF); blank lines are counted
-    but not given; a UTF-8 byte order mark and a missing last line end are accepted. Of a line longer than
-    `max_line_bytes` only one byte more than that is given: enough to see that it is too long.
-    """
-    rest, offset, number, cut = b"", 0, 0, 0
-    # A mark and a CR are no part of the line: with room for both, what is cut off is always past the bound.
-    keep = max_line_bytes + 1 + len(UTF8_BOM) + 1
-    for chunk in chunks:
-        start = 0
-        while (end := chunk.find(b"\n", start)) >= 0:
-            number += 1
-            length = len(rest) + cut + end - start
-            yield from _line(number, offset, (rest + chunk[start:end])[:keep], max_line_bytes)
-            offset += length + 1
-            rest, cut, start = b"", 0, end + 1
-        rest += chunk[start:]
-        if len(rest) > keep:
-            cut += len(rest) - keep
-            rest = rest[:keep]
-    if rest:
-        yield from _line(number + 1, offset, rest, max_line_bytes)
-
-
-def _line(number: int, offset: int, raw: bytes, max_line_bytes: int) -> Iterator[tuple[int, int, bytes]]:
-    if offset == 0 and raw.startswith(UTF8_BOM):
-        raw, offset = raw[len(UTF8_BOM) :], len(UTF8_BOM)
-    line = raw.removesuffix(b"\r")[: max_line_bytes + 1]
-    if line.strip():
-        yield number, offset, line
 
 
 def first_line_of(doc: Any) -> bytes:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pymongo.collection import Collection
 
 from tests.support.batches import Stores
+from workers.core.split import UTF8_BOM, split_lines
 from workers.store.blobs import CHUNK_BYTES, PAGE_CHUNKS
-from workers.store.files import UTF8_BOM, first_line_of, split_lines
+from workers.store.files import first_line_of
 from workers.store.mongo import EPOCH
 
 pytestmark = pytest.mark.integration

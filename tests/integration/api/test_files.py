@@ -59,6 +59,20 @@ def test_an_expiry_outside_its_bounds_is_refused_by_name(api: Api, seconds: int)
     assert refused.value.param == "expires_after.seconds"
 
 
+def test_a_large_file_of_another_kind_is_refused_also_when_its_purpose_comes_last(api: Api) -> None:
+    content = b"a,b,c\n" * 60_000
+    body = (
+        b'--limit\r\nContent-Disposition: form-data; name="file"; filename="data.csv"\r\n\r\n'
+        + content
+        + b"\r\n"
+        b'--limit\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n--limit--\r\n'
+    )
+    headers = {"content-type": "multipart/form-data; boundary=limit"}
+    reply = api.call("POST", "/v1/files", content=body, headers=headers)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["message"] == "Invalid file format for Batch API. Must be .jsonl"
+
+
 def test_a_form_may_name_its_purpose_after_its_file(api: Api) -> None:
     body = (
         b'--limit\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n'

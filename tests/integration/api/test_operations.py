@@ -133,7 +133,7 @@ def test_a_taken_port_is_said_in_one_line(
     port = api.url.rpartition(":")[2]
     _set(monkeypatch, api.environ)
     assert main(["--port", port]) == 2
-    said = f"cannot listen on 127.0.0.1:{port}: the port is taken; choose another with --port, or 0 for a free one"
+    said = f"cannot listen on 127.0.0.1:{port}: the port is taken; choose another, or 0 for a free one"
     assert capsys.readouterr().err == f"api: {said}\n"
 
 

@@ -199,3 +199,13 @@ def test_the_sdk_downloads_with_its_own_accept_header(api: Api) -> None:
     )
     assert reply.status_code == 200
     assert reply.content == input_line(1)
+
+
+@pytest.mark.parametrize(
+    "odd", [{"metadata": {"a\u0000b": "c"}}, {"more": json.loads("[" * 300 + "]" * 300)}]
+)
+def test_odd_but_readable_bodies_are_400_and_never_500(api: Api, odd: dict[str, Any]) -> None:
+    body = {"input_file_id": "file-x", "endpoint": "/v1/embeddings", "completion_window": "24h", **odd}
+    reply = api.call("POST", "/v1/batches", json=body)
+    assert reply.status_code == 400
+    assert set(reply.json()["error"]) == {"message", "type", "param", "code"}

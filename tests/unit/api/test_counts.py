@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +28,9 @@ RUNNING: dict[str, Any] = {
 }
 
 
+NOT_NEEDED = dict.fromkeys(("files", "results", "tenants", "workers", "queue", "finalizer", "sweeper", "db"))
+
+
 class CountedShards:
     """Shards whose sums are counted."""
 
@@ -47,14 +51,33 @@ async def test_twenty_readers_at_once_make_one_sum() -> None:
     batches = SimpleNamespace(save_counts=lambda batch_id, counts: saved.append((batch_id, counts)))
     with ThreadPoolExecutor(4) as pool:
         fields: dict[str, Any] = {"settings": Settings(), "shards": shards, "batches": batches, "pool": pool}
-        rest = dict.fromkeys(
-            ("files", "results", "tenants", "workers", "queue", "finalizer", "sweeper", "db")
-        )
-        counts = Counts(Services(**fields, **rest))  # type: ignore[arg-type]  # only what a sum needs
+        counts = Counts(Services(**fields, **NOT_NEEDED))  # type: ignore[arg-type]  # only what a sum needs
         shown = await asyncio.gather(*(counts.shown(RUNNING) for _ in range(20)))
     assert shards.sums == len(saved) == 1
     assert {each["request_counts"]["completed"] for each in shown} == {3}
     assert shown[0]["batchwright"]["excess_calls"] == 3
+
+
+async def test_who_saw_the_end_is_not_given_the_sum_of_one_who_came_before_it() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    class SlowShards(CountedShards):
+        def summed(self, batch_id: str) -> tuple[Tally, int]:
+            begun.set()
+            go_on.wait(5.0)
+            return super().summed(batch_id)
+
+    batches = SimpleNamespace(save_counts=lambda batch_id, counts: None)
+    with ThreadPoolExecutor(4) as pool:
+        fields: dict[str, Any] = {"settings": Settings(), "shards": SlowShards(), "batches": batches}
+        counts = Counts(Services(**fields, pool=pool, **NOT_NEEDED))  # type: ignore[arg-type]
+        early = asyncio.ensure_future(counts.shown(RUNNING))
+        await asyncio.to_thread(begun.wait, 5.0)
+        final = Tally(recorded=7, completed=7).as_dict()
+        late = await counts.shown({**RUNNING, "status": "completed", "counts": final})
+        go_on.set()
+        await early
+    assert late["request_counts"]["completed"] == 7
 
 
 def test_excess_is_what_is_known_and_what_was_lost_in_flight() -> None:
