@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from workers.core.errors import StoreUnavailable
 from workers.core.fairness import choose
 from workers.queue import Queue
-from workers.store.mongo import MONGO_DOWN
+from workers.store.mongo import STORE_TROUBLE
 from workers.store.stores import Stores
 from workers.store.threads import Threads
 
@@ -50,7 +50,7 @@ class Dispatcher:
             self._nudged.clear()
             try:
                 complete = await self.threads.call(self.fill_all)
-            except (*MONGO_DOWN, StoreUnavailable) as error:
+            except (*STORE_TROUBLE, StoreUnavailable) as error:
                 log.warning("cannot dispatch: %s", error)
                 continue
             if not complete:

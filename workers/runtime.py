@@ -45,6 +45,9 @@ STORE_THREADS = 8
 BEAT_EVERY_S = 3.0
 LISTEN_AGAIN_S = 1.0
 BROKEN_EXIT_CODE = 70
+# Beyond the grace for running calls: the last bulk, and the connections' ends.
+AFTER_DRAIN_S = 5.0
+ORPHAN_DRAIN_S = 4.0
 
 
 class Runtime:
@@ -72,6 +75,7 @@ class Runtime:
         self._thread = threading.Thread(target=self.loop.run_forever, name="engine", daemon=True)
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
+        self._parent = os.getppid()
 
     # --- from Celery's threads
 
@@ -183,13 +187,18 @@ class Runtime:
         await self._cache_redis.aclose()
         try:
             await self.threads.call(self.stores.processes.leave, self.owner)
-        except mongo.MONGO_DOWN as error:
+        except mongo.STORE_TROUBLE as error:
             log.warning("cannot sign off: %s", type(error).__name__)
 
     def _tally_of(self, shard_id: str) -> Tally | None:
         return self.steward.tally(shard_id)  # made after the recorder, which needs this
 
     def _begin_drain(self) -> None:
+        # An orphan's servers are ending with it: there is nobody left to give anything back to. Whatever is not
+        # recorded in this time is left to its lease.
+        orphan = os.getppid() != self._parent
+        limit_s = ORPHAN_DRAIN_S if orphan else self.settings.worker.drain_grace_s + AFTER_DRAIN_S
+        self.loop.call_later(limit_s, _leave, limit_s)
         self.steward.draining = True
         self._drain = asyncio.ensure_future(self._give_back())
 
@@ -212,7 +221,7 @@ class Runtime:
         names = [provider.name for provider in self.providers]
         try:
             await self.threads.call(self.stores.processes.beat, self.owner, providers=names, slots=slots)
-        except mongo.MONGO_DOWN as error:
+        except mongo.STORE_TROUBLE as error:
             log.warning("cannot say that this process lives: %s", type(error).__name__)
 
     async def _hear_flights(self) -> None:
@@ -227,6 +236,11 @@ class Runtime:
             except redis.REDIS_DOWN as error:
                 log.warning("not listening to flights: %s", type(error).__name__)
                 await asyncio.sleep(LISTEN_AGAIN_S)
+
+
+def _leave(limit_s: float) -> None:
+    log.error("not drained within %g s; the process ends, its leases run out", limit_s)
+    os._exit(BROKEN_EXIT_CODE)
 
 
 async def _kept_alive(run: Coroutine[Any, Any, None]) -> None:

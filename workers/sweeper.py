@@ -16,7 +16,7 @@ from workers.core.errors import StoreUnavailable
 from workers.core.states import BatchStatus
 from workers.finalizer import Finalizer
 from workers.queue import Queue
-from workers.store.mongo import MONGO_DOWN, Doc
+from workers.store.mongo import STORE_TROUBLE, Doc
 from workers.store.stores import Stores
 from workers.store.threads import Threads
 
@@ -47,7 +47,7 @@ class Sweeper:
             await asyncio.sleep(self.every_s)
             try:
                 await self.threads.call(self.sweep)
-            except MONGO_DOWN as error:
+            except STORE_TROUBLE as error:
                 # After a gap of our own, workers may be back before their leases look alive to us.
                 self._silent_until = time.monotonic() + self.lease_s
                 log.warning("cannot sweep: %s", type(error).__name__)

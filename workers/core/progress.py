@@ -71,6 +71,11 @@ def waiting_for(
         if waiting is not None:
             key = (waiting.kind, waiting.provider)
             merged[key] = _joined(merged[key], waiting) if key in merged else waiting
+    for kind, provider in list(merged):
+        # What waits for a slot behind shards that a limit has parked waits for the limit: more slots would not help.
+        if kind == "queue" and ("limit", provider) in merged:
+            limit, queued = merged["limit", provider], merged.pop((kind, provider))
+            merged["limit", provider] = replace(limit, shards=limit.shards + queued.shards)
     return sorted(merged.values(), key=lambda waiting: -waiting.shards)
 
 
@@ -124,7 +129,7 @@ _TEXTS = {
     "lease_expired": "Their worker stopped answering; another one takes them over, nothing to do.",
     "drain": "Their worker was stopped; another one takes them over, nothing to do.",
     "dependency": "Equal requests are being answered elsewhere and will be shared{when}; nothing to do.",
-    "queue": "They wait for one of {slots} worker slots that serve '{provider}'; more workers help.",
+    "queue": "The next requests wait for one of the {slots} worker slots that serve '{provider}'.",
 }
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from workers.store.mongo import MONGO_DOWN
+from workers.store.mongo import STORE_TROUBLE
 from workers.store.shards import Shards
 from workers.store.threads import Threads
 
@@ -81,7 +81,7 @@ class Heartbeat:
         try:
             fences = {shard_id: lease.fence for shard_id, lease in held.items()}
             still = await self._threads.call(self._shards.renew, fences, self._lease_s)
-        except MONGO_DOWN as error:
+        except STORE_TROUBLE as error:
             log.warning("cannot renew %d leases: %s", len(held), type(error).__name__)
             return
         for shard_id, lease in held.items():

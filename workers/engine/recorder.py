@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from workers.core.messages import ItemError, Result, Usage
 from workers.core.tally import Tally
 from workers.engine.ports import RecordTarget
-from workers.store.mongo import MONGO_DOWN
+from workers.store.mongo import MONGO_DOWN, STORE_TROUBLE
 from workers.store.results import Record, Results, record
 from workers.store.shards import Shards
 from workers.store.threads import Threads
@@ -144,7 +144,7 @@ class Recorder:
         tallies = {key: tally for key, tally in known.items() if tally is not None}
         try:
             await self._threads.call(self._shards.save_tallies, tallies)
-        except MONGO_DOWN as error:
+        except STORE_TROUBLE as error:
             log.warning("counts not stored, the next flush will: %s", type(error).__name__)
 
 

@@ -27,7 +27,7 @@ from workers.engine.reading import Reader, Target, held_of
 from workers.engine.recorder import Recorder
 from workers.engine.shard import ShardRun
 from workers.engine.work import Work
-from workers.store.mongo import MONGO_DOWN
+from workers.store.mongo import MONGO_DOWN, STORE_TROUBLE
 from workers.store.shards import child_docs
 from workers.store.stores import Stores
 from workers.store.threads import Threads
@@ -88,7 +88,7 @@ class Steward:
             doc = await self.threads.call(
                 self.stores.shards.claim, shard_id, self.owner, self.desk.rules.lease_s
             )
-        except MONGO_DOWN:
+        except STORE_TROUBLE:
             return "no database"  # the message is a hint: the sweeper sends another one
         if doc is None:
             return "not ours"
@@ -100,13 +100,13 @@ class Steward:
         lease = self.heartbeat.hold(shard_id, doc["fence"], asked_at, lambda: self._stop(shard_id, "lost"))
         try:
             end = await self._bring_to_an_end(doc, lease, active)
-        except MONGO_DOWN as error:
+        except STORE_TROUBLE as error:
             log.warning("shard %s left to its lease: %s", shard_id, type(error).__name__)
             end = "lease left to expire"
         finally:
             self.heartbeat.drop(lease)
             del self.active[shard_id]
-        with contextlib.suppress(*MONGO_DOWN):
+        with contextlib.suppress(*STORE_TROUBLE):
             await self.after(doc["batch_id"], end in ("done", "closed"))
         return end
 
@@ -138,7 +138,7 @@ class Steward:
                 continue
             try:
                 flags = await self.threads.call(self.stores.batches.flags, wanted)
-            except MONGO_DOWN:
+            except STORE_TROUBLE:
                 continue
             for shard_id, active in list(self.active.items()):
                 flag = flags.get(active.batch_id)

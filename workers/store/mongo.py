@@ -13,13 +13,22 @@ from typing import Any, TypeAlias
 from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, WriteConcern
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import BulkWriteError, ConnectionFailure, ExecutionTimeout, WaitQueueTimeoutError
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    ExecutionTimeout,
+    PyMongoError,
+    WaitQueueTimeoutError,
+)
 
 Doc: TypeAlias = dict[str, Any]
 Db: TypeAlias = Database[Doc]
 
 # The server did not answer; what was asked may or may not have happened.
 MONGO_DOWN = (ConnectionFailure, ExecutionTimeout, WaitQueueTimeoutError)
+
+# Whatever the database may say (down, disk full, a right revoked): a loop that serves others logs it and goes on.
+STORE_TROUBLE = (PyMongoError,)
 
 NOW = "$$NOW"
 NOW_S: Doc = {"$divide": [{"$toLong": NOW}, 1000.0]}

@@ -81,18 +81,23 @@ def test_shards_that_are_not_open_yet_belong_to_planning() -> None:
 def test_dispatched_shards_wait_in_the_queue_with_the_others() -> None:
     [waiting] = asked(row(), row(status="dispatched", shards=2))
     assert (waiting.kind, waiting.shards) == ("queue", 5)
-    assert "one of 8 worker slots" in waiting.text
+    assert "one of the 8 worker slots" in waiting.text
 
 
 def test_the_reason_that_holds_most_shards_comes_first_and_the_soonest_end_counts() -> None:
     soon, late = NOW + timedelta(seconds=5), NOW + timedelta(seconds=500)
     found = asked(
         row(shards=1),
-        row(reason="limit", shards=2, next_at=late),
-        row(reason="limit", status="dispatched", shards=2, next_at=soon),
+        row(reason="backoff", shards=2, next_at=late),
+        row(reason="backoff", status="dispatched", shards=2, next_at=soon),
     )
-    assert kinds(found) == ["limit", "queue"]
+    assert kinds(found) == ["backoff", "queue"]
     assert (found[0].shards, found[0].until) == (4, int(soon.timestamp()))
+
+
+def test_what_queues_behind_a_limit_waits_for_the_limit() -> None:
+    [waiting] = asked(row(shards=1970), row(reason="limit", shards=14, next_at=NOW + timedelta(seconds=5)))
+    assert (waiting.kind, waiting.shards) == ("limit", 1984)
 
 
 @pytest.mark.parametrize(
