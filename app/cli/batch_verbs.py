@@ -86,7 +86,7 @@ def outcome_of(client: Client, each: Followed) -> Outcome:
     from app.cli.failures import count_failures
 
     batch, seconds = each.batch, each.seconds or 0.0
-    ended_at = batch.raw.get("completed_at")
+    ended_at = batch.raw.get(f"{batch.status}_at")
     if each.done_before == batch.done and ended_at:
         # It had ended before we came: then its own times say how long it took, in whole seconds.
         each.done_before, seconds = 0, float(ended_at - batch.created_at)
@@ -96,8 +96,12 @@ def outcome_of(client: Client, each: Followed) -> Outcome:
 
 def download(batch_id: str, *, output: Path | None, errors: Path | None, partial: bool, as_json: bool) -> int:
     """Bring a batch's answers and errors here."""
+    from app.cli.run import refused
+
     with named_server(load()) as client:
         batch = client.get(batch_id)
+        if batch.status == "failed":
+            raise refused(batch, batch.id)
         if not batch.ended and not partial:
             raise CliError(
                 f"{batch.id} has not ended ({batch.done} of {batch.total} done)",
@@ -128,11 +132,14 @@ def _fetch(client: Client, batch: BatchInfo, place: targets.Target) -> tuple[Pat
         client.download_partial(batch.id, "error", place.errors)
         return place.output.absolute(), place.errors.absolute()
     written: list[Path | None] = []
-    for file_id, path in ((batch.output_file_id, place.output), (batch.error_file_id, place.errors)):
+    for file_id, path, what, named in (
+        (batch.output_file_id, place.output, "answers", place.output_named),
+        (batch.error_file_id, place.errors, "errors", place.errors_named),
+    ):
         if file_id:
             client.download(file_id, path)
-        elif path.is_file():
-            path.unlink()  # an older download of this name would pass for this one
+        elif left := targets.older_left(path, what, named=named):
+            print(left, file=sys.stderr)
         written.append(path.absolute() if file_id else None)
     return written[0], written[1]
 

@@ -11,7 +11,8 @@ from typer.core import TyperGroup, TyperOption
 
 INTRODUCTION = """# Command line
 
-Every verb takes `--json` (one line on stdout; progress and messages go to stderr) and `--debug` (tracebacks).
+Every verb takes `--json` (one line on stdout; for several files, and for `logs`, one line for each result; progress
+and messages go to stderr) and `--debug` (tracebacks).
 
 | exit code | meaning |
 |---|---|
@@ -22,9 +23,9 @@ Every verb takes `--json` (one line on stdout; progress and messages go to stder
 | 130 | stopped by Ctrl-C; the same command goes on |
 | 70 | a bug of ours |
 
-`run` uses the stack of its data directory (`BATCHWRIGHT_DATA_DIR`, default `.batchwright`) if one is up, else it
-starts one for as long as it needs it. The verbs that follow a batch speak to that stack, or to the server that
-`BATCHWRIGHT_API_URL` and `BATCHWRIGHT_API_KEY` name.
+`run` uses the server that `BATCHWRIGHT_API_URL` and `BATCHWRIGHT_API_KEY` name, if they are set; else the stack of its
+data directory (`BATCHWRIGHT_DATA_DIR`, default `.batchwright`) if one is up; else it starts one for as long as it
+needs it. The verbs that follow a batch speak to that server, or to that stack.
 """
 
 

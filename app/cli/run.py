@@ -159,25 +159,27 @@ def is_resumable(batch: BatchInfo) -> bool:
 
 
 def _fetch(client: Client, each: Followed, place: Target) -> Outcome:
-    """Bring both files here; one that does not exist takes an older one of its name with it."""
+    """Bring both files here; one that does not exist takes an older one with it, if the name was ours."""
     batch = each.batch
     seconds = each.seconds or 0.0
     if batch.status == "failed":
         return Outcome(each.name, batch, seconds, each.done_before)
     output_path = error_path = None
+    left: list[str | None] = []
     if batch.output_file_id:
         client.download(batch.output_file_id, place.output)
         output_path = place.output.absolute()
-    elif place.output.is_file():
-        place.output.unlink()
+    else:
+        left.append(targets.older_left(place.output, "answers", named=place.output_named))
     failures: tuple[Failure, ...] = ()
     if batch.error_file_id:
         client.download(batch.error_file_id, place.errors)
         error_path = place.errors.absolute()
         failures = failures_in(place.errors)
-    elif place.errors.is_file():
-        place.errors.unlink()
-    return Outcome(each.name, batch, seconds, each.done_before, output_path, error_path, failures)
+    else:
+        left.append(targets.older_left(place.errors, "errors", named=place.errors_named))
+    kept = tuple(text for text in left if text)
+    return Outcome(each.name, batch, seconds, each.done_before, output_path, error_path, failures, kept)
 
 
 def failures_in(path: Path) -> tuple[Failure, ...]:

@@ -41,11 +41,11 @@ class Session:
 
     def check(self) -> None:
         """Raise when our own stack cannot work any more."""
-        if self.stack is not None and self.stack.given_up:
-            names = ", ".join(self.stack.given_up)
+        given_up = self.stack.given_up if self.stack is not None else ()
+        if given_up:
             raise CliError(
-                f"{names} crashed again and again and was given up",
-                hint=f"`batchwright logs {self.stack.given_up[0]}` shows why",
+                f"{', '.join(given_up)} crashed again and again and was given up",
+                hint=f"`batchwright logs {given_up[0]}` shows why",
                 exit_code=NOT_REACHED,
             )
 
@@ -67,23 +67,32 @@ def named_server(settings: Settings) -> Iterator[Client]:
 @contextmanager
 def session(settings: Settings, wish: Wish, display: Display) -> Iterator[Session]:
     """A server that can do what the run wishes."""
-    from app.embedded.clients import attach
+    from app.embedded.clients import Attached
+    from app.embedded.joining import attach_or_start
 
     if settings.api.url is not None:
         display.note(f"using the server at {settings.api.url}")
         with named_server(settings) as client:
             yield Session(client)
         return
-    attached = attach(settings.data_dir, on_wait=display.note)
-    if attached is None:
-        with _own_stack(settings, wish, display) as own:
-            yield own
+    steps = Steps(display)
+    found = attach_or_start(
+        settings.data_dir, lambda: _new_stack(settings, wish, display), steps, on_wait=display.note
+    )
+    if isinstance(found, Attached):
+        with found:
+            check_simulator(found.state, wish)
+            display.note(f"using the stack that runs here ({found.state.api_url})")
+            with Client(Place(found.state.api_url, found.state.api_key)) as client:
+                yield Session(client)
         return
-    with attached:
-        check_simulator(attached.state, wish)
-        display.note(f"using the stack that runs here ({attached.state.api_url})")
-        with Client(Place(attached.state.api_url, attached.state.api_key)) as client:
-            yield Session(client)
+    steps.started = True
+    try:
+        with Client(Place(found.state.api_url, found.state.api_key)) as client:
+            yield Session(client, found)
+        found.wait_for_users(display.note)
+    finally:
+        found.stop()
 
 
 def check_simulator(state: StackState, wish: Wish) -> None:
@@ -97,11 +106,11 @@ def check_simulator(state: StackState, wish: Wish) -> None:
     raise CliError(f"the stack that runs here {lacks}", hint=again)
 
 
-@contextmanager
-def _own_stack(settings: Settings, wish: Wish, display: Display) -> Iterator[Session]:
+def _new_stack(settings: Settings, wish: Wish, display: Display) -> Stack:
     from app.embedded.stack import Stack
 
-    stack = Stack(
+    display.stage("starting the stack")
+    return Stack(
         settings,
         workers=wish.workers,
         simulator=wish.simulator,
@@ -111,26 +120,18 @@ def _own_stack(settings: Settings, wish: Wish, display: Display) -> Iterator[Ses
         beat=False,
         kind="run",
     )
-    display.stage("starting the stack")
-    state = stack.start(steps := Steps(display))
-    steps.started = True
-    try:
-        with Client(Place(state.api_url, state.api_key)) as client:
-            yield Session(client, stack)
-        stack.wait_for_users(display.note)
-    finally:
-        stack.stop()
 
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP unwind like Ctrl-C does, so that nothing is left running."""
+    """SIGTERM and SIGHUP unwind like Ctrl-C does, so that nothing is left running; under nohup no SIGHUP."""
 
     def leave(number: int, frame: object) -> NoReturn:  # noqa: ARG001  the signature of a handler
         raise SystemExit(128 + number)
 
     numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    before = {number: signal.signal(number, leave) for number in numbers}
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, leave) for number in heard}
     try:
         yield
     finally:

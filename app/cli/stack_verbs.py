@@ -122,7 +122,7 @@ def down(*, as_json: bool) -> int:
     from app.embedded import clients
 
     settings = load()
-    stopped = clients.down(settings.data_dir)
+    stopped = clients.down(settings.data_dir, on_progress=lambda line: print(line, file=sys.stderr))
     if as_json:
         report.print_json({"stopped": stopped})
     else:

@@ -24,6 +24,7 @@ class Outcome:
         seconds: from its creation, or from where we came in, to its end.
         done_before: items that were done when we came in.
         failures: kinds of failure, the most frequent first.
+        kept: what is to be said of older files that a person has named, where there are none now.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Outcome:
     output_path: Path | None = None
     error_path: Path | None = None
     failures: tuple[Failure, ...] = ()
+    kept: tuple[str, ...] = ()
 
     @property
     def items_per_second(self) -> float:
@@ -147,6 +149,7 @@ def remarks(outcomes: Sequence[Outcome]) -> list[str]:
         more = sum(failure.count for failure in outcome.failures[_FAILURES_SHOWN:])
         if more:
             said.append(f"{words.things(more, 'item')} failed{of_file} for other reasons")
+        said += outcome.kept
     return said
 
 

@@ -2,7 +2,8 @@
 
 Default: `out/STEM.out.jsonl` and `out/STEM.errors.jsonl` in the working directory: not beside the input, where
 `*.jsonl` would take the answers for input the next time. `-o NAME.jsonl` puts the errors at
-`NAME.errors.jsonl`. A run that has no errors leaves no error file, not even an older one.
+`NAME.errors.jsonl`. A run that has no errors leaves no error file, not even an older one under a name of ours; a
+file that a person has named is never taken away.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ FOLDER = "out"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The two files of one batch."""
+    """The two files of one batch, and whether a person has named them."""
 
     output: Path
     errors: Path
+    output_named: bool = False
+    errors_named: bool = False
 
 
 def targets_for(files: Sequence[Path], output: Path | None, errors: Path | None) -> list[Target]:
@@ -37,9 +40,17 @@ def targets_for(files: Sequence[Path], output: Path | None, errors: Path | None)
             hint=f"leave them out: the answers then go to {FOLDER}/",
         )
     if output or errors:
-        stem = Path(FOLDER) / files[0].stem
-        chosen = output or stem.with_name(f"{stem.name}.out.jsonl")
-        found = [Target(chosen, errors or _errors_beside(chosen))]
+        ours = by_name(files[0].stem)
+        # Beside /dev/null or a pipe there is no place for a file.
+        beside = _errors_beside(output) if output and _is_plain(output) else ours.errors
+        found = [
+            Target(
+                output or ours.output,
+                errors or beside,
+                output_named=output is not None,
+                errors_named=errors is not None,
+            )
+        ]
     else:
         found = [by_name(stem) for stem in distinct([path.stem for path in files])]
     for target in found:
@@ -80,6 +91,23 @@ def prepare(target: Target) -> None:
             raise cannot_write(path, error) from error
 
 
+def older_left(path: Path, what: str, *, named: bool) -> str | None:
+    """Deal with an older file where there is none now: it would pass for this batch's.
+
+    Ours is taken away; one that a person has named stays. Returns: what then is to be said.
+    """
+    if not path.is_file():
+        return None
+    if named:
+        return f"there are no {what}; {path} was left as it was"
+    path.unlink()
+    return None
+
+
+def _is_plain(path: Path) -> bool:
+    return not path.exists() or path.is_file()
+
+
 def _errors_beside(output: Path) -> Path:
     return output.with_name(f"{output.stem}.errors.jsonl")
 
@@ -91,6 +119,5 @@ def _check(target: Target, files: Sequence[Path]) -> None:
             raise CliError(f"{path} is a directory", hint="name a file")
         if os.path.realpath(path) in inputs:
             raise CliError(f"{path} is the input itself", hint="write the answers to another file")
-    plain = not target.output.exists() or target.output.is_file()
-    if plain and os.path.realpath(target.output) == os.path.realpath(target.errors):
+    if _is_plain(target.output) and os.path.realpath(target.output) == os.path.realpath(target.errors):
         raise CliError(f"answers and errors cannot share {target.output}", hint="name two files")

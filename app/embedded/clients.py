@@ -12,13 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from app.embedded import procinfo
+from app.embedded import leftovers, procinfo
 from app.embedded.errors import StackError
 from app.embedded.files import FileLock
-from app.embedded.leftovers import read_list
-from app.embedded.state import Say, StackState, read_state, silent
-
-_LOOK_LIMIT_S = 2.0
+from app.embedded.state import Say, StackState, read_state, silent, state_path
 
 
 class Attached:
@@ -80,27 +77,60 @@ def attach(data_dir: Path, *, limit_s: float = 60.0, on_wait: Say = silent) -> A
     return Attached(state, lock)
 
 
-def down(data_dir: Path, *, limit_s: float = 60.0) -> bool:
-    """End the stack of this data directory and return when all of it is gone.
+def down(data_dir: Path, *, limit_s: float = 60.0, on_progress: Say = silent) -> bool:
+    """End the stack of this data directory, or what a dead one left, and return when all of it is gone.
 
-    Returns: False if none runs.
-    Raises: StackError if it still runs after `limit_s` seconds, or may not be ended by this user.
+    Args:
+        on_progress: is told what was found where the owner of the stack had died.
+    Returns: False if nothing runs.
+    Raises: StackError if it is just starting, still runs after `limit_s` seconds, or may not be ended by
+        this user.
     """
     state = read_state(data_dir)
     if state is None:
-        return False
+        return _down_without_owner(data_dir, limit_s, on_progress)
     try:
         os.kill(state.owner_pid, signal.SIGTERM)
     except ProcessLookupError:
-        return False
+        return _down_without_owner(data_dir, limit_s, on_progress)
     except PermissionError:
         raise StackError(f"the stack belongs to another user (process {state.owner_pid})") from None
     if not procinfo.wait_until_gone(state.owner_pid, state.owner_identity, limit_s):
-        raise StackError(
-            f"the stack of process {state.owner_pid} has not ended after {limit_s:.0f} s",
-            f"look at {data_dir / 'logs' / 'stack.log'}, or run: kill -9 {state.owner_pid}",
-        )
+        raise _not_ended(data_dir, str(state.owner_pid), limit_s)
     return True
+
+
+def _down_without_owner(data_dir: Path, limit_s: float, on_progress: Say) -> bool:
+    """Who holds the stack's lock tells a stack that starts or stops from one whose owner has died."""
+    lock = FileLock(data_dir / "stack.lock")
+    if not lock.path.exists():
+        return False
+    ended_by_itself = False
+    if not lock.acquire():
+        pid, _, doing = lock.read_note().partition(" ")
+        if doing != "stopping":
+            raise StackError(
+                f"the stack of process {pid} in {data_dir} is {doing or 'starting'}", "try again in a moment"
+            )
+        if not lock.acquire(limit_s=limit_s):
+            raise _not_ended(data_dir, pid, limit_s)
+        ended_by_itself = True
+    try:
+        lock.note(f"{os.getpid()} stopping")
+        ended = leftovers.end_leftovers(data_dir)
+        state_path(data_dir).unlink(missing_ok=True)
+    finally:
+        lock.release()
+    if ended:
+        on_progress(f"ended what a stack that died had left running: {', '.join(ended)}")
+    return bool(ended) or ended_by_itself
+
+
+def _not_ended(data_dir: Path, pid: str, limit_s: float) -> StackError:
+    return StackError(
+        f"the stack of process {pid} has not ended after {limit_s:.0f} s",
+        f"look at {data_dir / 'logs' / 'stack.log'}, or run: kill -9 {pid}",
+    )
 
 
 def processes(data_dir: Path) -> tuple[ProcessRow, ...]:
@@ -108,7 +138,7 @@ def processes(data_dir: Path) -> tuple[ProcessRow, ...]:
     state = read_state(data_dir)
     if state is None:
         return ()
-    rows = read_list(data_dir)
+    rows = leftovers.read_list(data_dir)
     now = time.time()
     memory = procinfo.group_memory_bytes([state.owner_pid, *(row.pid for row in rows)])
     owner = ProcessRow("stack", state.owner_pid, "up", now - state.started_at, memory[state.owner_pid], 0)

@@ -6,7 +6,7 @@ the logs and of the lines in `ps`.
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -26,7 +26,7 @@ _PACKAGES_ROOT = Path(__file__).resolve().parents[2]
 class Plan:
     """What a stack should run; all that the commands depend on, besides servers and ports.
 
-    `flower` None: without Flower. `env` is told to every process of ours and wins over the rest.
+    `flower` None: without Flower.
     """
 
     data_dir: Path
@@ -38,8 +38,6 @@ class Plan:
     all_models: bool = False
     beat: bool = False
     drain_grace_s: float = 25.0
-    sim_args: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class OurCommands:
         every_model = ("--all-models",) if plan.all_models else ()
         return ProcessSpec(
             name="sim",
-            argv=(sys.executable, "-m", "app.simulator", "--port", str(port), *every_model, *plan.sim_args),
+            argv=(sys.executable, "-m", "app.simulator", "--port", str(port), *every_model),
             env=environment(plan, None, "sim"),
             ready=HttpAnswers(f"http://127.0.0.1:{port}/health"),
             ready_limit_s=_READY_LIMIT_S,
@@ -82,13 +80,12 @@ class OurCommands:
         )
 
     def api(self, plan: Plan, wiring: Wiring, port: int) -> ProcessSpec:
+        listening = (sys.executable, "-m", "app.api", "--host", plan.api_host, "--port", str(port))
         return ProcessSpec(
             name="api",
-            argv=(sys.executable, "-m", "app.api", "--host", plan.api_host, "--port", str(port)),
-            env={
-                **environment(plan, wiring, "api"),
-                "BATCHWRIGHT_BOOTSTRAP_KEY_FILE": str(plan.data_dir / "api_key"),
-            },
+            # The stack's key beside the one that a person may have set: both are let in.
+            argv=(*listening, "--key-file", str(plan.data_dir / "api_key")),
+            env=environment(plan, wiring, "api"),
             ready=HttpAnswers(f"http://{local_address(plan.api_host)}:{port}/health"),
             ready_limit_s=_READY_LIMIT_S,
             stop_order=2,
@@ -148,6 +145,8 @@ def environment(plan: Plan, wiring: Wiring | None, name: str) -> dict[str, str]:
     env = {
         "BATCHWRIGHT_DATA_DIR": str(plan.data_dir),
         "BATCHWRIGHT_READY_FILE": str(ready_path(plan, name)),
+        # A limit of a provider is shared out among as many processes.
+        "BATCHWRIGHT_WORKER_PROCESSES": str(plan.workers),
         "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": python_path(),
     }
@@ -158,7 +157,7 @@ def environment(plan: Plan, wiring: Wiring | None, name: str) -> dict[str, str]:
         if wiring.sim_url is not None:
             env["BATCHWRIGHT_SIMULATOR_URL"] = wiring.sim_url
             env["BATCHWRIGHT_SIMULATOR_ALL_MODELS"] = "true" if plan.all_models else "false"
-    return {**env, **plan.env}
+    return env
 
 
 def ready_path(plan: Plan, name: str) -> Path:
@@ -166,8 +165,9 @@ def ready_path(plan: Plan, name: str) -> Path:
 
 
 def local_address(host: str) -> str:
-    """The address under which this machine reaches a service that listens on `host`."""
-    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
+    """The address, as it stands in a URL, at which this machine reaches a service that listens on `host`."""
+    address = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"[{address}]" if ":" in address else address
 
 
 def python_path() -> str:

@@ -9,8 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from app.embedded.commands import python_path
@@ -28,10 +27,6 @@ class DetachedOptions:
     workers: int
     simulator: bool = False
     all_models: bool = False
-    flower: bool = True
-    beat: bool = True
-    sim_args: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
 
 
 def spawn_detached(data_dir: Path, options: DetachedOptions, on_progress: Say = silent) -> StackState:

@@ -30,7 +30,8 @@ def _cause(pattern: str, meaning: str, hint: str, kind: type[StackError] = Stack
 # Read from top to bottom: mongod logs a locked directory and then a general error.
 _CAUSES = (
     _cause(
-        r"address already in use|addrinuse|port \d+ is already|Errno 98|Errno 48",
+        r"address already in use|addrinuse|port \d+ is already|Errno 98|Errno 48"
+        r"|cannot listen on \S+: the port is taken",
         "its port is taken by another program",
         "stop that program or choose another port",
         PortTaken,

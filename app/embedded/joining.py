@@ -15,15 +15,18 @@ from app.embedded.state import Say, silent
 _MOST_ROUNDS = 5
 
 
-def attach_or_start(data_dir: Path, make: Callable[[], Stack], on_progress: Say = silent) -> Attached | Stack:
+def attach_or_start(
+    data_dir: Path, make: Callable[[], Stack], on_progress: Say = silent, on_wait: Say = silent
+) -> Attached | Stack:
     """The running stack, attached to, or a new one, started; the caller releases the one or stops the other.
 
     Args:
         make: makes a stack on `data_dir`, not yet started.
+        on_progress: gets the steps of a start of our own; on_wait: that another's start or stop is waited for.
     Raises: StackError.
     """
     for last in (False,) * (_MOST_ROUNDS - 1) + (True,):
-        attached = attach(data_dir, on_wait=on_progress)
+        attached = attach(data_dir, on_wait=on_wait)
         if attached is not None:
             return attached
         stack = make()

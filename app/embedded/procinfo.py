@@ -77,7 +77,11 @@ def _boot_id() -> str:
 
 
 def _ps(*args: str) -> str:
-    done = subprocess.run(["/bin/ps", *args], capture_output=True, text=True, timeout=10, check=False)
+    # A time of start is an identity: it must read the same in whatever zone and language somebody asks.
+    env = {**os.environ, "LC_ALL": "C", "TZ": "UTC0"}
+    done = subprocess.run(
+        ["/bin/ps", *args], env=env, capture_output=True, text=True, timeout=10, check=False
+    )
     return done.stdout
 
 

@@ -7,12 +7,14 @@ stack either finds a ready one or waits.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import queue
 import signal
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,7 @@ from app.embedded.files import FileLock, ensure_api_key, ensure_flower_password,
 from app.embedded.launch import Launch
 from app.embedded.ports import PortClaims, PortWish
 from app.embedded.servers import Started
+from app.embedded.signals import endings_heard, heeded
 from app.embedded.state import Kind, Say, StackState, silent, state_path, write_state
 from app.embedded.supervisor import Row, Supervisor
 
@@ -41,12 +44,10 @@ class Stack:
         workers: worker processes.
         simulator: start the simulated provider; `all_models` lets it answer for every model.
         flower, beat: start them; the small profile and `flower.enabled = false` win.
-        sim_args: more arguments for the simulator's command line.
-        env: more environment for every process of ours.
         commands: what is started besides the servers; tests give small programs.
     """
 
-    def __init__(  # noqa: PLR0913 - all but the settings by name
+    def __init__(
         self,
         settings: Settings,
         *,
@@ -56,8 +57,6 @@ class Stack:
         flower: bool = True,
         beat: bool = True,
         kind: Kind = "run",
-        sim_args: Sequence[str] = (),
-        env: Mapping[str, str] | None = None,
         commands: Commands | None = None,
     ) -> None:
         small = settings.profile == "small"
@@ -75,8 +74,6 @@ class Stack:
             all_models=all_models,
             beat=beat and not small,
             drain_grace_s=settings.worker.drain_grace_s,
-            sim_args=tuple(sim_args),
-            env=env or {},
         )
         self._owner_lock = FileLock(settings.data_dir / "stack.lock")
         self._users_lock = FileLock(settings.data_dir / "users.lock")
@@ -99,8 +96,9 @@ class Stack:
 
     @property
     def given_up(self) -> tuple[str, ...]:
-        """The processes that crashed too often and are left down."""
-        return tuple(row.name for row in self.rows() if row.state == "given up")
+        """The processes that crashed too often, once the stack does no work any more without them."""
+        rows = self.rows()
+        return tuple(row.name for row in rows if row.state == "given up") if cannot_go_on(rows) else ()
 
     def rows(self) -> tuple[Row, ...]:
         return self._supervisor.rows() if self._supervisor is not None else ()
@@ -160,9 +158,9 @@ class Stack:
         return self._wake.wait(limit_s)
 
     def stop_on_signals(self) -> None:
-        """Let SIGINT and SIGTERM end `wait` or break off `start` (KeyboardInterrupt).
+        """Let SIGINT, SIGTERM and a closing terminal end `wait` or break off `start` (KeyboardInterrupt).
 
-        A second one hurries `stop`. Main thread only.
+        A second one hurries `stop`. Under nohup a terminal may close. Main thread only.
         """
 
         def on_signal(*_: object) -> None:
@@ -172,39 +170,51 @@ class Stack:
             if self._starting:
                 raise KeyboardInterrupt
 
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in heeded():
             signal.signal(number, on_signal)
 
     def stop(self, on_progress: Say = silent) -> None:
         """Stop everything in order; workers get their drain time. Safe to call twice.
 
-        Ctrl-C during the stop, or a second signal, shortens the patience with each process to two seconds;
+        Ctrl-C during the stop, or another signal, shortens the patience with each process to two seconds;
         servers can still write what they hold.
         """
+        news: queue.SimpleQueue[BaseException | str] = queue.SimpleQueue()
+
+        def stop_all() -> None:
+            try:
+                self._stop(on_progress)
+                news.put("stopped")
+            except BaseException as error:  # noqa: BLE001 - raised below
+                news.put(error)
+
+        # No signal may throw us out halfway. An Event takes a lock, which a handler must not, and this queue
+        # takes none: so the stop runs beside, and this thread passes on to it what the handlers say.
+        with endings_heard(lambda: news.put("hurry")):
+            threading.Thread(target=stop_all, name="stop", daemon=True).start()
+            while (word := news.get()) == "hurry":
+                self._hurry.set()
+        if isinstance(word, BaseException):
+            raise word
+
+    def _stop(self, on_progress: Say) -> None:
         data_dir = self._plan.data_dir
         with self._publishing:
             supervisor, self._supervisor, self._state = self._supervisor, None, None
             if supervisor is not None:
                 state_path(data_dir).unlink(missing_ok=True)
         if supervisor is not None:
-            self._owner_lock.note(f"{os.getpid()} stopping")
-            # Whoever wants to attach now waits; with users left (a demanded stop) nobody can be kept out.
-            self._users_lock.acquire()
-            on_progress("stopping")
-            self._stop_whatever_comes(supervisor)
+            # Neither a terminal that is gone nor a data directory that somebody has deleted keeps things running.
+            with contextlib.suppress(StackError, OSError, ValueError):
+                self._owner_lock.note(f"{os.getpid()} stopping")
+                # Whoever wants to attach now waits; with users left (a demanded stop) nobody can be kept out.
+                self._users_lock.acquire()
+                on_progress("stopping")
+            supervisor.stop_all(self._hurry)
             leftovers.list_path(data_dir).unlink(missing_ok=True)
         self._ports.release()
         self._users_lock.release()
         self._owner_lock.release()
-
-    def _stop_whatever_comes(self, supervisor: Supervisor) -> None:
-        stopper = threading.Thread(target=supervisor.stop_all, args=(self._hurry,), name="stop", daemon=True)
-        stopper.start()
-        while stopper.is_alive():
-            try:
-                stopper.join()
-            except KeyboardInterrupt:
-                self._hurry.set()
 
     def _take_locks(self) -> None:
         if not self._owner_lock.acquire(limit_s=_LOCK_LIMIT_S):

@@ -307,14 +307,15 @@ def test_a_detached_stack_tells_its_progress_and_runs_until_it_is_ended(
     for name, value in {**servers.environ(), "BATCHWRIGHT_API_PORT": "0"}.items():
         monkeypatch.setenv(name, value)
     said: list[str] = []
-    options = DetachedOptions(workers=1, simulator=True, flower=False, env={"BATCHWRIGHT_LEASE_S": "3"})
+    monkeypatch.setenv("BATCHWRIGHT_FLOWER_ENABLED", "false")
+    options = DetachedOptions(workers=1, simulator=True)
     # when it is started in the background, then it is ready when that returns,
     state = detach.spawn_detached(tmp_path, options, said.append)
     try:
         assert read_state(tmp_path) == state
         assert state.kind == "up"
         assert {"sim is ready", "api is ready", "worker-1 is ready", "beat is ready"} <= set(said)
-        assert (read_json(tmp_path / "run" / "worker-1.env") or {})["BATCHWRIGHT_LEASE_S"] == "3"
+        assert (read_json(tmp_path / "run" / "worker-1.env") or {})["BATCHWRIGHT_WORKER_PROCESSES"] == "1"
     finally:
         # and it runs until it is ended. (It is our child, so it is gone only once we have waited for it.)
         waiter = threading.Thread(target=os.waitpid, args=(state.owner_pid, 0))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.cli.errors import CliError
-from app.cli.targets import Target, prepare, targets_for
+from app.cli.targets import Target, older_left, prepare, targets_for
 from workers.core.errors import UserError
 
 
@@ -23,7 +23,26 @@ def test_files_of_the_same_name_do_not_share_their_answers() -> None:
 
 def test_errors_stand_beside_a_named_output() -> None:
     found = targets_for([Path("x.jsonl")], Path("res/answers.jsonl"), None)
-    assert found == [Target(Path("res/answers.jsonl"), Path("res/answers.errors.jsonl"))]
+    expected = Target(Path("res/answers.jsonl"), Path("res/answers.errors.jsonl"), output_named=True)
+    assert found == [expected]
+
+
+def test_nothing_is_put_beside_a_device() -> None:
+    (found,) = targets_for([Path("x.jsonl")], Path("/dev/null"), None)
+    assert found.errors == Path("out/x.errors.jsonl")
+
+
+def test_an_older_file_of_ours_goes_where_there_is_none_now_but_never_one_a_person_has_named(
+    tmp_path: Path,
+) -> None:
+    ours, theirs = tmp_path / "a.out.jsonl", tmp_path / "mine.jsonl"
+    for path in (ours, theirs):
+        path.write_text("old")
+    assert older_left(ours, "answers", named=False) is None
+    assert not ours.exists()
+    assert older_left(theirs, "answers", named=True) == f"there are no answers; {theirs} was left as it was"
+    assert theirs.read_text() == "old"
+    assert older_left(tmp_path / "none.jsonl", "answers", named=True) is None
 
 
 def test_several_inputs_cannot_go_to_one_output() -> None:

@@ -7,9 +7,7 @@ from app.embedded.commands import OurCommands, Plan, Wiring, environment, local_
 from app.embedded.ports import PortWish
 from app.embedded.probes import HttpAnswers, ReadyFile
 
-PLAN = Plan(
-    data_dir=Path("/d"), workers=2, api=PortWish("api", 8000), beat=True, env={"BATCHWRIGHT_LEASE_S": "3"}
-)
+PLAN = Plan(data_dir=Path("/d"), workers=2, api=PortWish("api", 8000), beat=True)
 WIRING = Wiring(
     "redis://:secret@127.0.0.1:1/0", "redis://127.0.0.1:2/0", "mongodb://127.0.0.1:3/", "http://sim"
 )
@@ -46,19 +44,23 @@ def test_no_password_stands_in_a_command_line_or_a_repr() -> None:
     assert "secret" not in repr(WIRING)
 
 
-def test_every_process_is_told_the_servers_and_what_the_plan_adds() -> None:
+def test_every_process_is_told_the_servers_and_how_many_workers_share_the_limits() -> None:
     env = environment(PLAN, WIRING, "api")
     assert env["BATCHWRIGHT_REDIS_URL"] == WIRING.redis_url
     assert env["BATCHWRIGHT_MONGODB_URL"] == WIRING.mongodb_url
     assert env["BATCHWRIGHT_SIMULATOR_ALL_MODELS"] == "false"
-    assert env["BATCHWRIGHT_LEASE_S"] == "3"
+    assert env["BATCHWRIGHT_WORKER_PROCESSES"] == "2"
 
 
-def test_the_api_is_told_where_its_first_key_lies() -> None:
-    assert OurCommands().api(PLAN, WIRING, 1).env["BATCHWRIGHT_BOOTSTRAP_KEY_FILE"] == "/d/api_key"
+def test_the_api_is_told_where_the_stacks_key_lies_and_keeps_the_one_a_person_has_set() -> None:
+    api = OurCommands().api(PLAN, WIRING, 1)
+    assert api.argv[-2:] == ("--key-file", "/d/api_key")
+    assert not any("BOOTSTRAP_KEY" in name for name in api.env)
 
 
 def test_a_service_on_all_addresses_is_asked_on_loopback() -> None:
     assert local_address("0.0.0.0") == "127.0.0.1"
+    assert local_address("::") == local_address("::1") == "[::1]"
+    assert local_address("box.example") == "box.example"
     plan = Plan(data_dir=Path("/d"), workers=1, api=PortWish("api"), api_host="0.0.0.0")
     assert OurCommands().api(plan, WIRING, 9).ready == HttpAnswers("http://127.0.0.1:9/health")

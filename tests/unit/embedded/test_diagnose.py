@@ -52,6 +52,8 @@ def test_a_known_cause_is_named_with_what_helps(log_text: str, meaning: str, hin
     [
         "Could not create server TCP listening socket 127.0.0.1:6379: bind: Address already in use",
         "OSError: [Errno 98] error while attempting to bind on address ('127.0.0.1', 8000)",
+        "api: cannot listen on 0.0.0.0:8000: the port is taken; choose another, or 0 for a free one",
+        "api: cannot listen on :::8000: the port is taken; choose another, or 0 for a free one",
     ],
 )
 def test_a_taken_port_is_an_error_of_its_own_so_that_another_port_can_be_tried(log_text: str) -> None:
