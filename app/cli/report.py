@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from app.cli import errors, summary
+from app.cli import errors, summary, words
 from app.cli.progress import SIMULATED
 from app.cli.summary import Outcome
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 
 _PIPED_WIDTH = 200
+
+# On a narrower terminal these columns would break the words of all the others.
+_WIDE = 96
+_ONLY_WIDE = ("coalesced", "tokens")
 
 
 def console() -> Console:
@@ -53,11 +57,11 @@ def print_outcomes(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     if len(outcomes) == 1:
         print_fields(summary.fields(outcomes[0]))
     else:
-        _print_lines(out, _table_of_many(outcomes))
+        _print_lines(out, _table_of_many(outcomes, out.width))
     for remark in summary.remarks(outcomes):
         out.print(remark, style="yellow", soft_wrap=True)
     for what, path in summary.places(outcomes):
-        out.print(f"{what}: {path}", soft_wrap=True)
+        out.print(words.clean(f"{what}: {path}"), soft_wrap=True)
 
 
 def print_fields(rows: Sequence[tuple[str, str]]) -> None:
@@ -67,7 +71,7 @@ def print_fields(rows: Sequence[tuple[str, str]]) -> None:
     out = console()
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        line = Text.assemble((f"{name:{width}}  ", "dim"), value)
+        line = Text.assemble((f"{name:{width}}  ", "dim"), words.clean(value))
         out.print(line, soft_wrap=True)
 
 
@@ -84,7 +88,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right:
             column, justify="right" if column in right else "left", no_wrap=first, overflow="fold"
         )
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(words.clean, row))
     _print_lines(console(), table)
 
 
@@ -97,16 +101,22 @@ def _print_lines(out: Console, table: Any) -> None:
             print(line.rstrip())
 
 
-def _table_of_many(outcomes: Sequence[Outcome]) -> Any:
+def _table_of_many(outcomes: Sequence[Outcome], width: int) -> Any:
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=False)
-    for index, column in enumerate(summary.COLUMNS):
-        table.add_column(column, justify="right" if index else "left", overflow="fold")
+    shown = [column for column in summary.COLUMNS if width >= _WIDE or column not in _ONLY_WIDE]
+    for index, column in enumerate(shown):
+        table.add_column(column, justify="right" if index else "left", no_wrap=bool(index), overflow="fold")
+
+    def cells(row: Sequence[str]) -> list[str]:
+        of = dict(zip(summary.COLUMNS, row, strict=True))
+        return [words.clean(of[column]) for column in shown]
+
     for outcome in outcomes:
-        table.add_row(*summary.columns(outcome))
+        table.add_row(*cells(summary.columns(outcome)))
     table.add_section()
     seconds = max(outcome.seconds for outcome in outcomes)
-    table.add_row(*summary.total_columns(outcomes, seconds), style="bold")
+    table.add_row(*cells(summary.total_columns(outcomes, seconds)), style="bold")
     return table

@@ -5,10 +5,12 @@ A stack of its own is stopped when the block ends, however it ends; one that ran
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from app.cli.errors import NOT_REACHED, CliError
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from app.embedded.stack import Stack
     from app.embedded.state import StackState
     from config.settings import Settings
+
+
+_FULL_BELOW_BYTES = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +47,23 @@ class Session:
     def check(self) -> None:
         """Raise when our own stack cannot work any more."""
         given_up = self.stack.given_up if self.stack is not None else ()
-        if given_up:
+        if given_up and self.stack is not None:
+            if is_full(self.stack.data_dir):
+                raise CliError(
+                    f"the disk of {self.stack.data_dir} is full",
+                    hint="free some space; the same command goes on with the batch",
+                    exit_code=NOT_REACHED,
+                )
             raise CliError(
                 f"{', '.join(given_up)} crashed again and again and was given up",
                 hint=f"`batchwright logs {given_up[0]}` shows why",
                 exit_code=NOT_REACHED,
             )
+
+
+def is_full(directory: Path) -> bool:
+    """Whether the servers of this directory can hardly write any more: MongoDB and Redis end themselves then."""
+    return shutil.disk_usage(directory).free < _FULL_BELOW_BYTES
 
 
 def is_own_stack_needed(settings: Settings) -> bool:

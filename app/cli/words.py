@@ -76,9 +76,14 @@ def things(number: int, one: str, many: str | None = None) -> str:
     return f"{count(number)} {one if number == 1 else many or one + 's'}"
 
 
+def clean(text: str) -> str:
+    """Text from elsewhere without line breaks and escape codes, at its whole length."""
+    return _CONTROL.sub(" ", text)
+
+
 def one_line(text: str, limit: int = 300) -> str:
     """Text from elsewhere made fit for a terminal: no line breaks, no escape codes, not endless."""
-    flat = _CONTROL.sub(" ", text).strip()
+    flat = clean(text).strip()
     return flat if len(flat) <= limit else flat[: limit - 3] + "..."
 
 

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.embedded import leftovers, procinfo
@@ -86,6 +87,11 @@ class Stack:
         self._supervisor: Supervisor | None = None
         # Between the supervisor's updates of the files and their removal at the stop.
         self._publishing = threading.Lock()
+
+    @property
+    def data_dir(self) -> Path:
+        """Where everything of this stack lies."""
+        return self._plan.data_dir
 
     @property
     def state(self) -> StackState:

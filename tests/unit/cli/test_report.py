@@ -1,0 +1,18 @@
+"""What is printed is fit for a terminal, whoever wrote it."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.cli import report
+
+pytestmark = pytest.mark.fast
+RED = "\x1b[31mred\x1b]0;pwn\x07"
+
+
+def test_escape_codes_of_others_reach_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    report.print_fields([("model", RED)])
+    report.print_table(("batch", "model"), [("batch_1", RED)])
+    said = capsys.readouterr().out
+    assert "\x1b" not in said and "\x07" not in said
+    assert said.count("red") == 2
