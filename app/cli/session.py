@@ -98,6 +98,7 @@ def session(settings: Settings, wish: Wish, display: Display) -> Iterator[Sessio
     if isinstance(found, Attached):
         with found:
             check_simulator(found.state, wish)
+            check_providers(found.state, settings)
             display.note(f"using the stack that runs here ({found.state.api_url})")
             with Client(Place(found.state.api_url, found.state.api_key)) as client:
                 yield Session(client)
@@ -120,6 +121,17 @@ def check_simulator(state: StackState, wish: Wish) -> None:
     if state.kind == "run":
         again = "wait for the run that has started it, or set BATCHWRIGHT_DATA_DIR to another directory"
     raise CliError(f"the stack that runs here {lacks}", hint=again)
+
+
+def check_providers(state: StackState, settings: Settings) -> None:
+    """A running stack's workers have read their settings: prompts must not go to another server than is meant."""
+    for provider in settings.providers:
+        theirs = state.providers.get(provider.name, provider.base_url)
+        if theirs != provider.base_url and not state.all_models:
+            raise CliError(
+                f"the stack that runs here calls provider {provider.name!r} at {theirs}, not at {provider.base_url}",
+                hint="stop it with `batchwright down`, or set BATCHWRIGHT_DATA_DIR to another directory",
+            )
 
 
 def _new_stack(settings: Settings, wish: Wish, display: Display) -> Stack:

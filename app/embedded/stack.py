@@ -254,6 +254,7 @@ class Stack:
             all_models=self._plan.all_models,
             pids=self._pids(),
             versions={**versions, "python": platform.python_version()},
+            providers={each.name: each.base_url for each in self._settings.providers if each.kind != "sim"},
         )
 
     def _pids(self) -> dict[str, int]:

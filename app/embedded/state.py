@@ -23,7 +23,11 @@ def silent(line: str) -> None:
 
 @dataclass(frozen=True)
 class StackState:
-    """A stack that is ready. `owner_identity` tells its owner from a later process with the same pid."""
+    """A stack that is ready.
+
+    `owner_identity` tells its owner from a later process with the same pid; `providers` are the base URLs its
+    workers call, by name.
+    """
 
     owner_pid: int
     owner_identity: str
@@ -39,6 +43,7 @@ class StackState:
     all_models: bool
     pids: Mapping[str, int]
     versions: Mapping[str, str]
+    providers: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

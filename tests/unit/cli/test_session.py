@@ -11,7 +11,7 @@ import pytest
 
 from app.cli.errors import CliError
 from app.cli.live import PlainDisplay
-from app.cli.session import Session, Wish, session
+from app.cli.session import Session, Wish, check_providers, session
 from app.embedded.clients import Attached
 from app.embedded.errors import DirectoryInUse
 from app.embedded.files import FileLock
@@ -91,3 +91,12 @@ def test_a_run_goes_on_with_one_worker_less_but_not_with_none(
     monkeypatch.setattr(stack, "rows", lambda: (lost, replace(lost, name="worker-2")))
     with pytest.raises(CliError, match="worker-1, worker-2 crashed again and again"):
         Session(client, stack).check()
+
+
+def test_prompts_never_go_to_another_server_than_the_settings_name() -> None:
+    ours = load_settings(
+        {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "http://127.0.0.1:18100/v1"}, dotenv=Path(os.devnull)
+    )
+    check_providers(replace(STATE, providers={"openai": "http://127.0.0.1:18100/v1"}), ours)
+    with pytest.raises(CliError, match="not at http://127.0.0.1:18100/v1"):
+        check_providers(replace(STATE, providers={"openai": "http://127.0.0.1:9/v1"}), ours)
