@@ -39,13 +39,20 @@ class Wish:
 
 @dataclass(slots=True)
 class Session:
-    """A client, and the stack behind it if it is ours."""
+    """A client, and the stack behind it: `stack` if it is ours, `joined` if another command owns it."""
 
     client: Client
     stack: Stack | None = None
+    joined: StackState | None = None
 
     def check(self) -> None:
-        """Raise when our own stack cannot work any more."""
+        """Raise when the stack cannot work any more."""
+        if self.joined is not None and not self.joined.alive:
+            raise CliError(
+                "the stack that this run used has ended",
+                hint="the same command goes on with the batch",
+                exit_code=NOT_REACHED,
+            )
         given_up = self.stack.given_up if self.stack is not None else ()
         if given_up and self.stack is not None:
             if is_full(self.stack.data_dir):
@@ -101,7 +108,7 @@ def session(settings: Settings, wish: Wish, display: Display) -> Iterator[Sessio
             check_providers(found.state, settings)
             display.note(f"using the stack that runs here ({found.state.api_url})")
             with Client(Place(found.state.api_url, found.state.api_key)) as client:
-                yield Session(client)
+                yield Session(client, joined=found.state)
         return
     steps.started = True
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import pytest
 
@@ -100,3 +100,10 @@ def test_prompts_never_go_to_another_server_than_the_settings_name() -> None:
     check_providers(replace(STATE, providers={"openai": "http://127.0.0.1:18100/v1"}), ours)
     with pytest.raises(CliError, match="not at http://127"):
         check_providers(replace(STATE, providers={"openai": "http://127.0.0.1:9/v1"}), ours)
+
+
+def test_a_run_ends_soon_when_the_stack_of_another_has_ended() -> None:
+    gone = Session(cast("Any", None), joined=STATE)  # its owner's identity is nobody's
+    with pytest.raises(CliError, match="has ended") as ended:
+        gone.check()
+    assert ended.value.exit_code == 3
