@@ -86,7 +86,9 @@ class Servers:
     mongodb_database: str = setting(
         "batchwright", "Name of the MongoDB database.", also=("BATCHWRIGHT_MONGODB_DATABASE",)
     )
-    mongodb_min_pool: int = setting(10, "Connections to MongoDB kept open per process.", minimum=0)
+    mongodb_min_pool: int = setting(
+        10, "Connections to MongoDB the API keeps open; a worker keeps those it uses.", minimum=0
+    )
     mongodb_max_pool: int = setting(50, "Connections to MongoDB per process, at most.", minimum=1)
 
 

@@ -61,7 +61,6 @@ class Runtime:
         self._client = mongo.connect(
             str(servers.mongodb_url),
             app_name="batchwright-worker",
-            min_pool=servers.mongodb_min_pool,
             max_pool=servers.mongodb_max_pool,
         )
         db = self._client[settings.servers.mongodb_database]
