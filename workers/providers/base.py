@@ -5,7 +5,6 @@ An adapter is four translations and no I/O: bytes in, bytes out. Keys and models
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
@@ -21,9 +20,6 @@ from workers.core.errors import (
 )
 from workers.core.messages import Call, HttpRequest, HttpResponse, Reply
 
-_DURATION = re.compile(
-    r"(?:(\d{1,9})h)?(?:(\d{1,9})m(?!s))?(?:(\d{1,9}(?:\.\d{0,9})?)s)?(?:(\d{1,9}(?:\.\d{0,9})?)ms)?"
-)
 _RETRIED_STATUS = (408, 409, 425, 429)
 
 
@@ -104,15 +100,6 @@ def _date_s(headers: Mapping[str, str]) -> float | None:
         return parsedate_to_datetime(headers.get("date", "")).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
-
-
-def duration_s(text: str | None) -> float | None:
-    """Seconds in OpenAI's reset headers: `1s`, `6m0s`, `120ms`, `1h2m3.5s`; None for anything else."""
-    match = _DURATION.fullmatch(text or "")
-    if not match or not any(match.groups()):
-        return None
-    hours, minutes, seconds, ms = (float(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + seconds + ms / 1000
 
 
 def _positive(text: str | None) -> float | None:

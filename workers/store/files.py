@@ -206,8 +206,3 @@ class Upload:
             self.first_line_cut = b"\n" not in text
             self.first_line = text.partition(b"\n")[0]
             self._first_line_ended = True
-
-
-def first_line_of(doc: Any) -> bytes:
-    """The first line that is not blank, as kept at upload (at most 1 MB of it)."""
-    return bytes(doc.get("first_line") or b"").removeprefix(UTF8_BOM).strip()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from workers.core.errors import KeyRefused, Overloaded, ProviderError, RateLimited, RequestRefused
 from workers.core.messages import HttpResponse
-from workers.providers.base import duration_s, error_from_status, request_id, retry_after_s
+from workers.providers.base import error_from_status, request_id, retry_after_s
 
 NOON = "Sun, 06 Nov 1994 12:00:00 GMT"
 NOON_S = 784123200.0
@@ -41,33 +41,6 @@ def test_a_wait_is_read_as_the_provider_meant_it(headers: dict[str, str], wait_s
 def test_any_words_give_a_positive_wait_or_none(ms: str, seconds: str, now_s: float | None) -> None:
     wait_s = retry_after_s({"retry-after-ms": ms, "retry-after": seconds}, now_s=now_s)
     assert wait_s is None or 0 < wait_s < float("inf")
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("1s", 1.0),
-        ("6m0s", 360.0),
-        ("120ms", 0.12),
-        ("1h2m3.5s", 3723.5),
-        ("8.64s", 8.64),
-        ("", None),
-        (None, None),
-        ("soon", None),
-        ("5", None),
-        ("0h.s", None),
-        ("1.2.3s", None),
-        ("9" * 400 + "s", None),
-    ],
-)
-def test_a_reset_time_is_read_as_go_writes_it(text: str | None, seconds: float | None) -> None:
-    assert duration_s(text) == (seconds if seconds is None else pytest.approx(seconds))
-
-
-@given(st.text("0123456789.hms", max_size=12))
-def test_no_reset_time_breaks_its_reader(text: str) -> None:
-    seconds = duration_s(text)
-    assert seconds is None or seconds >= 0
 
 
 @pytest.mark.parametrize(
