@@ -66,7 +66,8 @@ def _fault_rate(text: str) -> FaultRate:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m app.simulator",
-        description="A simulated OpenAI-compatible provider. Its answers are made up.",
+        description="A simulated provider that speaks the APIs of OpenAI, Anthropic, Gemini and Ollama. "
+        "Its answers are made up.",
     )
     add = parser.add_argument
     add("--host")

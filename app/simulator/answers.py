@@ -65,6 +65,13 @@ def answer_text(model: str, messages: Sequence[Mapping[str, Any]], seed: int) ->
     return _sentence(model, text, digest)
 
 
+def thinking_text(model: str, messages: Sequence[Mapping[str, Any]], seed: int) -> str:
+    """What a thinking model thinks before `answer_text`: two sentences about the prompt."""
+    digest = prompt_digest(model, messages, seed)
+    a, b, c = _three_words("\n".join(texts_of(messages)), digest)
+    return f"The question is about {a}, so {b} comes first. Then I should check {c} before I answer."
+
+
 def prompt_digest(model: str, messages: Sequence[Mapping[str, Any]], seed: int) -> bytes:
     """32 bytes that differ for every (model, messages, seed); the order of keys does not count."""
     plain = [model, [dict(message) for message in messages], seed]
@@ -86,11 +93,16 @@ def labels_asked_for(text: str) -> tuple[str, ...]:
     return ()
 
 
-def _sentence(model: str, text: str, digest: bytes) -> str:
+def _three_words(text: str, digest: bytes) -> tuple[str, str, str]:
+    """Three of the words that a prompt is about."""
     found = {word.lower() for word in _WORD.findall(text[:4096])} - _INSTRUCTIONS
     words = sorted(found | set(_FEW_WORDS)) if len(found) < len(_FEW_WORDS) else sorted(found)
     start = int.from_bytes(digest[:8], "big")
-    a, b, c = (words[(start + k) % len(words)] for k in range(3))
+    return words[start % len(words)], words[(start + 1) % len(words)], words[(start + 2) % len(words)]
+
+
+def _sentence(model: str, text: str, digest: bytes) -> str:
+    a, b, c = _three_words(text, digest)
     lowered = text[:4096].lower()
     opening = next(shape for stem, shape in _OPENINGS if stem in lowered)
     parts = [f"{opening.format(a=a, b=b)} (note {digest.hex()[:12]})."]

@@ -19,7 +19,7 @@ class CallRecord:
     """One line. `status` 0: a hang, no status was sent when it was written."""
 
     time: float  # Unix seconds at arrival
-    provider: str
+    provider: str  # the dialect it was made in
     model: str | None
     prompt_hash: str  # blake3 of the body with its keys sorted; of the bytes where they are no JSON
     status: int
@@ -28,8 +28,10 @@ class CallRecord:
     duration_ms: float  # until the answer began; 0 where none did
     request_id: str
     fault: str | None  # the words of the injected fault, None for an honest call
-    prompt_tokens: int
+    prompt_tokens: int  # all input, cached or not
     completion_tokens: int
+    cached_tokens: int = 0  # of the input, read from the prompt cache
+    cache_write_tokens: int = 0  # of the input, written to it
 
 
 class CallLog:

@@ -1,6 +1,6 @@
-"""What the provider refuses, in OpenAI's own words and shape.
+"""What a provider refuses, with all that its error body may need; in OpenAI's words unless a dialect has its own.
 
-checks.py, limits.py and simulation.py raise `ApiError`; simulation.py turns it into a reply.
+The readers raise `ApiError`, simulation.py sends it, and the dialect puts it into its own shape.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ INVALID_REQUEST = "invalid_request_error"
 
 
 class ApiError(Exception):
-    """One refusal: HTTP status, the four keys of the error body, and headers that go with it."""
+    """One refusal: HTTP status, message, and headers that go with it. A dialect says the rest as far as its
+    own shape has it: `kind` (OpenAI's type), `param`, `code`, and `retry_after_s`, when to come back."""
 
     def __init__(
         self,
@@ -22,11 +23,16 @@ class ApiError(Exception):
         param: str | None = None,
         code: str | None = None,
         headers: Sequence[tuple[str, str]] = (),
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.message = message
+        self.kind = kind
+        self.param = param
+        self.code = code
         self.headers = tuple(headers)
-        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+        self.retry_after_s = retry_after_s
 
 
 def not_json() -> ApiError:
@@ -61,14 +67,14 @@ def unknown_model(model: str) -> ApiError:
     )
 
 
-def injected(status: int, code: str | None, headers: Sequence[tuple[str, str]]) -> ApiError:
+def injected(status: int, code: str | None) -> ApiError:
     """The error a fault asks for: the provider's usual words for that status."""
     if status == 429:
         message = "Rate limit reached. Please try again later."
         if code == "insufficient_quota":
             message = "You exceeded your current quota, please check your plan and billing details."
         kind = code if code == "insufficient_quota" else "requests"
-        return ApiError(429, message, kind=kind, code=code or "rate_limit_exceeded", headers=headers)
+        return ApiError(429, message, kind=kind, code=code or "rate_limit_exceeded")
     if status >= 500:
         overloaded = status in (503, 529)
         message = (
@@ -76,5 +82,5 @@ def injected(status: int, code: str | None, headers: Sequence[tuple[str, str]]) 
             if overloaded
             else "The server had an error while processing your request. Sorry about that!"
         )
-        return ApiError(status, message, kind="server_error", code=code, headers=headers)
-    return ApiError(status, f"The simulator was asked to refuse with {status}.", code=code, headers=headers)
+        return ApiError(status, message, kind="server_error", code=code)
+    return ApiError(status, f"The simulator was asked to refuse with {status}.", code=code)

@@ -13,6 +13,8 @@ in the config beside a rate. Parts are parted by `;` or `,`:
     empty                     no body at all
     html                      an HTML page instead; with status=502 a proxy's
     huge=1048576              a valid answer of at least that many bytes
+    tools=3                   call tools that often, where the request brings some (see chat.chosen_tools)
+    safety                    the prompt is judged unsafe; only Gemini has an answer that says so
     times=2                   only the first 2 answered calls of this very request; then answer normally
 """
 
@@ -44,7 +46,14 @@ class Fault:
     hang: bool = False
     body: str | None = None  # one of truncated, invalid-json, empty, html
     huge_bytes: int | None = None
+    tool_calls: int | None = None
+    safety: bool = False
     times: int | None = None
+
+    @property
+    def wait_s(self) -> float | None:
+        """The wait asked for, in seconds, by whichever word."""
+        return self.retry_after_ms / 1000 if self.retry_after_ms is not None else self.retry_after_s
 
     def retry_headers(self) -> list[tuple[str, str]]:
         """The waiting headers asked for, none otherwise: a 429 may come without a word on when to return."""
@@ -83,6 +92,8 @@ def _with_part(fault: Fault, name: str, value: str) -> Fault:
         return replace(fault, body=name)
     if name == "hang" and not value:
         return replace(fault, hang=True)
+    if name == "safety" and not value:
+        return replace(fault, safety=True)
     if name == "code" and value:
         return replace(fault, code=value)
     numbers = _NUMBERS.get(name)
@@ -106,6 +117,7 @@ _NUMBERS: Mapping[str, tuple[str, float, float, bool]] = {
     "retry-after-ms": ("retry_after_ms", 0, 86_400_000, True),
     "latency-ms": ("latency_ms", 0, 3_600_000, False),
     "huge": ("huge_bytes", 1, MAX_HUGE_BYTES, True),
+    "tools": ("tool_calls", 1, 16, True),
     "times": ("times", 1, 1_000_000, True),
 }
-KNOWN = frozenset({*_NUMBERS, *_BODIES, "hang", "code"})
+KNOWN = frozenset({*_NUMBERS, *_BODIES, "hang", "safety", "code"})

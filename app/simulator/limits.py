@@ -1,4 +1,4 @@
-"""The provider's own rate limits: GCRA per minute, and its headers. Pure: time is an argument.
+"""The simulator's own rate limits: GCRA per minute. Pure: time is an argument; a dialect puts them into headers.
 
 simulation.py holds one `Meter` for requests and one for tokens; both must admit a call or neither is charged.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-from app.simulator.errors import ApiError
 
 Headers = list[tuple[str, str]]
 
@@ -54,34 +52,24 @@ class Meter:
         """The bucket after `cost` units."""
         return Meter(self.limit, max(self.full_at, now) + cost * self.limit.unit_s)
 
-    def headers(self, now: float) -> Headers:
-        noun = self.limit.noun
-        return [
-            (f"x-ratelimit-limit-{noun}", str(self.limit.per_minute)),
-            (f"x-ratelimit-remaining-{noun}", str(self.remaining(now))),
-            (f"x-ratelimit-reset-{noun}", go_duration(max(0.0, self.full_at - now))),
-        ]
+    def full_in_s(self, now: float) -> float:
+        """Seconds until nothing of it is spent."""
+        return max(0.0, self.full_at - now)
 
 
-def refusal(meter: Meter, model: str, cost: int, wait_s: float, now: float, headers: Headers) -> ApiError:
-    """The 429 of a bucket that does not hold `cost`, saying when it will."""
-    noun = meter.limit.noun
-    name = f"{noun} per min ({'RPM' if noun == 'requests' else 'TPM'})"
-    limit = meter.limit.per_minute
-    if math.isinf(wait_s):
-        message = (
-            f"Request too large for {model} in organization org-simulator on {name}: Limit {limit}, "
-            f"Requested {cost}. The input or output tokens must be reduced in order to run successfully."
-        )
-        return ApiError(429, message, kind=noun, code="rate_limit_exceeded", headers=headers)
-    used = meter.limit.capacity - meter.remaining(now)
-    message = (
-        f"Rate limit reached for {model} in organization org-simulator on {name}: Limit {limit}, "
-        f"Used {used}, Requested {cost}. Please try again in {go_duration(wait_s)}."
-    )
-    wait_ms = math.ceil(wait_s * 1000)
-    retry = [("retry-after", str(math.ceil(wait_s))), ("retry-after-ms", str(wait_ms))]
-    return ApiError(429, message, kind=noun, code="rate_limit_exceeded", headers=[*headers, *retry])
+def waits_forever(wait_s: float) -> bool:
+    """Whether a call costs more than the limit ever holds."""
+    return math.isinf(wait_s)
+
+
+def whole_s(seconds: float) -> str:
+    """Rounded up, so that waiting it is enough."""
+    return str(math.ceil(seconds))
+
+
+def whole_ms(seconds: float) -> str:
+    """Milliseconds, rounded up."""
+    return str(math.ceil(seconds * 1000))
 
 
 def go_duration(seconds: float) -> str:

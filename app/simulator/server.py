@@ -27,12 +27,10 @@ from granian.server.embed import Server
 from app.listening import until_answering
 from app.simulator.calllog import CallLog, CallRecord
 from app.simulator.config import ConfigError, SimulatorConfig
-from app.simulator.errors import ApiError
+from app.simulator.dialect import JSON, Inbound
 from app.simulator.listening import announce, hold_port
-from app.simulator.models import MODELS, model_list, model_object
-from app.simulator.simulation import CALL_PATHS, JSON_HEADERS, Inbound, Plan, Simulation, check_key, stopped
+from app.simulator.simulation import Plan, Simulation, stopped
 
-PROVIDER = "openai"
 _STREAMS_PER_CONNECTION = 256
 _GRACE_S = 0.3  # at a stop, for open calls, and then for open connections
 
@@ -56,54 +54,38 @@ class Application:
 
     async def __call__(self, scope: Scope, proto: HTTPProtocol) -> None:
         """One request, as RSGI hands it over."""
-        path = scope.path
-        if path in CALL_PATHS and scope.method == "POST":
-            await self._call(scope, proto)
+        if scope.path == "/health" and scope.method == "GET":
+            shown = {"status": "ok", "service": "simulator", "pid": os.getpid()}
+            proto.response_bytes(200, [("content-type", JSON)], orjson.dumps(shown))
             return
-        try:
-            status, shown = self._page(scope.method, path, scope.headers.get("authorization"))
-            headers = list(JSON_HEADERS)
-        except ApiError as error:
-            status, shown, headers = error.status, error.body, [*JSON_HEADERS, *error.headers]
-        headers.append(("x-request-id", f"req_{os.urandom(12).hex()}"))
-        proto.response_bytes(status, headers, orjson.dumps(shown))
-
-    def _page(self, method: str, path: str, authorization: str | None) -> tuple[int, dict[str, Any]]:
-        """All that is no call: health and the model list."""
-        if path == "/health" and method == "GET":
-            return 200, {"status": "ok", "service": "simulator", "pid": os.getpid()}
-        check_key(authorization, self._config.api_key)
-        if path in CALL_PATHS or (path in ("/health", "/v1/models") and method != "GET"):
-            raise ApiError(405, f"Not allowed to {method} on {path}.", code="method_not_supported")
-        if path == "/v1/models":
-            return 200, model_list()
-        name = path.removeprefix("/v1/models/")
-        if method == "GET" and name != path and (name in MODELS or (name and self._config.all_models)):
-            return 200, model_object(name)
-        if name != path:
-            raise ApiError(404, f"The model '{name}' does not exist", param="model", code="model_not_found")
-        raise ApiError(404, f"Invalid URL ({method} {path})")
-
-    async def _call(self, scope: Scope, proto: HTTPProtocol) -> None:
         began, arrived = time.monotonic(), time.time()
-        headers = scope.headers
         try:
             body = await proto()
         except (asyncio.CancelledError, RSGIProtocolClosed, RSGIProtocolError):
             return  # cut off before it arrived whole: no provider would have charged it
-        inbound = Inbound(scope.path, body, headers.get("authorization"), headers.get("x-sim-fault"))
+        inbound = Inbound(scope.method, scope.path, body, scope.headers, scope.query_string)
         plan = self._simulation.decide(inbound, now=began, unix_s=int(arrived))
+        if plan.is_call:
+            await self._call(plan, scope.path, began, arrived, proto)
+        else:
+            await self._send(plan, proto)
+
+    async def _call(self, plan: Plan, path: str, began: float, arrived: float, proto: HTTPProtocol) -> None:
         if plan.hang:
             # Its line must be there while it hangs: tests count calls that never ended.
-            self._witness(_record(plan, scope.path, arrived, 0.0))
+            self._witness(_record(plan, path, arrived, 0.0))
             await self._hang(proto)
             return
         if plan.delay_s > 0 and not await self._slept(plan.delay_s - (time.monotonic() - began)):
             plan = stopped(plan)
         took_ms = (time.monotonic() - began) * 1000
         # Before the answer, and whether or not the client is still there: it owes the same.
-        self._witness(_record(plan, scope.path, arrived, took_ms))
-        plan.headers.append(("openai-processing-ms", f"{took_ms:.0f}"))
+        self._witness(_record(plan, path, arrived, took_ms))
+        if plan.dialect.took_header:
+            plan.headers.append((plan.dialect.took_header, f"{took_ms:.0f}"))
+        await self._send(plan, proto)
+
+    async def _send(self, plan: Plan, proto: HTTPProtocol) -> None:
         if plan.events is None:
             proto.response_bytes(plan.status, plan.headers, plan.body)
         else:
@@ -167,7 +149,7 @@ def _wake(woken: asyncio.Future[bool], in_time: bool) -> None:
 def _record(plan: Plan, endpoint: str, arrived: float, took_ms: float) -> CallRecord:
     return CallRecord(
         time=round(arrived, 6),
-        provider=PROVIDER,
+        provider=plan.dialect.name,
         model=plan.model,
         prompt_hash=plan.prompt_hash,
         status=plan.status,
@@ -178,6 +160,8 @@ def _record(plan: Plan, endpoint: str, arrived: float, took_ms: float) -> CallRe
         fault=plan.fault,
         prompt_tokens=plan.prompt_tokens,
         completion_tokens=plan.completion_tokens,
+        cached_tokens=plan.cached_tokens,
+        cache_write_tokens=plan.cache_write_tokens,
     )
 
 

@@ -1,37 +1,31 @@
 """One call decided, start to end: key, body, limits, fault, latency, answer. No sockets, no sleeping.
 
-server.py hands in the bytes and the time and carries the returned `Plan` out. What lasts between calls stands
-in `Simulation` alone: two meters, the counts of `times=` faults, and the seeded draws.
+server.py hands in the bytes and the time and carries the returned `Plan` out; the dialect of the request (see
+dialect.py) reads, answers and words everything. What lasts between calls stands in `Simulation` alone: two
+meters, the prompt cache, the counts of `times=` faults, and the seeded draws.
 """
 
 from __future__ import annotations
 
-import hmac
 import math
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import count
 from typing import Any
 
-import orjson
 from blake3 import blake3
 
-from app.simulator.chat import ChatAnswer, ChatRequest, answer_chat, read_chat
 from app.simulator.config import Latency, SimulatorConfig
-from app.simulator.embeddings import EmbeddingRequest, embedding_reply, read_embeddings
-from app.simulator.errors import ApiError, injected, missing_key, not_json, wrong_key
+from app.simulator.dialect import JSON, SSE, Dialect, Inbound, LimitHit, Reply, Stamp, Terms, Work
+from app.simulator.dialects import dialect_of
+from app.simulator.errors import ApiError
 from app.simulator.faults import Fault, FaultError, marker_in, parse_fault
-from app.simulator.limits import Headers, Limit, Meter, refusal
-from app.simulator.replies import Stamp, chat_events, chat_reply
+from app.simulator.limits import Headers, Limit, Meter
+from app.simulator.promptcache import PromptCache
 
-CHAT_PATH = "/v1/chat/completions"
-EMBEDDINGS_PATH = "/v1/embeddings"
-CALL_PATHS = frozenset({CHAT_PATH, EMBEDDINGS_PATH})
-JSON_HEADERS = (("content-type", "application/json"),)
-_STREAM_HEADERS = (("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache"))
+_PAID = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens")
 _MAX_COUNTED_PROMPTS = 100_000  # of those with times=; the one unused longest is forgotten first
 _HTML = (
     b"<!DOCTYPE html><html><head><title>Bad gateway</title></head><body><h1>Bad gateway</h1></body></html>"
@@ -39,19 +33,13 @@ _HTML = (
 
 
 @dataclass(frozen=True, slots=True)
-class Inbound:
-    """One call as it arrived."""
-
-    path: str
-    body: bytes
-    authorization: str | None
-    fault_header: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do with one call: wait `delay_s`, then send, or never answer (`hang`)."""
+    """What to do with one request: wait `delay_s`, then send, or never answer (`hang`).
 
+    `headers` begin with the content type. What is no call (`is_call`) is sent and forgotten.
+    """
+
+    dialect: Dialect
     status: int
     headers: Headers
     request_id: str
@@ -65,17 +53,9 @@ class Plan:
     stream: bool = False
     prompt_tokens: int = 0
     completion_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Priced:
-    """A checked request whose price is known; `reply` turns a plan into one that answers it."""
-
-    model: str
-    stream: bool
-    prompt_tokens: int
-    completion_tokens: int
-    reply: Callable[[Plan], Plan]
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    is_call: bool = True
 
 
 class Simulation:
@@ -90,6 +70,7 @@ class Simulation:
         self._instance = instance
         self._numbers = count(1)
         self._seen: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._terms = Terms(config.seed, config.all_models, config.embedding_dimensions, PromptCache())
         # One stream of draws each: turning faults on must not change the latencies of a seed.
         self._latency_draws = random.Random(f"{config.seed}:latency")  # noqa: S311  # must repeat, not surprise
         self._fault_draws = random.Random(f"{config.seed}:faults")  # noqa: S311
@@ -101,81 +82,85 @@ class Simulation:
         }
 
     def decide(self, call: Inbound, *, now: float, unix_s: int) -> Plan:
-        """Everything about one call. It is charged and its faults are counted as it is decided.
+        """Everything about one request. A call is charged and its faults are counted as it is decided.
 
         Args:
             now: monotonic seconds, for the limits.
             unix_s: what `created` shows.
         """
+        dialect = dialect_of(call)
         number = f"{self._instance}{next(self._numbers):08x}"
-        headers: Headers = [
-            ("content-type", "application/json"),
-            ("x-request-id", f"req_{number}"),
-            ("openai-version", "2020-10-01"),
-        ]
-        body, canonical = _json_object(call.body)
-        plan = Plan(200, headers, f"req_{number}", blake3(canonical).hexdigest())
+        request_id = f"req_{number}"
+        headers: Headers = [("content-type", JSON), *dialect.headers(request_id)]
+        if not dialect.is_call(call):
+            return self._paged(Plan(dialect, 200, headers, request_id, "", is_call=False), call)
+        body, canonical = dialect.body_of(call)
+        plan = Plan(dialect, 200, headers, request_id, blake3(canonical).hexdigest())
         try:
-            check_key(call.authorization, self._config.api_key)
+            if self._config.api_key is not None:
+                dialect.check_key(call, self._config.api_key)
             if body is None:
-                raise not_json()
+                raise dialect.not_json()
             return self._answered(plan, call, body, Stamp(number, unix_s), now)
         except ApiError as error:
             model = body.get("model") if body else None
             return _refused(replace(plan, model=model if isinstance(model, str) else None), error)
 
+    def _paged(self, plan: Plan, call: Inbound) -> Plan:
+        try:
+            if self._config.api_key is not None:
+                plan.dialect.check_key(call, self._config.api_key)
+            return _with_reply(plan, plan.dialect.page(call, self._terms))
+        except ApiError as error:
+            return _refused(plan, error)
+
     def _answered(self, plan: Plan, call: Inbound, body: Mapping[str, Any], stamp: Stamp, now: float) -> Plan:
         fault = self._fault(call, plan.prompt_hash)
-        priced = self._priced(call.path, body, stamp, (fault.huge_bytes or 0) if fault else 0)
-        plan = replace(plan, model=priced.model, stream=priced.stream)
-        refused = self._charge(plan, priced.prompt_tokens + priced.completion_tokens, now)
-        if refused:
-            return refused
+        terms = self._terms
+        if fault and (fault.huge_bytes or fault.tool_calls or fault.safety):
+            terms = replace(
+                terms, huge_bytes=fault.huge_bytes or 0, tool_calls=fault.tool_calls, safety=fault.safety
+            )
+        work = plan.dialect.work(call, body, terms)
+        error = self._charge(plan, work, now, stamp.created)
+        if error:
+            return _refused(replace(plan, model=work.model, stream=work.stream), error)
         self._count(fault, plan.prompt_hash)
-        plan = replace(plan, delay_s=self._delay_s(fault), fault=fault.spec if fault else None)
-        if fault and fault.hang:
-            return replace(plan, hang=True, status=0)
-        if fault and fault.status is not None and fault.body is None:
-            return _refused(plan, injected(fault.status, fault.code, fault.retry_headers()))
-        plan = replace(plan, prompt_tokens=priced.prompt_tokens, completion_tokens=priced.completion_tokens)
-        plan = priced.reply(plan)
-        return _spoiled(plan, fault) if fault and fault.body else plan
+        told: dict[str, Any] = {"model": work.model, "stream": work.stream, "delay_s": self._delay_s(fault)}
+        if fault is None:
+            return _with_reply(plan, work.reply(stamp), **told, **_paid(work))
+        told["fault"] = fault.spec
+        if fault.hang:
+            return replace(plan, hang=True, status=0, **told)
+        if fault.status is not None and fault.body is None:
+            return _refused(replace(plan, **told), _injected(plan.dialect, fault, fault.status))
+        plan = _with_reply(plan, work.reply(stamp), **told, **_paid(work))
+        return _spoiled(plan, fault) if fault.body else plan
 
-    def _priced(self, path: str, body: Mapping[str, Any], stamp: Stamp, huge_bytes: int) -> _Priced:
-        """Check the body and work the answer out, as far as its price needs it."""
-        seed, all_models = self._config.seed, self._config.all_models
-        if path == CHAT_PATH:
-            chat = read_chat(body, all_models=all_models)
-            answer = answer_chat(chat, seed, huge_bytes)
-            reply = partial(_with_chat, request=chat, answer=answer, stamp=stamp)
-            return _Priced(chat.model, chat.stream, answer.prompt_tokens, answer.completion_tokens, reply)
-        dimensions = self._config.embedding_dimensions
-        wanted = read_embeddings(body, all_models=all_models, default_dimensions=dimensions)
-        into = partial(_with_embeddings, request=wanted, seed=seed, huge_bytes=huge_bytes)
-        return _Priced(wanted.model, False, wanted.prompt_tokens, 0, into)
-
-    def _charge(self, plan: Plan, tokens: int, now: float) -> Plan | None:
+    def _charge(self, plan: Plan, work: Work, now: float, unix_s: int) -> ApiError | None:
         """Take one request and its tokens from both meters, or from neither and give the refusal.
 
         The headers tell the state after the call; a refusal names the limit that takes longest.
         """
-        costs = {"requests": 1, "tokens": tokens}
-        waits = {noun: meter.wait_s(costs[noun], now) for noun, meter in self._meters.items()}
-        if not waits:
+        if not self._meters:
             return None
+        costs = {"requests": 1, "tokens": work.prompt_tokens + work.completion_tokens}
+        waits = {noun: meter.wait_s(costs[noun], now) for noun, meter in self._meters.items()}
         slowest = max(waits, key=lambda noun: waits[noun])
         if waits[slowest] <= 0:
             self._meters = {noun: meter.spent(costs[noun], now) for noun, meter in self._meters.items()}
-        for meter in self._meters.values():
-            plan.headers.extend(meter.headers(now))
+        plan.headers.extend(plan.dialect.limit_headers(tuple(self._meters.values()), now, unix_s))
         if waits[slowest] <= 0:
             return None
-        error = refusal(self._meters[slowest], plan.model or "", costs[slowest], waits[slowest], now, [])
-        return _refused(plan, error)
+        hit = LimitHit(self._meters[slowest], work.model, costs[slowest], waits[slowest], now)
+        return plan.dialect.over_limit(hit)
 
     def _fault(self, call: Inbound, prompt_hash: str) -> Fault | None:
         """The fault for this call: by header, else by marker, else by chance."""
-        for spec in (call.fault_header, marker_in(call.body) if b"[[sim:" in call.body else None):
+        for spec in (
+            call.headers.get("x-sim-fault"),
+            marker_in(call.body) if b"[[sim:" in call.body else None,
+        ):
             if spec is None:
                 continue
             try:
@@ -216,55 +201,38 @@ def drawn_latency_ms(latency: Latency, draws: random.Random) -> float:
     return latency.ms
 
 
-def check_key(authorization: str | None, wanted: str | None) -> None:
-    """Nothing if no key is wanted.
-
-    Raises: ApiError 401 without a key or with another one.
-    """
-    if wanted is None:
-        return
-    scheme, _, key = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not key.strip():
-        raise missing_key()
-    if not hmac.compare_digest(key.strip().encode(), wanted.encode()):
-        raise wrong_key(key.strip())
-
-
 def stopped(plan: Plan) -> Plan:
     """The plan of a call that the end of the simulator overtook."""
     error = ApiError(503, "The simulator is stopping.", kind="server_error")
-    return replace(_refused(plan, error), events=None, stream=False, prompt_tokens=0, completion_tokens=0)
-
-
-def _json_object(body: bytes) -> tuple[dict[str, Any] | None, bytes]:
-    """The body and its canonical form; None and the bytes as they are for what is no JSON object."""
-    try:
-        read = orjson.loads(body)
-        canonical = orjson.dumps(read, option=orjson.OPT_SORT_KEYS)
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # the second for nesting no one can write back
-        return None, body
-    return (read, canonical) if isinstance(read, dict) else (None, body)
+    unpaid: dict[str, Any] = dict.fromkeys(_PAID, 0)
+    headers = [("content-type", JSON), *plan.headers[1:]]
+    return replace(_refused(replace(plan, headers=headers), error), events=None, stream=False, **unpaid)
 
 
 def _refused(plan: Plan, error: ApiError) -> Plan:
-    return replace(
-        plan, status=error.status, headers=[*plan.headers, *error.headers], body=orjson.dumps(error.body)
-    )
+    body = plan.dialect.error_body(error, plan.request_id)
+    return replace(plan, status=error.status, headers=[*plan.headers, *error.headers], body=body)
 
 
-def _with_chat(plan: Plan, request: ChatRequest, answer: ChatAnswer, stamp: Stamp) -> Plan:
-    stamp = Stamp(f"chatcmpl-{stamp.id}", stamp.created)
-    if not request.stream:
-        return replace(plan, body=orjson.dumps(chat_reply(request, answer, stamp)))
-    headers = [*_STREAM_HEADERS, *plan.headers[1:]]
-    return replace(plan, headers=headers, events=chat_events(request, answer, stamp))
+def _injected(dialect: Dialect, fault: Fault, status: int) -> ApiError:
+    """The dialect's error with the waiting headers that the fault asks for, and no others."""
+    error = dialect.injected(status, fault.code)
+    error.headers = (*error.headers, *fault.retry_headers())
+    error.retry_after_s = fault.wait_s
+    return error
 
 
-def _with_embeddings(plan: Plan, request: EmbeddingRequest, seed: int, huge_bytes: int) -> Plan:
-    reply = embedding_reply(request, seed)
-    if huge_bytes:
-        reply["padding"] = "x" * huge_bytes
-    return replace(plan, body=orjson.dumps(reply))
+def _paid(work: Work) -> dict[str, Any]:
+    """What a call costs, as a plan has it."""
+    return {name: getattr(work, name) for name in _PAID}
+
+
+def _with_reply(plan: Plan, reply: Reply, **told: Any) -> Plan:
+    """The plan that sends a reply; `told` are more fields of it, since each copy costs."""
+    headers = [("content-type", reply.content_type), *plan.headers[1:]]
+    if reply.events is not None:
+        headers.append(("cache-control", "no-cache"))
+    return replace(plan, headers=headers, body=reply.body, events=reply.events, **told)
 
 
 def _spoiled(plan: Plan, fault: Fault) -> Plan:
@@ -278,7 +246,7 @@ def _spoiled(plan: Plan, fault: Fault) -> Plan:
         spoiled = b""
     elif fault.body == "truncated":
         spoiled = whole[: len(whole) // 2]
-    elif plan.events is not None:
+    elif plan.headers[0][1] == SSE:
         spoiled = whole.replace(b"data: {", b"data: {oops ", 2)
     else:
         spoiled = b"{oops " + whole[1:]

@@ -13,9 +13,10 @@ import httpx
 import jsonschema_rs
 import openai
 import pytest
-from openai import AsyncOpenAI
+from openai import AsyncAzureOpenAI, AsyncOpenAI
 
 from app.simulator.answers import answer_text
+from app.simulator.openai_audio import transcript
 from app.simulator.usage import count_tokens
 from app.simulator.vectors import embedding
 from tests.support.simulator import Simulator
@@ -311,3 +312,199 @@ async def test_what_is_no_call_is_refused_in_the_same_shape(simulator: Simulator
         assert reply.status_code == status
         assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
         assert reply.headers["x-request-id"].startswith("req_")
+
+
+TIME: dict[str, Any] = {**WEATHER, "function": {**WEATHER["function"], "name": "get_time"}}
+FUNCTIONS: list[Any] = [{"type": "function", "strict": True, **each["function"]} for each in (WEATHER, TIME)]
+
+
+async def test_required_tools_are_called_in_parallel_unless_that_is_forbidden(client: AsyncOpenAI) -> None:
+    shared: Any = {
+        "model": "sim-small",
+        "messages": user("Weather and time in Oslo?"),
+        "tools": [WEATHER, TIME],
+        "tool_choice": "required",
+    }
+    plain = await client.chat.completions.create(**shared)
+    async with client.chat.completions.stream(**shared) as stream:
+        streamed = await stream.get_final_completion()
+    called: list[Any] = plain.choices[0].message.tool_calls or []
+    assert {call.function.name for call in called} == {"get_weather", "get_time"}
+    assert len({call.id for call in called}) == 2
+    assert [call.function.arguments for call in called] == [
+        call.function.arguments for call in streamed.choices[0].message.tool_calls or []
+    ]
+    single = await client.chat.completions.create(**shared, parallel_tool_calls=False)
+    assert len(single.choices[0].message.tool_calls or []) == 1
+
+
+async def test_a_marker_asks_for_so_many_tool_calls_where_the_choice_is_free(client: AsyncOpenAI) -> None:
+    tools: list[Any] = [WEATHER, TIME]
+    reply = await client.chat.completions.create(
+        model="sim-small", messages=user("[[sim:tools=3]] Weather?"), tools=tools
+    )
+    called: list[Any] = reply.choices[0].message.tool_calls or []
+    assert len(called) == 3 and reply.choices[0].finish_reason == "tool_calls"
+    assert len({call.function.arguments for call in called}) == 3
+
+
+async def test_a_long_prompt_is_read_from_the_cache_the_second_time(client: AsyncOpenAI) -> None:
+    messages = user(f"{uuid.uuid4()} " + "Lighthouses were kept by people. " * 200)
+    used = []
+    for _ in range(2):
+        reply = await client.chat.completions.create(model="sim-small", messages=messages)
+        assert reply.usage and reply.usage.prompt_tokens_details
+        used.append(reply.usage.prompt_tokens_details.cached_tokens)
+        whole = reply.usage.prompt_tokens
+    assert used[0] == 0
+    assert used[1] and used[1] >= 1024 and used[1] % 128 == 0 and used[1] > whole - 129
+
+
+async def test_reasoning_effort_is_paid_in_reasoning_tokens(client: AsyncOpenAI) -> None:
+    reply = await client.chat.completions.create(
+        model="sim-small", messages=user("Why?"), reasoning_effort="low"
+    )
+    assert reply.usage and reply.usage.completion_tokens_details
+    reasoned = reply.usage.completion_tokens_details.reasoning_tokens
+    text = reply.choices[0].message.content or ""
+    assert reasoned and reply.usage.completion_tokens == reasoned + count_tokens(text)
+
+
+async def test_a_response_answers_as_chat_does(client: AsyncOpenAI) -> None:
+    messages = [{"role": "system", "content": "Be brief."}, *user("Explain tides.")]
+    expected = answer_text("sim-small", messages, SEED)
+    for given in (
+        "Explain tides.",
+        [{"role": "user", "content": [{"type": "input_text", "text": "Explain tides."}]}],
+    ):
+        body: Any = {"model": "sim-small", "instructions": "Be brief.", "input": given}
+        reply = await client.responses.create(**body)
+        assert (reply.output_text, reply.status) == (expected, "completed")
+        assert reply.usage and reply.usage.output_tokens == count_tokens(expected)
+    cut = await client.responses.create(model="sim-large", input="Explain tides.", max_output_tokens=16)
+    assert cut.status == "incomplete" and cut.incomplete_details
+    assert cut.incomplete_details.reason == "max_output_tokens"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"tools": FUNCTIONS, "tool_choice": "required"},
+        {"reasoning": {"effort": "low", "summary": "auto"}},
+    ],
+)
+async def test_a_streamed_response_is_numbered_and_ends_as_the_whole_one(
+    client: AsyncOpenAI, more: dict[str, Any]
+) -> None:
+    body: Any = {"model": "sim-small", "input": "Explain tides to a sailor.", **more}
+    plain = await client.responses.create(**body)
+    events = [event async for event in await client.responses.create(**body, stream=True)]
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert [event.type for event in events[:2]] == ["response.created", "response.in_progress"]
+    last = events[-1]
+    assert last.type == "response.completed" and last.response.usage == plain.usage
+    assert last.response.output_text == plain.output_text
+    for one, other in zip(last.response.output, plain.output, strict=True):
+        assert one.model_dump(exclude={"id", "call_id"}) == other.model_dump(exclude={"id", "call_id"})
+    async with client.responses.stream(**body) as stream:
+        async for _ in stream:
+            pass
+        assert (await stream.get_final_response()).output_text == plain.output_text
+
+
+async def test_a_response_calls_tools_and_takes_their_outputs(client: AsyncOpenAI) -> None:
+    shared: Any = {"model": "sim-small", "tools": FUNCTIONS}
+    asked: list[Any] = user("Weather in Oslo?")
+    called = await client.responses.create(**shared, input=asked, tool_choice="required")
+    calls = [item for item in called.output if item.type == "function_call"]
+    assert {call.name for call in calls} == {"get_weather", "get_time"}
+    back: list[Any] = [call.model_dump(exclude_none=True) for call in calls]
+    outputs: list[Any] = [
+        {"type": "function_call_output", "call_id": call.call_id, "output": "12 C"} for call in calls
+    ]
+    reply = await client.responses.create(**shared, input=[*asked, *back, *outputs])
+    assert reply.output_text
+    with pytest.raises(openai.BadRequestError, match="No tool output found"):
+        await client.responses.create(**shared, input=[*asked, *back, *outputs[:1]])
+
+
+async def test_a_response_takes_a_schema_and_an_image(client: AsyncOpenAI) -> None:
+    wanted: Any = {"format": {"type": "json_schema", "name": "invoice", "schema": INVOICE, "strict": True}}
+    image = {"type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "auto"}
+    parts: Any = [{"role": "user", "content": [{"type": "input_text", "text": "Read it."}, image]}]
+    reply = await client.responses.create(model="sim-small", input=parts, text=wanted)
+    jsonschema_rs.validate(INVOICE, json.loads(reply.output_text))
+    assert reply.usage and reply.usage.input_tokens > 85
+
+
+async def test_what_a_response_does_not_know_is_refused_by_name(client: AsyncOpenAI) -> None:
+    for name, code in (("messages", "unsupported_parameter"), ("tempo", "unknown_parameter")):
+        with pytest.raises(openai.BadRequestError) as caught:
+            await client.responses.create(model="sim-small", input="x", extra_body={name: 1})
+        assert (caught.value.param, caught.value.code) == (name, code)
+
+
+async def test_a_recording_is_transcribed_in_every_format(client: AsyncOpenAI) -> None:
+    sound = b"RIFF" + bytes(96_000)
+    expected = transcript(sound, SEED)
+    shared: Any = {"model": "sim-small", "file": ("talk.mp3", sound), "language": "en"}
+    plain = await client.audio.transcriptions.create(**shared)
+    assert plain.text == expected and plain.usage and plain.usage.type == "tokens"
+    verbose = await client.audio.transcriptions.create(
+        **shared, response_format="verbose_json", timestamp_granularities=["segment", "word"]
+    )
+    assert verbose.text == expected and verbose.segments and verbose.words
+    assert "".join(segment.text for segment in verbose.segments).strip() == expected
+    assert verbose.segments[-1].end == verbose.duration
+    lenient = AsyncOpenAI(base_url=client.base_url, api_key="sk-any", http_client=client._client)
+    texts = {
+        wanted: str(await lenient.audio.transcriptions.create(**shared, response_format=wanted))
+        for wanted in ("text", "srt", "vtt")
+    }
+    assert texts["text"].strip() == expected
+    assert texts["srt"].startswith("1\n00:00:00,000 --> ") and texts["vtt"].startswith(
+        "WEBVTT\n\n00:00:00.000"
+    )
+    events = [event async for event in await client.audio.transcriptions.create(**shared, stream=True)]
+    assert "".join(event.delta for event in events if event.type == "transcript.text.delta") == expected
+
+
+async def test_speech_has_the_type_and_the_head_of_its_format(client: AsyncOpenAI) -> None:
+    heads = {"mp3": ("audio/mpeg", b"ID3"), "wav": ("audio/wav", b"RIFF"), "flac": ("audio/flac", b"fLaC")}
+    spoken = {}
+    for wanted, (content_type, head) in heads.items():
+        format_wanted: Any = wanted
+        reply = await client.audio.speech.create(
+            model="sim-small", voice="alloy", input="Good morning.", response_format=format_wanted
+        )
+        assert reply.response.headers["content-type"] == content_type
+        assert reply.content.startswith(head)
+        spoken[wanted] = reply.content
+    again = await client.audio.speech.create(model="sim-small", voice="alloy", input="Good morning.")
+    assert again.content == spoken["mp3"]
+
+
+async def test_an_old_completion_has_a_choice_for_each_prompt(client: AsyncOpenAI) -> None:
+    prompts = ["Explain tides.", "Explain winds."]
+    reply = await client.completions.create(model="sim-small", prompt=prompts, max_tokens=500)
+    expected = [answer_text("sim-small", user(prompt), SEED) for prompt in prompts]
+    assert [choice.text for choice in reply.choices] == expected
+    # The SDK's own type has no chunk without a finish reason, which is what the provider sends.
+    lenient = AsyncOpenAI(base_url=client.base_url, api_key="sk-any", http_client=client._client)
+    stream = await lenient.completions.create(
+        model="sim-small", prompt=prompts[0], max_tokens=500, stream=True
+    )
+    assert "".join([chunk.choices[0].text async for chunk in stream]) == expected[0]
+
+
+async def test_azures_paths_and_key_header_are_understood(simulator: Simulator) -> None:
+    async with AsyncAzureOpenAI(
+        azure_endpoint=simulator.url, api_key="key", api_version="2025-01-01", max_retries=0
+    ) as azure:
+        reply = await azure.chat.completions.create(model="sim-small", messages=user("Explain tides."))
+    assert reply.choices[0].message.content == answer_text("sim-small", user("Explain tides."), SEED)
+    path = "/openai/deployments/sim-large/chat/completions?api-version=2025-01-01"
+    async with httpx.AsyncClient(base_url=simulator.url) as http:
+        bare = await http.post(path, json={"messages": user("Explain tides.")})
+    assert bare.json()["model"] == "sim-large"

@@ -11,17 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.simulator.config import ConfigError, FaultRate, Latency, SimulatorConfig, config_from
+from app.simulator.dialect import Inbound
 from app.simulator.faults import Fault, FaultError, marker_in, parse_fault
-from app.simulator.simulation import CHAT_PATH, EMBEDDINGS_PATH, Inbound, Plan, Simulation
+from app.simulator.simulation import Plan, Simulation
 
 pytestmark = pytest.mark.fast
+CHAT_PATH = "/v1/chat/completions"
+EMBEDDINGS_PATH = "/v1/embeddings"
 
 
 def decided(
     simulation: Simulation, text: str, header: str | None = None, now: float = 0.0, **more: Any
 ) -> Plan:
     body = {"model": "sim-small", "messages": [{"role": "user", "content": text}], **more}
-    call = Inbound(CHAT_PATH, orjson.dumps(body), authorization=None, fault_header=header)
+    headers = {"x-sim-fault": header} if header else {}
+    call = Inbound("POST", CHAT_PATH, orjson.dumps(body), headers)
     return simulation.decide(call, now=now, unix_s=1_700_000_000)
 
 
@@ -111,8 +115,8 @@ def test_latencies_repeat_with_the_seed_whether_or_not_there_are_faults(latency:
 
 def test_equal_bodies_share_a_hash_whatever_the_order_of_their_keys() -> None:
     simulation = simulated()
-    one = Inbound(CHAT_PATH, b'{"a":1,"b":2}', None, None)
-    other = Inbound(CHAT_PATH, b'{"b": 2, "a": 1}', None, None)
+    one = Inbound("POST", CHAT_PATH, b'{"a":1,"b":2}', {})
+    other = Inbound("POST", CHAT_PATH, b'{"b": 2, "a": 1}', {})
     hashes = {simulation.decide(call, now=0, unix_s=0).prompt_hash for call in (one, other)}
     assert len(hashes) == 1
 
@@ -194,7 +198,7 @@ def test_whatever_is_sent_is_answered_or_refused_in_the_providers_shape(
         body["response_format"] = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     if path == EMBEDDINGS_PATH and "model" not in fields:
         body["model"] = "sim-embed"
-    call = Inbound(path, orjson.dumps(body), None, None)
+    call = Inbound("POST", path, orjson.dumps(body), {})
     plan = simulated(all_models=True).decide(call, now=0.0, unix_s=0)
     assert plan.status in (200, 400, 403, 404)
     if plan.status != 200:

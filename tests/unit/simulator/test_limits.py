@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.simulator.limits import Limit, Meter, go_duration
+from app.simulator.openai import OpenAI
 
 pytestmark = pytest.mark.fast
 
@@ -48,7 +49,7 @@ def test_a_call_that_never_fits_waits_for_ever() -> None:
 
 def test_the_headers_tell_the_state_after_the_call() -> None:
     meter = Meter(Limit("requests", 60)).spent(3, now=5.0)
-    assert meter.headers(5.0) == [
+    assert OpenAI().limit_headers([meter], 5.0, 0) == [
         ("x-ratelimit-limit-requests", "60"),
         ("x-ratelimit-remaining-requests", "57"),
         ("x-ratelimit-reset-requests", "3s"),
