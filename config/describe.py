@@ -22,9 +22,18 @@ _PROVIDER_NAMES: tuple[tuple[str, str], ...] = (
     ("OPENAI_API_KEY", "(secret) Key for OpenAI; names the provider openai."),
     ("OPENAI_BASE_URL", "Another server that speaks OpenAI's API."),
     ("ANTHROPIC_API_KEY", "(secret) Key for Anthropic; names the provider anthropic."),
-    ("GEMINI_API_KEY", "(secret) Key for Gemini; names the provider gemini."),
+    ("ANTHROPIC_BASE_URL", "Another server that speaks Anthropic's API; without /v1."),
+    ("GEMINI_API_KEY", "(secret) Key for Gemini; names the provider gemini. Also read as GOOGLE_API_KEY."),
+    (
+        "GOOGLE_GEMINI_BASE_URL",
+        "Another server that speaks Gemini's API; without /v1beta. Also read as GEMINI_BASE_URL.",
+    ),
     ("OLLAMA_HOST", "Address of an Ollama server; names the provider ollama."),
     ("OLLAMA_NUM_PARALLEL", "Calls at once to that Ollama server (2)."),
+    ("OLLAMA_KEEP_ALIVE", "How long that Ollama server keeps a model loaded, such as 24h; -1 is for good."),
+    ("OLLAMA_MODEL", "The model that the alias quality means, and routes take, at Ollama."),
+    ("OLLAMA_MODEL_FAST", "The model that the alias fast means, and routes take, at Ollama."),
+    ("DEFAULT_VISION_MODEL", "The model that the alias vision means, and routes take, at Ollama."),
 )
 
 

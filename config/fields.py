@@ -49,12 +49,12 @@ def specs_of(section: str, owner: type) -> tuple[FieldSpec, ...]:
 
 @cache
 def sections() -> dict[str, type]:
-    """Section name -> its dataclass."""
+    """Section name -> its dataclass. What has no settings of its own (the catalogue) is no section."""
     hints = typing.get_type_hints(Settings)
     return {
         name: hint
         for name, hint in hints.items()
-        if dataclasses.is_dataclass(hint) and isinstance(hint, type)
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type) and specs_of(name, hint)
     }
 
 

@@ -15,10 +15,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from config.catalog_file import TABLES as CATALOG_TABLES
+from config.catalog_file import read_catalog
 from config.dotenv import read_dotenv
 from config.errors import SettingsError
 from config.fields import FieldSpec, sections, specs
 from config.names import Named, Names
+from config.prices import read_prices
 from config.providers import read_providers
 from config.secret import HIDDEN
 from config.tree import Settings
@@ -75,7 +78,15 @@ def load_settings(
         simulator.url,
         simulator_answers_all=simulator.all_models,
     )
-    return Settings(**top, **tree, providers=providers, sources=MappingProxyType(sources))
+    catalog = read_catalog(table, toml_source, names)
+    return Settings(
+        **top,
+        **tree,
+        catalog=catalog,
+        providers=providers,
+        prices=read_prices(table.get("prices", {}), toml_source),
+        sources=MappingProxyType(sources),
+    )
 
 
 def _is_set(spec: FieldSpec, section: str, values: Mapping[str, Any]) -> bool:
@@ -128,13 +139,13 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _refuse_unknown_keys(table: Mapping[str, Any], source: str) -> None:
-    keys = {"": {"providers", *sections()}} | {name: set() for name in sections()}
+    keys = {"": {"providers", "prices", *CATALOG_TABLES, *sections()}} | {name: set() for name in sections()}
     for spec in specs():
         keys[spec.section] |= {spec.field, f"{spec.field}_file"} if spec.rule.sensitive else {spec.field}
     for name, value in table.items():
         if name not in keys[""]:
             raise SettingsError(name, source, f"a known setting{_closest(name, keys[''])}", name)
-        if name in (*sections(), "providers") and not isinstance(value, dict):
+        if name in (*sections(), "providers", "prices") and not isinstance(value, dict):
             raise SettingsError(name, source, f"a table [{name}]", str(value))
         for key in value if name in sections() else ():
             if key not in keys[name]:

@@ -1,8 +1,4 @@
-"""The table of providers: `[providers.NAME]` in TOML over what well-known names in the environment give.
-
-    OPENAI_API_KEY, OPENAI_BASE_URL -> "openai"       ANTHROPIC_API_KEY -> "anthropic"
-    GEMINI_API_KEY -> "gemini"                        OLLAMA_HOST -> "ollama"
-    simulator.url -> "sim"
+"""The table of providers: `[providers.NAME]` in TOML over what well-known names in the environment give (kinds.py).
 
 The order of the result is the order of asking "who serves this model?": the simulator (asked for
 openly), then the TOML file's in its order, then the well-known ones, Ollama last since it serves `*`.
@@ -10,62 +6,38 @@ openly), then the TOML file's in its order, then the well-known ones, Ollama las
 
 from __future__ import annotations
 
+import math
 import re
+import string
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from config.errors import SettingsError
 from config.fields import specs_of
+from config.kinds import ENV_KINDS, KINDS, URL_RULE, find_base_url, find_key, from_environment
 from config.names import Names
-from config.secret import HIDDEN, Secret
-from config.tree import Limits, Provider, ProviderKind, Rule, Timeouts
+from config.secret import HIDDEN
+from config.tree import Limits, Provider, Timeouts
 from config.values import allowed, read_value
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")  # it becomes a queue name and part of keys
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_URL_RULE = Rule(doc="Where the provider is.", schemes=("http", "https"))
-_KEY_RULE = Rule(doc="The provider's key.", sensitive=True)
-_OPENAI_MODELS = (
-    "gpt-*",
-    "chatgpt-*",
-    "o[0-9]*",
-    "codex-*",
-    "ft:*",
-    "text-embedding-*",
-    "omni-moderation-*",
-    "whisper-*",
-    "tts-*",
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 5.6.2: token
+_HEADER_VALUE = re.compile(r"[\t -~]+")
+_KEYS = (
+    "kind",
+    "base_url",
+    "api_key_env",
+    "path",
+    "key_header",
+    "headers",
+    "options",
+    "models",
+    "limits",
+    "timeouts",
 )
 _Part = TypeVar("_Part", Limits, Timeouts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What is known of a kind of provider before anybody says anything."""
-
-    base_url: str | None
-    key_env: str | None
-    url_env: str | None
-    models: tuple[str, ...]
-    limits: Limits = field(default_factory=Limits)
-    timeouts: Timeouts = field(default_factory=Timeouts)
-
-
-KINDS: Mapping[ProviderKind, _Kind] = {
-    "openai": _Kind("https://api.openai.com/v1", "OPENAI_API_KEY", "OPENAI_BASE_URL", _OPENAI_MODELS),
-    "anthropic": _Kind("https://api.anthropic.com", "ANTHROPIC_API_KEY", None, ("claude-*",)),
-    "gemini": _Kind(
-        "https://generativelanguage.googleapis.com", "GEMINI_API_KEY", None, ("gemini-*", "gemma-*")
-    ),
-    # Local models: two at once is what a stock server runs, and a cold start may take a minute.
-    "ollama": _Kind(
-        "http://127.0.0.1:11434", None, "OLLAMA_HOST", ("*",), Limits(concurrency=2), Timeouts(read_s=300.0)
-    ),
-    "sim": _Kind(None, None, None, ("sim-*",)),
-}
-_ENV_KINDS: tuple[ProviderKind, ...] = ("openai", "anthropic", "gemini", "ollama")
-_KEYS = ("kind", "base_url", "api_key_env", "models", "limits", "timeouts")
 
 
 def read_providers(
@@ -78,7 +50,7 @@ def read_providers(
 ) -> tuple[Provider, ...]:
     """All providers, in the order in which they are asked for a model. `source` names the TOML file."""
     known: dict[str, Provider] = {
-        kind: found for kind in _ENV_KINDS if (found := _from_environment(kind, names))
+        kind: found for kind in ENV_KINDS if (found := from_environment(kind, names))
     }
     if simulator_url is not None:
         known["sim"] = _simulator(simulator_url, answers_all=simulator_answers_all)
@@ -91,75 +63,6 @@ def _simulator(url: str, *, answers_all: bool) -> Provider:
     # It speaks OpenAI's API, whose base URL carries the version.
     base_url = url if url.endswith("/v1") else f"{url}/v1"
     return Provider(name="sim", kind="sim", base_url=base_url, models=("*",) if answers_all else ("sim-*",))
-
-
-def _from_environment(kind: ProviderKind, names: Names) -> Provider | None:
-    traits = KINDS[kind]
-    key = _find_key(traits.key_env, names)
-    base_url = _find_base_url(kind, names)
-    if key is None and base_url is None:
-        return None
-    elsewhere = kind == "openai" and base_url is not None and "api.openai.com" not in base_url
-    return Provider(
-        name=kind,
-        kind=kind,
-        base_url=base_url or str(traits.base_url),
-        api_key_env=traits.key_env,
-        api_key=key,
-        # A compatible server has models of its own; its names are unknown to us.
-        models=("*",) if elsewhere else traits.models,
-        limits=_ollama_limits(names) if kind == "ollama" else traits.limits,
-        timeouts=traits.timeouts,
-    )
-
-
-def _find_key(env_name: str | None, names: Names) -> Secret | None:
-    found = names.find((env_name,), with_file=True) if env_name else None
-    if found is None:
-        return None
-    try:
-        return Secret(read_value(found.value, Secret, _KEY_RULE).reveal())
-    except ValueError:
-        raise SettingsError(found.name, found.source, allowed(Secret, _KEY_RULE), HIDDEN) from None
-
-
-def _find_base_url(kind: ProviderKind, names: Names) -> str | None:
-    env_name = KINDS[kind].url_env
-    found = names.find((env_name,), with_file=False) if env_name else None
-    if found is None:
-        return None
-    text = str(found.value).strip()
-    try:
-        return str(read_value(ollama_url(text) if kind == "ollama" else text, str, _URL_RULE))
-    except ValueError as error:
-        words = "an address such as 127.0.0.1:11434" if kind == "ollama" else allowed(str, _URL_RULE)
-        raise SettingsError(found.name, found.source, words, text) from error
-
-
-def ollama_url(host: str) -> str:
-    """OLLAMA_HOST as a URL: the scheme and the port may be missing, as in Ollama's own reading of it."""
-    scheme, separator, rest = host.partition("://")
-    if not separator:
-        scheme, rest = "http", host
-    place, slash, path = rest.partition("/")
-    # 0.0.0.0 tells a server to listen everywhere; a client cannot connect there on every system.
-    place = re.sub(r"^0\.0\.0\.0(?=:|$)", "127.0.0.1", place)
-    if not re.search(r":[0-9]+$", place):
-        place += {"http": ":11434" if not separator else ":80", "https": ":443"}.get(scheme, "")
-    return f"{scheme}://{place}{slash}{path}"
-
-
-def _ollama_limits(names: Names) -> Limits:
-    found = names.find(("OLLAMA_NUM_PARALLEL",), with_file=False)
-    if found is None:
-        return KINDS["ollama"].limits
-    spec = next(spec for spec in specs_of("limits", Limits) if spec.field == "concurrency")
-    try:
-        return Limits(concurrency=read_value(found.value, spec.hint, spec.rule))
-    except ValueError as error:
-        raise SettingsError(
-            found.name, found.source, allowed(spec.hint, spec.rule), str(found.value)
-        ) from error
 
 
 def _from_toml(
@@ -179,7 +82,11 @@ def _from_toml(
     base = _start_from(dotted, name, entry, source, names, known)
     read: Mapping[str, Callable[[str, object], dict[str, Any]]] = {
         "base_url": lambda where, raw: {"base_url": _toml_url(where, raw, source)},
+        "path": lambda where, raw: {"path": _toml_path(base.kind, where, raw, source)},
         "api_key_env": lambda where, raw: _toml_key(where, raw, source, names),
+        "key_header": lambda where, raw: {"key_header": _header_name(where, raw, source)},
+        "headers": lambda where, raw: {"headers": _toml_headers(where, raw, source)},
+        "options": lambda where, raw: {"options": _toml_options(where, raw, source)},
         "models": lambda where, raw: {"models": _toml_models(where, raw, source)},
         "limits": lambda where, raw: {"limits": _toml_part(base.limits, where, raw, source)},
         "timeouts": lambda where, raw: {"timeouts": _toml_part(base.timeouts, where, raw, source)},
@@ -204,13 +111,15 @@ def _start_from(
     if traits.base_url is None and "base_url" not in entry:
         raise SettingsError(f"{dotted}.base_url", source, "the simulator's URL", "nothing")
     own_place = "base_url" in entry
+    # The well-known key belongs to the well-known place: it is never sent to another address unasked.
+    key_env, key = (None, None) if own_place else find_key(traits.key_envs, names)
+    known_place = find_base_url(kind, names) if name == kind else None
     return Provider(
         name=name,
         kind=kind,
-        base_url=str(traits.base_url),
-        # The well-known key belongs to the well-known place: it is never sent to another address unasked.
-        api_key_env=None if own_place else traits.key_env,
-        api_key=None if own_place else _find_key(traits.key_env, names),
+        base_url=known_place or str(traits.base_url),
+        api_key_env=key_env,
+        api_key=key,
         models=("*",) if own_place and kind == "openai" else traits.models,
         limits=traits.limits,
         timeouts=traits.timeouts,
@@ -219,16 +128,62 @@ def _start_from(
 
 def _toml_url(dotted: str, value: object, source: str) -> str:
     try:
-        return str(read_value(value, str, _URL_RULE))
+        return str(read_value(value, str, URL_RULE))
     except ValueError as error:
-        raise SettingsError(dotted, source, allowed(str, _URL_RULE), str(value)) from error
+        raise SettingsError(dotted, source, allowed(str, URL_RULE), str(value)) from error
+
+
+def _toml_path(kind: str, dotted: str, value: object, source: str) -> str:
+    words = "a path with {model} or {endpoint} in it, such as /deployments/{model}{endpoint}"
+    if kind != "openai":
+        raise SettingsError(dotted, source, "no path, which only the kind openai has", str(value))
+    try:
+        fields = {field for _, field, _, _ in string.Formatter().parse(str(value)) if field is not None}
+    except ValueError as error:
+        raise SettingsError(dotted, source, words, str(value)) from error
+    usable = isinstance(value, str) and value.startswith("/") and not re.search(r"\s", value)
+    if not usable or not fields or not fields <= {"model", "endpoint"}:
+        raise SettingsError(dotted, source, words, str(value))
+    return str(value)
+
+
+def _header_name(dotted: str, value: object, source: str) -> str:
+    if not isinstance(value, str) or not _HEADER_NAME.fullmatch(value):
+        raise SettingsError(dotted, source, "the name of a header such as api-key", HIDDEN)
+    return value.lower()
+
+
+def _toml_headers(dotted: str, table: object, source: str) -> dict[str, str]:
+    if not isinstance(table, dict):
+        raise SettingsError(dotted, source, f"a table [{dotted}]", HIDDEN)
+    for name, value in table.items():
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+            raise SettingsError(f"{dotted}.{name}", source, "text that can stand in a header", HIDDEN)
+    return {_header_name(f"{dotted}.{name}", name, source): value for name, value in table.items()}
+
+
+def _toml_options(dotted: str, table: object, source: str) -> dict[str, Any]:
+    if not isinstance(table, dict):
+        raise SettingsError(dotted, source, f"a table [{dotted}]", str(table))
+    if not _is_json(table):
+        words = "what JSON can hold: text, numbers, true, false, lists and tables"
+        raise SettingsError(dotted, source, words, str(table))
+    return table
+
+
+def _is_json(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_json, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    return math.isfinite(value) if isinstance(value, float) else isinstance(value, (str, int))
 
 
 def _toml_key(dotted: str, value: object, source: str, names: Names) -> dict[str, Any]:
     if not isinstance(value, str) or not _ENV_NAME.fullmatch(value):
         # Not repeated: who writes the key itself here instead of a name should not see it in a log.
         raise SettingsError(dotted, source, "the name of an environment variable", HIDDEN)
-    return {"api_key_env": value, "api_key": _find_key(value, names)}
+    return {"api_key_env": value, "api_key": find_key((value,), names)[1]}
 
 
 def _toml_models(dotted: str, value: object, source: str) -> tuple[str, ...]:

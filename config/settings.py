@@ -6,6 +6,7 @@ Nothing below app/ and workers/runtime.py asks the environment for anything.
 
 from __future__ import annotations
 
+from config.catalog import Catalog, ModelTraits
 from config.describe import SettingDoc, describe_settings, env_example
 from config.errors import SettingsError
 from config.loading import load_settings
@@ -33,10 +34,12 @@ __all__ = [
     "Api",
     "Batch",
     "Cache",
+    "Catalog",
     "Flower",
     "Lease",
     "Limits",
     "Log",
+    "ModelTraits",
     "Provider",
     "ProviderKind",
     "Retry",

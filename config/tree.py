@@ -13,6 +13,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from config.catalog import Catalog
+from config.catalog_file import builtin_catalog
+from config.prices import OwnPrice
 from config.secret import Secret
 
 ProviderKind = Literal["openai", "anthropic", "gemini", "ollama", "sim"]
@@ -198,6 +201,9 @@ class Retry:
     repeat_unknown: int = setting(
         1, "Repeats of a call whose outcome is unknown; each may be paid twice.", minimum=0, maximum=1
     )
+    max_asks_again: int = setting(
+        2, "Answers per item that are asked for anew because they do not match their schema.", minimum=0
+    )
     max_wait_s: float = setting(90.0, "Longest wait of our own choice between attempts.", minimum=0)
 
 
@@ -240,7 +246,14 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """One provider as data. `api_key` is None where its variable is unset: only workers need the key."""
+    """One provider as data. `api_key` is None where its variable is unset: only workers need the key.
+
+    Attributes:
+        path: where the kind openai asks instead of at the endpoint's own path, with {model} and {endpoint} filled in.
+        key_header: the header that carries the key, where it is not `authorization`.
+        headers: sent with every request; they may hold secrets, so they are in no repr.
+        options: default `provider_options`, under those of each request.
+    """
 
     name: str
     kind: ProviderKind
@@ -248,6 +261,10 @@ class Provider:
     api_key_env: str | None = None
     api_key: Secret | None = None
     models: tuple[str, ...] = ("*",)  # globs, matched with case
+    path: str = ""
+    key_header: str = "authorization"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
 
@@ -274,7 +291,9 @@ class Settings:
     retry: Retry = field(default_factory=Retry)
     simulator: Simulator = field(default_factory=Simulator)
     log: Log = field(default_factory=Log)
+    catalog: Catalog = field(default_factory=builtin_catalog, repr=False)
     providers: tuple[Provider, ...] = ()
+    prices: tuple[OwnPrice, ...] = ()
     sources: Mapping[str, str] = field(
         default_factory=lambda: MappingProxyType({}), compare=False, repr=False, hash=False
     )

@@ -1,4 +1,4 @@
-"""Which provider answers a model name.
+"""Which provider answers a plain model name. core/choose.py asks, and knows of aliases, routes and `auto` besides.
 
 A name may say its provider (`anthropic/claude-x`); otherwise the first configured provider whose patterns
 match takes it, exact names before patterns, in the order of the configuration.
@@ -10,13 +10,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+EVERYTHING = "*"
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a configured provider says it answers: model names or shell patterns."""
+    """What a configured provider says it answers: model names or shell patterns. `kind`: which API it speaks."""
 
     provider: str
     models: tuple[str, ...]
+    kind: str = ""
+
+    def names(self, model: str) -> bool:
+        """Whether a pattern that says more than "everything" matches."""
+        return any(glob != EVERYTHING and fnmatchcase(model, glob) for glob in self.models)
+
+    @property
+    def everything(self) -> bool:
+        """Whether it is asked for any name at all."""
+        return EVERYTHING in self.models
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +41,23 @@ class Route:
 
 def route(model: str, offers: Sequence[Offer]) -> Route | None:
     """The one who answers `model`, or None when nobody does."""
+    found = by_name(model, offers) or by_pattern(model, offers)
+    return Route(found[0].provider, found[1]) if found else None
+
+
+def by_name(model: str, offers: Sequence[Offer]) -> tuple[Offer, str] | None:
+    """Who is named in `provider/model`, or lists exactly this model; and the model's name there."""
     prefix, slash, rest = model.partition("/")
-    if slash and rest and any(offer.provider == prefix for offer in offers):
-        return Route(prefix, rest)
+    if slash and rest:
+        for offer in offers:
+            if offer.provider == prefix:
+                return offer, rest
+    return next(((offer, model) for offer in offers if model in offer.models), None)
+
+
+def by_pattern(model: str, offers: Sequence[Offer]) -> tuple[Offer, str] | None:
+    """The first with a pattern that matches."""
     for offer in offers:
-        if model in offer.models:
-            return Route(offer.provider, model)
-    for offer in offers:
-        if any(fnmatchcase(model, pattern) for pattern in offer.models):
-            return Route(offer.provider, model)
+        if any(fnmatchcase(model, glob) for glob in offer.models):
+            return offer, model
     return None

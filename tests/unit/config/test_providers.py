@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,91 @@ def test_a_key_written_into_the_settings_file_is_refused_unread(toml_file: Calla
     with pytest.raises(SettingsError, match="api_key_env with the name of a variable") as refusal:
         load_settings({}, config_file=config)
     assert "hunter2" not in str(refusal.value)
+
+
+def test_the_addresses_and_keys_of_the_official_clients_are_understood() -> None:
+    environ = {
+        "ANTHROPIC_API_KEY": "a",
+        "ANTHROPIC_BASE_URL": "https://gate.example/",
+        "GOOGLE_API_KEY": "g",
+        "GOOGLE_GEMINI_BASE_URL": "https://one.example",
+        "GEMINI_BASE_URL": "https://two.example",
+    }
+    anthropic, gemini = load_settings(environ).providers
+    assert (anthropic.base_url, anthropic.api_key) == ("https://gate.example", Secret("a"))
+    assert (gemini.base_url, gemini.api_key_env, gemini.api_key) == (
+        "https://one.example",
+        "GOOGLE_API_KEY",
+        Secret("g"),
+    )
+    both = load_settings({"GOOGLE_API_KEY": "g", "GEMINI_API_KEY": "stronger"}).providers[0]
+    assert both.api_key == Secret("stronger")
+
+
+def test_an_address_alone_names_no_provider_that_wants_a_key(toml_file: Callable[[str], Path]) -> None:
+    environ = {"ANTHROPIC_BASE_URL": "https://gate.example"}
+    assert load_settings(environ).providers == ()
+    config = toml_file("[providers.anthropic]\nlimits = { concurrency = 1 }")
+    assert load_settings(environ, config_file=config).providers[0].base_url == "https://gate.example"
+
+
+def test_openai_is_not_asked_for_the_models_it_gives_away() -> None:
+    offered = load_settings({"OPENAI_API_KEY": "o"}).providers[0].models
+    assert any(fnmatchcase("gpt-6-luna", glob) for glob in offered)
+    assert not any(fnmatchcase("gpt-oss:20b", glob) for glob in offered)
+
+
+def test_how_long_ollama_keeps_a_model_becomes_its_default_option() -> None:
+    for text, value in (("24h", "24h"), ("-1", -1), ("300", 300)):
+        (ollama,) = load_settings({"OLLAMA_HOST": "h", "OLLAMA_KEEP_ALIVE": text}).providers
+        assert ollama.options == {"keep_alive": value}
+
+
+def test_a_table_says_path_key_header_headers_and_options(toml_file: Callable[[str], Path]) -> None:
+    config = toml_file(
+        """
+        [providers.azure]
+        kind = "openai"
+        base_url = "https://x.openai.azure.com/openai"
+        path = "/deployments/{model}{endpoint}?api-version=2026-01-01"
+        key_header = "Api-Key"
+        headers = { X-Team = "hunter2" }
+        options = { user = "batch", options = { num_ctx = 8192 } }
+        """
+    )
+    (azure,) = load_settings({}, config_file=config).providers
+    assert azure.path == "/deployments/{model}{endpoint}?api-version=2026-01-01"
+    assert (azure.key_header, azure.headers) == ("api-key", {"x-team": "hunter2"})
+    assert azure.options == {"user": "batch", "options": {"num_ctx": 8192}}
+    assert "hunter2" not in repr(azure)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("path = '/v1/chat'", "a path with {model} or {endpoint}"),
+        ("path = '/x/{modle}'", "a path with {model} or {endpoint}"),
+        ("path = 'x/{model}'", "a path with {model} or {endpoint}"),
+        ("path = '/{model'", "a path with {model} or {endpoint}"),
+        ("key_header = 'a b'", "the name of a header"),
+        ('headers = { x = "hunter2\\n" }', "text that can stand in a header"),
+        ("headers = { x = 1 }", "text that can stand in a header"),
+        ("headers = 'hunter2'", "a table"),
+        ("options = 'x'", "a table"),
+        ("options = { at = 2026-11-21 }", "what JSON can hold"),
+        ("options = { at = [nan] }", "what JSON can hold"),
+    ],
+)
+def test_a_wrong_way_to_ask_is_refused_without_a_secret(
+    line: str, words: str, toml_file: Callable[[str], Path]
+) -> None:
+    config = toml_file(f"[providers.azure]\nkind = 'openai'\n{line}")
+    with pytest.raises(SettingsError, match=re.escape(words)) as refusal:
+        load_settings({}, config_file=config)
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_a_path_is_for_the_kind_openai_only(toml_file: Callable[[str], Path]) -> None:
+    config = toml_file("[providers.anthropic]\npath = '/x/{model}'")
+    with pytest.raises(SettingsError, match="only the kind openai"):
+        load_settings({"ANTHROPIC_API_KEY": "k"}, config_file=config)

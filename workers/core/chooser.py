@@ -1,0 +1,33 @@
+"""Choose for one fixed set of offers, once for equal wishes: a file of 50,000 lines holds a handful of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from config.catalog import Catalog
+from workers.core.choose import Chosen, Wanted, choose, read_wanted
+from workers.core.messages import LineProblem
+from workers.core.route import Offer
+
+_MEMO_SIZE = 4096
+
+
+class Chooser:
+    """Who answers a request, by what is configured and what the catalogue says of it."""
+
+    def __init__(self, offers: Sequence[Offer], catalog: Catalog) -> None:
+        """`offers` in the order of asking."""
+        self.offers, self.catalog = tuple(offers), catalog
+        self._chosen: dict[Wanted, Chosen | None] = {}
+
+    def choose(self, endpoint: str, model: str, body: Mapping[str, Any]) -> Chosen | LineProblem | None:
+        """The one who answers; None when nobody does, a problem (without its line) when our own fields are wrong."""
+        wanted = read_wanted(endpoint, model, body, self.catalog)
+        if isinstance(wanted, LineProblem):
+            return wanted
+        if wanted not in self._chosen:
+            if len(self._chosen) >= _MEMO_SIZE:  # names come from users: there is no end of them
+                self._chosen.clear()
+            self._chosen[wanted] = choose(wanted, self.offers, self.catalog)
+        return self._chosen[wanted]
