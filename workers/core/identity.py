@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 import blake3
@@ -79,7 +80,14 @@ def canonical(value: Any) -> bytes:
 
 
 def request_fingerprint(
-    *, secret: bytes, generation: int, answers_as: str, endpoint: str, model: str, body: dict[str, Any]
+    *,
+    secret: bytes,
+    generation: int,
+    answers_as: str,
+    endpoint: str,
+    model: str,
+    body: Mapping[str, Any],
+    provider_options: Mapping[str, Any] | None = None,
 ) -> str:
     """64 hex digits that are equal exactly when two requests of one tenant ask the same of the same server.
 
@@ -87,12 +95,13 @@ def request_fingerprint(
         secret: the tenant's 32 bytes; another tenant's equal request has another fingerprint.
         answers_as: the server's base URL, or its name where the URL is of no account.
         generation: the tenant's cache generation; raising it forgets every cached answer at once.
-        body: the request's parameters; every one of them counts.
+        body, provider_options: the request's parameters; every one of them counts.
     """
-    words = canonical(
-        [generation, answers_as, endpoint, model, {k: v for k, v in body.items() if k != "model"}]
-    )
-    return blake3.blake3(words, key=secret).hexdigest()
+    asked = {name: value for name, value in body.items() if name != "model"}
+    words = [generation, answers_as, endpoint, model, asked]
+    if provider_options:
+        words.append(provider_options)
+    return blake3.blake3(canonical(words), key=secret).hexdigest()
 
 
 def content_key(file_digest: str, options: dict[str, Any]) -> str:

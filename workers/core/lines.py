@@ -12,20 +12,28 @@ import orjson
 
 from workers.core.messages import InputLine, LineProblem
 
-ENDPOINTS = (
-    "/v1/responses",
+# What this version can carry out; a create for another one is refused with this list.
+SERVED_ENDPOINTS = (
     "/v1/chat/completions",
     "/v1/embeddings",
+    "/v1/responses",
     "/v1/completions",
     "/v1/audio/transcriptions",
-    "/v1/audio/analyses",
+    "/v1/audio/speech",
 )
-# What this version can carry out; a create for another one is refused with this list.
-SERVED_ENDPOINTS = ("/v1/chat/completions", "/v1/embeddings")
 
+_TEXT_OR_LIST = (str, list)
 _NEEDED_BODY_FIELD: dict[str, tuple[str, str, type | tuple[type, ...]]] = {
     "/v1/chat/completions": ("messages", "Messages parameter is required.", list),
-    "/v1/embeddings": ("input", "Input parameter is required.", (str, list)),
+    "/v1/embeddings": ("input", "Input parameter is required.", _TEXT_OR_LIST),
+    "/v1/responses": ("input", "Input parameter is required.", _TEXT_OR_LIST),
+    "/v1/completions": ("prompt", "Prompt parameter is required.", _TEXT_OR_LIST),
+    "/v1/audio/transcriptions": (
+        "file_url",
+        "A file_url parameter is required: the sound as a data: URL.",
+        str,
+    ),
+    "/v1/audio/speech": ("input", "Input parameter is required.", str),
 }
 EMBEDDINGS = "/v1/embeddings"
 MAX_CUSTOM_ID_CHARACTERS = 512
@@ -89,7 +97,8 @@ def _check_body(data: dict[str, Any], line: int, endpoint: str, model: str | Non
     if not isinstance(chosen, str) or not chosen:
         return LineProblem("invalid_request", "Model parameter is required.", "body.model", line, custom_id)
     field, text, kind = _NEEDED_BODY_FIELD[endpoint]
-    if not isinstance(body.get(field), kind):
+    # Who gives the provider's own request as it is need not say the same in OpenAI's words.
+    if not isinstance(body.get(field), kind) and not body.get("provider_options"):
         return LineProblem("invalid_request", text, f"body.{field}", line, custom_id)
     return InputLine(custom_id, data["url"], chosen, body)
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from config.catalog import ModelTraits
+
 Source = Literal["call", "cache", "coalesced", "none"]
 
 _ITEM = struct.Struct("<IQII")
@@ -75,11 +77,19 @@ class LineProblem:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request to one provider, in the OpenAI shape, before translation."""
+    """One request to one provider, in the OpenAI shape, before translation.
+
+    Attributes:
+        body: the endpoint's own parameters; our own fields (`task_type`, ...) are taken out, defaults are in.
+        provider_options: parts of the provider's own request, laid over the translated one as they are.
+        traits: what is known of the model.
+    """
 
     endpoint: str
     model: str
     body: Mapping[str, Any]
+    provider_options: Mapping[str, Any] = field(default_factory=dict)
+    traits: ModelTraits = field(default_factory=ModelTraits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,22 +113,46 @@ class HttpResponse:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider counted them."""
+    """Tokens as the provider counted them.
+
+    Attributes:
+        input_tokens: all of the input; `cached_tokens` of it were read from the provider's prompt cache and
+            `cache_write_tokens` written to it.
+        output_tokens: all of the output; `reasoning_tokens` of it were thoughts.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        """Both together."""
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A usable answer: `body` is a JSON object in the OpenAI shape."""
+    """A usable answer: `body` is a JSON object in the OpenAI shape.
+
+    Attributes:
+        warnings: what of the request the provider does not know and never saw, a sentence each.
+        tier: the provider's service tier where it names one (`flex`, `batch`, ...); it decides the price.
+    """
 
     body: bytes
     usage: Usage
     model: str
     request_id: str | None = None
+    warnings: tuple[str, ...] = ()
+    tier: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +173,8 @@ class Result:
         source: where the answer came from; `none` for items that never ran.
         calls: HTTP requests made for it; `excess` of them repeated a call of unknown outcome.
         cost_usd: None when the price is unknown, never 0 for it.
+        asks_again: answers before this one that did not match the schema; usage and cost hold theirs, too.
+        warnings: what the request lost on its way to the provider, a sentence each.
     """
 
     line: int
@@ -152,8 +188,10 @@ class Result:
     usage: Usage = field(default_factory=Usage)
     calls: int = 0
     excess: int = 0
+    asks_again: int = 0
     cost_usd: float | None = 0.0
     latency_ms: float = 0.0
+    warnings: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

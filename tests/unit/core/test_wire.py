@@ -20,11 +20,12 @@ def test_an_output_line_is_one_line_of_json_with_the_keys_of_the_batch_api(resul
     line = output_line("batch_1", result)
     assert line.endswith(b"\n") and line.count(b"\n") == 1
     shown = json.loads(line)
-    assert list(shown) == ["id", "custom_id", "response", "error"]
+    ours = ["batchwright"] if result.warnings else []
+    assert list(shown) == ["id", "custom_id", "response", "error", *ours]
     assert shown["id"].startswith("batch_req_")
     assert (shown["response"] is None) != (shown["error"] is None) or result.status_code is not None
     if shown["response"] is not None:
-        assert shown["error"] is None
+        assert (shown["error"] is None) == (result.error is None)
         assert list(shown["response"]) == ["status_code", "request_id", "body"]
         assert isinstance(shown["response"]["body"], dict)
 
@@ -51,6 +52,19 @@ def test_a_providers_failure_keeps_its_status_and_has_no_error_of_ours() -> None
         "param": "model",
         "code": None,
     }
+
+
+def test_an_answer_beside_its_schema_stands_in_the_error_file_with_its_reply() -> None:
+    error = ItemError("schema_mismatch", "the reply does not match the schema at $.price")
+    result = Result(1, "c", "call", 200, b'{"choices":[]}', error)
+    shown = json.loads(output_line("b", result))
+    assert not result.ok
+    assert shown["error"]["code"] == "schema_mismatch" and shown["response"]["body"] == {"choices": []}
+
+
+def test_what_a_request_lost_is_named_beside_its_answer() -> None:
+    shown = json.loads(output_line("b", Result(1, "c", "call", 200, b"{}", warnings=("seed: left out",))))
+    assert shown["batchwright"] == {"warnings": ["seed: left out"]}
 
 
 def test_a_failure_without_http_has_no_response() -> None:

@@ -1,0 +1,97 @@
+"""What a shard may hold under a ceiling, and what it does when it may not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workers.core.budget import Money, Room, after_refusal, carried_usd, fits, money_of, new_budget, room_in
+
+AMOUNTS = st.floats(0.0, 100.0)
+
+
+def hold(
+    settled_usd: float, in_flight_usd: float = 0.0, *, fence: int = 1, lost_usd: float = 0.0
+) -> dict[str, float]:
+    parts = {"settled_usd": settled_usd, "in_flight_usd": in_flight_usd, "lost_usd": lost_usd}
+    return {"fence": fence, "usd": sum(parts.values()), **parts}
+
+
+@settings(max_examples=50)
+@given(st.lists(AMOUNTS, max_size=20), AMOUNTS)
+def test_what_fits_is_the_longest_beginning_that_the_money_pays(costs: list[float], free_usd: float) -> None:
+    number = fits(costs, free_usd)
+    assert sum(costs[:number]) <= free_usd + 1e-6
+    assert number == len(costs) or sum(costs[: number + 1]) > free_usd
+
+
+def test_a_ceiling_is_not_missed_by_the_last_digit_of_a_sum() -> None:
+    assert fits([0.1, 0.1, 0.1], 0.3) == 3
+
+
+@pytest.mark.parametrize("limit_usd", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_ceiling_is_a_sum_above_nothing(limit_usd: float) -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        new_budget(limit_usd)
+
+
+def test_a_new_budget_is_all_free() -> None:
+    assert money_of(new_budget(5)) == Money(limit_usd=5.0, spent_usd=0.0, in_flight_usd=0.0, lost_usd=0.0)
+
+
+def test_money_is_spent_in_flight_lost_or_free() -> None:
+    holds = {"s1": hold(2.0, 1.0), "s2": hold(1.0, 0.5, lost_usd=1.0)}
+    money = money_of({"limit_usd": 10.0, "spent_usd": 1.0, "lost_usd": 0.25, "holds": holds})
+    assert money == Money(limit_usd=10.0, spent_usd=4.0, in_flight_usd=1.5, lost_usd=1.25)
+    assert money.free_usd == pytest.approx(3.25)
+
+
+def test_money_that_is_overspent_leaves_nothing_free() -> None:
+    assert money_of({"limit_usd": 1.0, "spent_usd": 2.0, "lost_usd": 0.0, "holds": {}}).free_usd == 0.0
+
+
+def test_room_is_the_ceiling_less_what_others_hold_and_this_shard_has_spent() -> None:
+    holds = {"s1": hold(2.0, 1.0), "s2": hold(1.5, 0.5)}
+    budget = {"limit_usd": 10.0, "spent_usd": 1.0, "lost_usd": 0.5, "holds": holds}
+    room = room_in(budget, "s1", 1, settled_usd=2.25)
+    assert room == Room(granted=False, free_usd=4.25, others_in_flight_usd=0.5, limit_usd=10.0)
+
+
+@pytest.mark.parametrize(
+    ("fence", "settled_usd", "lost_usd"),
+    [
+        (1, 2.0, 0.25),  # the same lease goes on
+        (1, 1.0, 0.25),
+        (2, 2.0, 1.25),  # what was in flight
+        (2, 1.5, 1.75),  # and an answer that was paid and not recorded
+        (2, 3.0, 1.25),
+    ],
+)
+def test_what_an_earlier_lease_may_have_spent_is_not_free(
+    fence: int, settled_usd: float, lost_usd: float
+) -> None:
+    earlier = hold(2.0, 1.0, fence=1, lost_usd=0.25)
+    assert carried_usd(earlier, fence, settled_usd) == pytest.approx(lost_usd)
+    budget = {"limit_usd": 10.0, "spent_usd": 0.0, "lost_usd": 0.0, "holds": {"s1": earlier}}
+    assert room_in(budget, "s1", fence, settled_usd).free_usd == pytest.approx(10.0 - lost_usd - settled_usd)
+
+
+def test_the_last_digits_of_a_sum_are_no_loss() -> None:
+    assert carried_usd(hold(0.1 + 0.2), 2, 0.3) == 0.0
+
+
+def test_an_earlier_lease_learns_that_it_is_superseded_and_decides_nothing() -> None:
+    budget = {"limit_usd": 1.0, "spent_usd": 1.0, "lost_usd": 0.0, "holds": {"s1": hold(0.0, fence=3)}}
+    room = room_in(budget, "s1", 2, settled_usd=0.0)
+    assert room.superseded
+    assert after_refusal(room, 0.0) == "wait"
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "step"), [(0.0, 0.0, "pause"), (0.1, 0.0, "wait"), (0.0, 0.1, "wait")]
+)
+def test_a_shard_waits_while_money_may_come_free_and_else_pauses_its_batch(
+    own: float, others: float, step: str
+) -> None:
+    assert after_refusal(Room(False, 0.0, others, 1.0), own) == step
