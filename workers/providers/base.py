@@ -5,35 +5,63 @@ An adapter is four translations and no I/O: bytes in, bytes out. Keys and models
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from workers.core.errors import (
+    ContextTooLong,
     KeyRefused,
     Overloaded,
     ProviderError,
+    QuotaExhausted,
     RateLimited,
     RequestRefused,
     UnusableReply,
 )
 from workers.core.messages import Call, HttpRequest, HttpResponse, Reply
 
-_RETRIED_STATUS = (408, 409, 425, 429)
+_RETRIED_STATUS = (408, 409, 425)
+_MAX_MESSAGE_CHARACTERS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A request ready to go, and what of the call the provider will never see: a sentence each."""
+
+    request: HttpRequest
+    warnings: tuple[str, ...] = ()
+
+
+class StreamReader(Protocol):
+    """Reads one streamed answer. Not reusable."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The OpenAI-shaped chunks (JSON objects) that `data` completes. Raises ProviderError."""
+        ...
+
+    def finish(self) -> Reply:
+        """The whole answer once the stream has ended. Raises UnusableReply for one that was cut short."""
+        ...
 
 
 class Adapter(Protocol):
-    """Translate between our `Call` and one provider's HTTP."""
+    """Translate between our `Call` and one provider's HTTP. Every method is pure and changes no argument."""
 
     name: str
 
-    def build_request(self, call: Call, api_key: str | None) -> HttpRequest:
-        """The request as the provider wants it; `call` is never changed."""
+    def build_request(self, call: Call, api_key: str | None, *, stream: bool = False) -> Built:
+        """The request as the provider wants it. Raises Untranslatable for what its API cannot say."""
         ...
 
-    def parse_response(self, response: HttpResponse) -> Reply:
-        """Read a success (status below 400). Raises UnusableReply for what is no answer."""
+    def parse_response(self, call: Call, response: HttpResponse) -> Reply:
+        """Read a success (status below 400). Raises UnusableReply for what is no answer, ContentBlocked."""
+        ...
+
+    def parse_stream(self, call: Call, headers: Mapping[str, str]) -> StreamReader:
+        """Read a streamed success; `headers` are the response's."""
         ...
 
     def parse_error(self, response: HttpResponse) -> ProviderError:
@@ -51,23 +79,60 @@ def unusable_reply(provider: str, response: HttpResponse) -> Iterator[None]:
         raise UnusableReply(message, provider=provider, request_id=request_id(response.headers)) from error
 
 
-def error_from_status(provider: str, message: str, response: HttpResponse, body: bytes) -> ProviderError:
-    """Sort a failing status by what to do next."""
-    kind: type[ProviderError] = RequestRefused
-    if response.status == 429:
-        kind = RateLimited
-    elif response.status in _RETRIED_STATUS or response.status >= 500:
-        kind = Overloaded
-    elif response.status in (401, 403):
-        kind = KeyRefused
-    return kind(
-        message,
+def error_from_status(
+    provider: str,
+    message: str,
+    response: HttpResponse,
+    body: bytes,
+    *,
+    code: str | None = None,
+    kind: type[ProviderError] | None = None,
+) -> ProviderError:
+    """Sort a failing status by what to do next; `kind` is what the provider's own code says, where it does."""
+    return (kind or kind_of_status(response.status))(
+        message[:_MAX_MESSAGE_CHARACTERS],
         provider=provider,
         status=response.status,
+        provider_code=code,
         body=body,
         request_id=request_id(response.headers),
-        retry_after_s=retry_after_s(response.headers, now_s=_date_s(response.headers)),
+        retry_after_s=retry_after_s(response.headers, now_s=date_s(response.headers)),
     )
+
+
+def kind_of_status(status: int) -> type[ProviderError]:
+    """What a status alone says."""
+    if status == 429:
+        return RateLimited
+    if status in _RETRIED_STATUS or status >= 500:
+        return Overloaded
+    if status in (401, 403):
+        return KeyRefused
+    if status == 402:
+        return QuotaExhausted
+    return ContextTooLong if status == 413 else RequestRefused
+
+
+def laid_over(body: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """`body` with `options` over it: objects are merged at every depth, all else is replaced, null removes.
+
+    Neither argument is changed.
+    """
+    merged = dict(body)
+    for name, value in options.items():
+        below = merged.get(name)
+        if value is None:
+            merged.pop(name, None)
+        elif isinstance(value, Mapping) and isinstance(below, dict):
+            merged[name] = laid_over(below, value)
+        else:
+            merged[name] = value
+    return merged
+
+
+def lost(provider: str, names: Iterable[str]) -> tuple[str, ...]:
+    """The warnings for parameters that are left out because the provider has nothing like them."""
+    return tuple(f"{name}: {provider} has no such parameter; it was left out" for name in names)
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:
@@ -94,7 +159,7 @@ def retry_after_s(headers: Mapping[str, str], *, now_s: float | None = None) -> 
     return None
 
 
-def _date_s(headers: Mapping[str, str]) -> float | None:
+def date_s(headers: Mapping[str, str]) -> float | None:
     """The provider's own clock (RFC 9110 6.6.1), by which a `Retry-After` date is meant."""
     try:
         return parsedate_to_datetime(headers.get("date", "")).timestamp()
