@@ -12,12 +12,11 @@ from celery.signals import setup_logging, worker_init, worker_ready, worker_shut
 
 from config.settings import load_settings
 from workers.celery_config import celery_settings
-from workers.providers.registry import spoken
 from workers.tasks import register
 from workers.telemetry import set_up_logging
 
 _settings = load_settings()
-_providers = [provider.name for provider in spoken(_settings.providers)]
+_providers = [provider.name for provider in _settings.providers]
 
 app = Celery("batchwright", set_as_current=True)
 app.conf.update(celery_settings(str(_settings.servers.redis_url), _providers))

@@ -74,9 +74,9 @@ class Finalizer:
         """What the last write holds: counts made again from the results, and the files that exist."""
         batch_id, now_s = batch["_id"], time.time()
         counts = self.stores.results.tally(batch_id)
-        _, possibly_repeated = self.stores.shards.summed(batch_id)
+        summed = self.stores.shards.summed(batch_id)
         final: dict[str, Any] = {
-            "counts": counts.as_dict() | {"possibly_repeated": possibly_repeated},
+            "counts": summed.as_dict(counts),
             "output_file_id": None,
             "error_file_id": None,
         }

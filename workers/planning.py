@@ -7,10 +7,12 @@ decisions are core/planner.py's; this is the reading and the writing around them
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
+from workers.core.choose import Chosen
 from workers.core.errors import MissingBytes
 from workers.core.identity import shard_id
 from workers.core.lines import custom_id_of
@@ -34,12 +36,13 @@ class PlanLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Planning:
-    """Blocking: one Celery task of queue `plan` calls `plan`. `provider_of` is the configuration's routing."""
+    """Blocking: one Celery task of queue `plan` calls `plan`. `choose` is the configuration's routing."""
 
     stores: Stores
     owner: str
     lease_s: float
-    provider_of: Callable[[str], str | None]
+    choose: Callable[[str, str, Mapping[str, Any]], Chosen | LineProblem | None]
+    has_price: Callable[[Chosen], bool]
     limits_of: Callable[[str], ShardLimits]
     max_requests: int
     max_line_bytes: int
@@ -74,7 +77,8 @@ class Planning:
         options = batch["options"]
         rules = PlanRules(
             endpoint=batch["endpoint"],
-            provider_of=self.provider_of,
+            choose=self.choose,
+            has_price=self.has_price if batch.get("budget") else None,
             limits_of=self.limits_of,
             custom_id_at=lru_cache(1024)(lambda offset: self._custom_id_at(batch["input_file_id"], offset)),
             model=options.get("model"),

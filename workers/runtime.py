@@ -28,7 +28,6 @@ from workers.engine.recorder import Recorder
 from workers.engine.sharing import Sharing
 from workers.engine.shelf import Shelf
 from workers.engine.steward import Steward
-from workers.providers.registry import spoken
 from workers.queue import Queue
 from workers.store import keys, mongo, redis
 from workers.store.cache import Cache
@@ -67,7 +66,7 @@ class Runtime:
         mongo.ensure_indexes(db)
         self.stores = stores_of(db)
         self.queue = Queue(str(settings.servers.redis_url))
-        self.providers = spoken(settings.providers)
+        self.providers = settings.providers
         self.finalizer = wiring.finalizer(self.stores)
         self.planning = wiring.planning(settings, self.providers, self.stores, self.owner)
         self.loop = uvloop.new_event_loop()

@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from config.settings import Provider, Settings
+from workers.core.choose import Chosen
+from workers.core.chooser import Chooser
 from workers.core.planner import ShardLimits, shard_limits
+from workers.core.price import Prices
 from workers.core.retry import RetryRules
-from workers.core.route import Offer, route
 from workers.engine.ports import EngineRules, Link
 from workers.engine.slots import CallSlots
 from workers.finalizer import Finalizer
@@ -29,6 +31,7 @@ def engine_rules(settings: Settings) -> EngineRules:
     retry = RetryRules(
         max_attempts=settings.retry.max_attempts,
         repeat_unknown=settings.retry.repeat_unknown,
+        max_asks_again=settings.retry.max_asks_again,
         max_wait_s=settings.retry.max_wait_s,
     )
     return EngineRules(
@@ -48,8 +51,8 @@ def links(settings: Settings, providers: Sequence[Provider]) -> dict[str, Link]:
 
 def _link(settings: Settings, provider: Provider) -> Link:
     timeouts, base_url = provider.timeouts, provider.base_url
-    if provider.kind == "ollama" and not base_url.endswith("/v1"):
-        base_url += "/v1"
+    if provider.kind == "ollama":
+        base_url = base_url.removesuffix("/v1")  # some give its OpenAI-compatible address
     transport = HttpxTransport(
         base_url,
         connect_s=timeouts.connect_s,
@@ -65,12 +68,15 @@ def _link(settings: Settings, provider: Provider) -> Link:
         name=provider.name,
         kind=provider.kind,
         answers_as="sim" if provider.kind == "sim" else base_url,
-        adapter=adapter_for(provider.name, provider.kind),
+        adapter=adapter_for(provider),
         transport=transport,
         api_key=lambda: provider.api_key.reveal() if provider.api_key else None,
         rates=Rates(provider.limits.requests_per_minute, provider.limits.tokens_per_minute),
         slots=CallSlots(slots),
         deadline_s=timeouts.read_s,
+        chooser=Chooser([one for one in offers(settings) if one.provider == provider.name], settings.catalog),
+        prices=Prices(settings.prices),
+        options=provider.options,
     )
 
 
@@ -85,19 +91,23 @@ def planning(settings: Settings, providers: Sequence[Provider], stores: Stores, 
         stores,
         owner,
         settings.lease.lease_s,
-        _provider_of(offers(settings)),
+        Chooser(offers(settings), settings.catalog).choose,
+        _has_price(settings),
         _limits_of(settings, {provider.name: provider for provider in providers}),
         max_requests=settings.api.max_requests,
         max_line_bytes=settings.batch.max_line_bytes,
     )
 
 
-def _provider_of(asked: Sequence[Offer]) -> Callable[[str], str | None]:
-    def provider_of(model: str) -> str | None:
-        found = route(model, asked)
-        return found.provider if found else None
+def _has_price(settings: Settings) -> Callable[[Chosen], bool]:
+    prices = Prices(settings.prices)
+    kinds = {provider.name: provider.kind for provider in settings.providers}
 
-    return provider_of
+    def has_price(chosen: Chosen) -> bool:
+        kind = kinds[chosen.provider]
+        return prices.per_token(kind, chosen.model, provider=chosen.provider) is not None
+
+    return has_price
 
 
 def _limits_of(settings: Settings, providers: Mapping[str, Provider]) -> Callable[[str], ShardLimits]:

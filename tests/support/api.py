@@ -30,6 +30,7 @@ from workers.core.identity import new_api_key, shard_id, view_file_id
 from workers.core.messages import Item, ItemError, Result, ShardPlan, Usage
 from workers.store.batches import Batches
 from workers.store.blobs import Blobs
+from workers.store.budgets import Budgets
 from workers.store.files import Files
 from workers.store.mongo import Db, Doc, connect
 from workers.store.results import Results, record
@@ -47,7 +48,7 @@ class Work:
         self.db = db
         blobs = Blobs(db)
         self.batches, self.shards, self.files = Batches(db), Shards(db), Files(db, blobs)
-        self.results = Results(db, blobs)
+        self.results, self.budgets = Results(db, blobs), Budgets(db)
 
     def start(self, batch_id: str, total: int, provider: str = "sim") -> Doc:
         """validating -> in_progress with one shard that may run."""
@@ -78,7 +79,7 @@ class Work:
         batch = self.batches.get(batch_id)
         assert batch is not None
         tally = self.results.tally(batch_id)
-        final: Doc = {"counts": tally.as_dict()}
+        final: Doc = {"counts": self.shards.summed(batch_id).as_dict(tally)}
         for which, size_bytes in (("output", tally.output_bytes), ("error", tally.error_bytes)):
             if size_bytes:
                 file_id = view_file_id(batch_id, which)

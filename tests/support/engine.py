@@ -15,7 +15,7 @@ import json
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,11 +34,11 @@ NOBODY_LISTENS = "http://127.0.0.1:9"
 RUN_S = 10.0
 
 
-def reply(status: int = 200, *, usage: Doc | None = None, **headers: str) -> HttpResponse:
+def reply(status: int = 200, *, usage: Doc | None = None, text: str = "yes", **headers: str) -> HttpResponse:
     """What a provider says: an answer, or an error of that status; header names with `_` for `-`."""
     body: Doc = {"error": {"message": f"status {status}"}}
     if status < 400:
-        message = {"index": 0, "message": {"role": "assistant", "content": "yes"}}
+        message = {"index": 0, "message": {"role": "assistant", "content": text}}
         counts = usage or {"prompt_tokens": 5, "completion_tokens": 3}
         body = {"model": "m", "choices": [message], "usage": counts}
     names = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -67,13 +67,18 @@ class Gate:
 
 @dataclass(slots=True)
 class ScriptedTransport:
-    """The port to a provider; `seen` calls have reached it since its script began, the next is `seen + 1`."""
+    """The port to a provider; `seen` calls have reached it since its script began, the next is `seen + 1`.
+
+    `asked` are the bodies of those calls.
+    """
 
     script: Script = always_answers
     seen: int = 0
+    asked: list[Doc] = field(default_factory=list)
 
     async def send(self, request: HttpRequest, *, deadline_s: float) -> HttpResponse:
         self.seen += 1
+        self.asked.append(json.loads(request.body))
         return await self.script(self.seen)
 
     async def close(self) -> None:
@@ -90,7 +95,7 @@ class Engine:
 
     def play(self, script: Script) -> None:
         """Every call from here on is answered by this script, which is told the number of the call."""
-        self.provider.script, self.provider.seen = script, 0
+        self.provider.script, self.provider.seen, self.provider.asked = script, 0, []
 
     def gate(self) -> Gate:
         return Gate(self.runtime.loop)
@@ -135,13 +140,20 @@ class Engine:
 
 
 @contextmanager
-def open_engine(servers: TestServers, directory: Path, **settings: str) -> Iterator[Engine]:
-    """Empty databases and a runtime whose sweeper sleeps: the providers `sim` and `openai`, both the script."""
+def open_engine(
+    servers: TestServers, directory: Path, *, toml: str = "", **settings: str
+) -> Iterator[Engine]:
+    """Empty databases and a runtime whose sweeper sleeps: the providers `sim` and `openai`, both the script.
+
+    `toml`: what stands in the settings file.
+    """
     own = apart(servers, "runtime")
     stores = open_stores(own)
     own.empty()
     config = directory / "batchwright.toml"
-    config.touch()
+    config.write_text(toml, encoding="utf-8")
+    nothing = directory / "empty.env"
+    nothing.touch()
     environ = {
         **own.environ(),
         "BATCHWRIGHT_CONFIG": str(config),
@@ -154,7 +166,7 @@ def open_engine(servers: TestServers, directory: Path, **settings: str) -> Itera
         "BATCHWRIGHT_WORKER_DRAIN_GRACE_S": "0.2",
         **settings,
     }
-    runtime = Runtime(load_settings(environ, dotenv=config), name="test")
+    runtime = Runtime(load_settings(environ, dotenv=nothing), name="test")
     runtime.start()
     provider = ScriptedTransport()
     for name, link in list(runtime.links.items()):

@@ -26,7 +26,7 @@ class Ran:
     stopped: StopReason | None
     park_s: float | None
     park_reason: str | None
-    attempts: dict[str, list[int]]
+    attempts: dict[str, list[float | None]]
     unknown: int
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from workers.core import structured
+from workers.core.choose import Chosen, call_of
 from workers.core.errors import InternalFault, ProviderError, TransportError
 from workers.core.identity import request_fingerprint
 from workers.core.lines import EMBEDDINGS, check_line
-from workers.core.messages import Call, InputLine, Item, ItemError, Reply, Result
-from workers.core.price import cost_usd
+from workers.core.messages import InputLine, Item, ItemError, Reply, Result
 from workers.core.rate import estimate_tokens
-from workers.core.route import Offer, route
+from workers.core.retry import RetryRules
 from workers.engine.ports import Link
 from workers.engine.work import Answered, Failed, Work
 from workers.store import keys
@@ -43,9 +45,13 @@ def prepare(
             "none",
             error=ItemError(line.code, f"the stored line is unreadable: {line.message}"),
         )
-    chosen = route(line.model, [Offer(link.name, ("*",))])
-    call = Call(line.url, chosen.model if chosen else line.model, line.body)
-    work = Work(item, line.custom_id, call, estimate_tokens(item.length, line.body))
+    chosen = link.chooser.choose(line.url, line.model, line.body)
+    if not isinstance(chosen, Chosen):
+        # Settings have changed since the plan: the provider is still the one it was given to.
+        chosen = Chosen(link.name, line.model.removeprefix(f"{link.name}/"))
+    call = call_of(line.url, line.body, chosen, link.kind, link.chooser.catalog, link.options)
+    est_tokens = estimate_tokens(item.length, call.body, line.url)
+    work = Work(item, line.custom_id, call, est_tokens, warnings=chosen.warnings)
     if options.get("cache", True):
         work.fingerprint = request_fingerprint(
             secret=secret,
@@ -53,7 +59,8 @@ def prepare(
             answers_as=link.answers_as,
             endpoint=line.url,
             model=call.model,
-            body=line.body,
+            body=call.body,
+            provider_options=call.provider_options,
         )
         work.cache_key = keys.answer(link.name, line.url, work.fingerprint)
     return work
@@ -62,27 +69,57 @@ def prepare(
 async def make_call(work: Work, link: Link) -> Answered | Failed:
     """One HTTP exchange for one item, read and sorted. Raises only CancelledError."""
     started = time.monotonic()
+    call, warnings = work.again or work.call, work.warnings
     try:
-        request = link.adapter.build_request(work.call, link.api_key())
-        response = await link.transport.send(request, deadline_s=link.deadline_s)
+        built = link.adapter.build_request(call, link.api_key())
+        warnings += built.warnings
+        response = await link.transport.send(built.request, deadline_s=link.deadline_s)
         if response.status >= 400:
-            return Failed(link.adapter.parse_error(response), _since_ms(started))
-        return Answered(link.adapter.parse_response(response), _since_ms(started))
+            return Failed(link.adapter.parse_error(response), _since_ms(started), warnings)
+        reply = link.adapter.parse_response(call, response)
+        if warnings:
+            reply = replace(reply, warnings=warnings + reply.warnings)
+        return Answered(reply, _since_ms(started), _cost_usd(work, reply, link))
     except (ProviderError, TransportError) as error:
-        return Failed(error, _since_ms(started))
+        return Failed(error, _since_ms(started), warnings)
     except Exception:
         log.exception("a call of item %d broke inside the engine", work.item.line)
-        return Failed(
-            InternalFault("the engine failed on this request", provider=link.name), _since_ms(started)
-        )
+        fault = InternalFault("the engine failed on this request", provider=link.name)
+        return Failed(fault, _since_ms(started), warnings)
 
 
-def answered(work: Work, outcome: Answered, link: Link) -> Result:
-    """The result of an item whose own call was answered."""
-    reply = outcome.reply
-    return _of_reply(
-        work, reply, "call", cost_usd(link.kind, work.call.model, reply.usage), outcome.latency_ms
-    )
+def ask_again(work: Work, outcome: Answered, rules: RetryRules) -> structured.Mismatch | None:
+    """Make the item ask again if the answer does not match its schema.
+
+    Gives what is wrong when it does not match and may not be asked for again: then that is the item's result.
+    """
+    wrong = structured.mismatch(work.call, outcome.reply.body)
+    if wrong is None:
+        return None
+    if wrong.cut_off or work.asks_again >= rules.max_asks_again:
+        return wrong
+    work.asks_again += 1
+    work.spent += outcome.reply.usage
+    work.spent_usd = _sum(work.spent_usd, outcome.cost_usd)
+    work.again = structured.asked_again(work.call, wrong)
+    return None
+
+
+def answered(work: Work, outcome: Answered) -> Result:
+    """The result of an item whose own call was answered, with all that was spent on the way to it."""
+    result = _of_reply(work, outcome.reply, "call", outcome.cost_usd, outcome.latency_ms)
+    if not work.asks_again:
+        return result
+    usage, cost = work.spent + result.usage, _sum(work.spent_usd, result.cost_usd)
+    return replace(result, usage=usage, cost_usd=cost, asks_again=work.asks_again)
+
+
+def mismatched(work: Work, outcome: Answered, wrong: structured.Mismatch) -> Result:
+    """The final failure of an item whose answers never matched its schema: the last one stands beside the error."""
+    times = "once" if not work.asks_again else f"{work.asks_again + 1} times"
+    why = "cut off by its output cap; " if wrong.cut_off else ""
+    text = f"the reply does not match the schema at {wrong} ({why}asked {times})"
+    return replace(answered(work, outcome), error=ItemError("schema_mismatch", text))
 
 
 def cached(work: Work, reply: Reply) -> Result:
@@ -90,9 +127,10 @@ def cached(work: Work, reply: Reply) -> Result:
     return _of_reply(work, reply, "cache", 0.0, 0.0)
 
 
-def failed(work: Work, outcome: Failed) -> Result:
+def failed(work: Work, outcome: Failed, link: Link) -> Result:
     """The final failure of an item: the provider's own words where it answered, ours where nothing came."""
     error = outcome.error
+    charged = error.usage if isinstance(error, ProviderError) else None
     base: dict[str, Any] = {
         "line": work.item.line,
         "custom_id": work.custom_id,
@@ -101,8 +139,13 @@ def failed(work: Work, outcome: Failed) -> Result:
         "calls": work.calls,
         "excess": work.excess,
         "latency_ms": outcome.latency_ms,
+        "asks_again": work.asks_again,
+        "usage": work.spent + charged if charged else work.spent,
+        "cost_usd": _sum(work.spent_usd, link.cost_usd(work.call.model, charged) if charged else 0.0),
+        "warnings": outcome.warnings,
     }
-    if isinstance(error, ProviderError) and error.status is not None and error.body is not None:
+    refused = isinstance(error, ProviderError) and error.status is not None and error.status >= 400
+    if isinstance(error, ProviderError) and refused and error.body is not None:
         return Result(status_code=error.status, body=error.body, request_id=error.request_id, **base)
     return Result(error=ItemError(error.code, error.message), **base)
 
@@ -126,7 +169,16 @@ def _of_reply(work: Work, reply: Reply, source: Any, cost: float | None, latency
         excess=work.excess,
         cost_usd=cost,
         latency_ms=latency_ms,
+        warnings=reply.warnings,
     )
+
+
+def _cost_usd(work: Work, reply: Reply, link: Link) -> float | None:
+    return link.cost_usd(work.call.model, reply.usage, reply.tier)
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
 
 
 def _since_ms(started: float) -> float:

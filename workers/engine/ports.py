@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from workers.core.messages import Result
+from workers.core.chooser import Chooser
+from workers.core.messages import Result, Usage
+from workers.core.price import Prices
 from workers.core.retry import RetryRules
 from workers.engine.slots import CallSlots
 from workers.engine.work import Held
@@ -17,10 +19,11 @@ from workers.transport.port import Transport
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One configured provider, ready to be called: translation, connections, key, limits.
+    """One configured provider, ready to be called: translation, connections, key, limits, prices.
 
     `answers_as` says whose answers these are, for the cache: the base URL, or `sim` for a simulator, which
-    answers the same on whatever port it was started.
+    answers the same on whatever port it was started. `chooser` knows this provider's offer alone, `options` are
+    laid under every request's own.
     """
 
     name: str
@@ -32,6 +35,13 @@ class Link:
     rates: Rates
     slots: CallSlots
     deadline_s: float
+    chooser: Chooser
+    prices: Prices
+    options: Mapping[str, Any]
+
+    def cost_usd(self, model: str, usage: Usage, tier: str = "") -> float | None:
+        """What an answer of one of its models cost; None when nobody knows."""
+        return self.prices.cost_usd(self.kind, model, usage, tier, provider=self.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from workers.engine.coalesce import Coalescing
 from workers.engine.desk import Desk, Ran, StopReason
 from workers.engine.heartbeat import Lease
 from workers.engine.ports import Link
+from workers.engine.purse import Purse
 from workers.engine.work import Answered, Failed, Held, Work
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ CHUNK_ITEMS = 128
 # Slots that come free within this time are filled by one chunk: one set of look-ups and one `started` write.
 GATHER_S = 0.005
 LOOK_AGAIN_S = 2.0
+MONEY_WAIT_S = 0.25
 _WORTH_A_CHUNK = 16
 
 
@@ -51,9 +53,14 @@ class ShardRun:
         desk: Desk,
         tally: Tally,
         announce: Callable[[int], Awaitable[bool]],
+        purse: Purse | None = None,
     ) -> None:
-        """`announce(n)` writes, before they start, that `n` calls of this lease have been started."""
-        self.held, self.tally = held, tally
+        """
+        Args:
+            announce: writes, before they start, that so many calls of this lease have been started.
+            purse: the batch's money; None without a ceiling.
+        """
+        self.held, self.tally, self._purse = held, tally, purse
         self._lease, self._link, self._desk, self._announce = lease, link, desk, announce
         self._flights = Coalescing(
             held, desk.shelf, desk.sharing, record=self._record, try_again=self._try_again
@@ -206,12 +213,32 @@ class ShardRun:
                 self._record(pipeline.cached(work, reply))
         return missed
 
-    async def _reserve_and_start(self, works: list[Work]) -> int:
+    async def _afford(self, works: list[Work]) -> list[Work]:
+        """Those whose money is held; the rest waits for other calls to end, or the batch has come to rest."""
+        if self._purse is None:
+            return works
+        allowed = await self._purse.allow(works)
+        rest = works[allowed.count :]
+        if allowed.then == "pause":
+            self._stop = self._stop or "paused"
+            self._todo.extendleft(reversed(rest))
+        else:
+            due = time.monotonic() + MONEY_WAIT_S
+            for work in rest:
+                work.due = due
+            self._resting.extend(rest)
+        return works[: allowed.count]
+
+    async def _reserve_and_start(self, owned: list[Work]) -> int:
+        works = await self._afford(owned)
+        if not works:
+            return 0
         grant = await self._desk.limits.reserve(
             self._link.name, self._link.rates, [w.est_tokens for w in works]
         )
         granted, refused = works[: len(grant.waits_s)], works[len(grant.waits_s) :]
         if refused:
+            self._give_money_back(refused)
             now = time.monotonic()
             for work in refused:
                 work.due = now + grant.next_wait_s
@@ -224,6 +251,7 @@ class ShardRun:
             return 0
         self._started += len(granted)
         if not await self._announce(self._started):
+            self._give_money_back(granted)
             self._todo.extendleft(granted)
             return 0
         for work, wait_s in zip(granted, grant.waits_s, strict=True):
@@ -231,6 +259,10 @@ class ShardRun:
             self._calls[task] = work
             task.add_done_callback(self._on_called)
         return len(granted)
+
+    def _give_money_back(self, works: list[Work]) -> None:
+        if self._purse is not None:
+            self._purse.drop(works)
 
     async def _call(self, work: Work, wait_s: float) -> Answered | Failed | None:
         if wait_s > 0:
@@ -247,6 +279,8 @@ class ShardRun:
         self._link.slots.give_back(self.held.shard_id)
         self._changed.set()
         outcome = None if task.cancelled() else task.result()
+        if self._purse is not None and not task.cancelled():
+            self._purse.take(work, outcome)  # what was cut off stays under way: it may be paid
         try:
             self._take_outcome(work, outcome)
         except Exception:
@@ -265,11 +299,20 @@ class ShardRun:
             self._fail(work, outcome)
 
     def _answer(self, work: Work, outcome: Answered) -> None:
-        result = pipeline.answered(work, outcome, self._link)
         usage = outcome.reply.usage
         self._desk.shelf.settle(
             self._link, reserved=work.est_tokens, used=usage.input_tokens + usage.output_tokens
         )
+        asked_before = work.asks_again
+        wrong = pipeline.ask_again(work, outcome, self._desk.rules.retry)
+        if wrong is not None:
+            self._end_unshared(work, pipeline.mismatched(work, outcome, wrong))
+            return
+        if work.asks_again > asked_before:
+            self._started -= 1  # its outcome is known: a crash from here on repeats nothing of it
+            self._todo.append(work)
+            return
+        result = pipeline.answered(work, outcome)
         if not work.fingerprint:
             self._record(result)
             return
@@ -288,9 +331,9 @@ class ShardRun:
         refused_for_rate = isinstance(outcome.error, RateLimited)
         work.refusals += refused_for_rate
         work.attempt += not refused_for_rate
+        # A call that never left us was none: nobody was asked, nothing can have been paid.
+        work.calls -= not outcome.error.bytes_sent
         if isinstance(outcome.error, TransportError):
-            # A call that never left us was none: nobody was asked, nothing can have been paid.
-            work.calls -= not outcome.error.bytes_sent
             work.unknown += outcome.error.bytes_sent
         step = after_failure(
             outcome.error,
@@ -313,7 +356,10 @@ class ShardRun:
 
     def _give_up(self, work: Work, outcome: Failed) -> None:
         self._started -= work.calls == 0
-        result = pipeline.failed(work, outcome)
+        self._end_unshared(work, pipeline.failed(work, outcome, self._link))
+
+    def _end_unshared(self, work: Work, result: Result) -> None:
+        """A final failure: never cached, and shared only where the next one would get the same."""
         self._flights.failed(work, result)
         self._record(result)
 

@@ -23,6 +23,7 @@ from workers.engine.closing import close_shard
 from workers.engine.desk import Desk, Ran, StopReason
 from workers.engine.heartbeat import Heartbeat, Lease
 from workers.engine.ports import Link
+from workers.engine.purse import Purse
 from workers.engine.reading import Reader, Target, held_of
 from workers.engine.recorder import Recorder
 from workers.engine.shard import ShardRun
@@ -47,6 +48,7 @@ class Active:
     tally: Tally
     run: ShardRun | None = None
     stop: StopReason | None = None
+    purse: Purse | None = None
 
 
 @dataclass(slots=True)
@@ -187,8 +189,19 @@ class Steward:
             for work in works:
                 self.recorder.add(Target(doc, active.tally), poison.result(work.item.line, work.custom_id))
             works = []
+        if batch.get("budget"):
+            active.purse = self._purse(doc, lease, link, active.tally)
         ran = await self._run(doc, lease, link, works, active)
-        return await self._settle(doc, lease, ran, active)
+        end = await self._settle(doc, lease, ran, active)
+        if active.purse is not None and end != "lease lost":
+            await active.purse.end(closed=end in ("done", "closed"))
+        return end
+
+    def _purse(self, doc: dict[str, Any], lease: Lease, link: Link, tally: Tally) -> Purse:
+        async def ask(call: Callable[[], Any]) -> Any:
+            return await self._patiently(lease, call)
+
+        return Purse(held_of(doc), link, self.stores, ask, tally.cost_usd)
 
     async def _insert_missing_children(self, doc: dict[str, Any]) -> None:
         missing = await self.threads.call(self.stores.shards.children_missing, doc["moved"])
@@ -212,6 +225,7 @@ class Steward:
             desk=self.desk,
             tally=active.tally,
             announce=announce,
+            purse=active.purse,
         )
         active.run = run
         if active.stop:

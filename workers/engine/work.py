@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, field
+from typing import Any
 
 from workers.core.errors import ProviderError, TransportError
-from workers.core.messages import Call, Item, Reply
+from workers.core.messages import Call, Item, Reply, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Held:
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """An item with everything its call needs.
+    """An item with everything its call needs; `est_tokens` is its estimated input and its output cap together.
 
     Attributes:
         fingerprint: what makes two requests the same; empty when this one must not be shared.
@@ -29,7 +30,10 @@ class Work:
         attempt: failed attempts so far, `refusals` for rate (429) counted by themselves; `unknown`: of the
             calls, those whose outcome nobody knows.
         calls: HTTP requests made so far; `excess` of them repeated a call of unknown outcome.
+        asks_again: answers that did not match the schema and were asked for again; `again` is the call that does
+            so, `spent` and `spent_usd` (None: unknown) are what those answers used.
         due: monotonic seconds before which it is not tried again.
+        warnings: what the request lost on its way, as far as routing knows.
     """
 
     item: Item
@@ -43,18 +47,27 @@ class Work:
     unknown: int = 0
     calls: int = 0
     excess: int = 0
+    asks_again: int = 0
+    again: Call | None = None
+    spent: Usage = field(default_factory=Usage)
+    spent_usd: float | None = 0.0
     due: float = 0.0
+    warnings: tuple[str, ...] = ()
     looked_up: bool = False
     owns_flight: bool = False
 
     @property
-    def history(self) -> list[int]:
+    def history(self) -> list[float | None]:
         """What the next lease of this item must know; `excess` is settled when the shard is given back."""
-        return [self.attempt, self.refusals, self.unknown, self.calls]
+        counts = [self.attempt, self.refusals, self.unknown, self.calls, self.asks_again]
+        return [*counts, self.spent_usd, *astuple(self.spent)]
 
-    def recall(self, history: Sequence[int]) -> None:
-        """Go on where an earlier lease stopped."""
-        self.attempt, self.refusals, self.unknown, self.calls = history
+    def recall(self, history: Sequence[Any]) -> None:
+        """Go on where an earlier lease stopped: with the request as it was first, but all its counts."""
+        counts, rest = history[:5], history[5:]
+        self.attempt, self.refusals, self.unknown, self.calls, self.asks_again = (*counts, 0)[:5]
+        if rest:
+            self.spent_usd, self.spent = rest[0], Usage(*rest[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +76,7 @@ class Answered:
 
     reply: Reply
     latency_ms: float
+    cost_usd: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +85,4 @@ class Failed:
 
     error: ProviderError | TransportError
     latency_ms: float
+    warnings: tuple[str, ...] = ()

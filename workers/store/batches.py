@@ -56,6 +56,30 @@ class Batches:
         where = {"_id": {"$in": list(batch_ids)}}
         return {doc["_id"]: doc for doc in self._docs.find(where, {"ending": 1, "paused_at": 1})}
 
+    def costs(self, tenant: str, since_s: float) -> list[Doc]:
+        """What the tenant's batches since then (Unix seconds) took, a row a UTC day and provider.
+
+        Rows {day, provider, batches, calls, cached, input_tokens, output_tokens, cost_usd, unpriced}, by day.
+        """
+        names = ("calls", "cached", "coalesced", "input_tokens", "output_tokens", "cost_usd", "unpriced")
+        day = {
+            "$dateToString": {"format": "%Y-%m-%d", "date": {"$toDate": {"$multiply": ["$created_at", 1000]}}}
+        }
+        shares = {"$objectToArray": {"$ifNull": ["$counts.by_provider", {}]}}
+        group: Doc = {"_id": {"day": "$day", "provider": "$share.k"}, "batches": {"$sum": 1}}
+        group |= {name: {"$sum": f"$share.v.{name}"} for name in names}
+        # Ids sort by creation time, and the tenant's index is on them.
+        where = {"tenant": tenant, "_id": {"$gte": f"batch_{int(since_s * 1000):012x}"}}
+        steps: list[Doc] = [
+            {"$match": where},
+            {"$project": {"day": day, "share": shares}},
+            {"$unwind": "$share"},
+            {"$group": group},
+            {"$sort": {"_id.day": 1, "_id.provider": 1}},
+        ]
+        rows = self._docs.aggregate(steps)
+        return [{**row["_id"], **{k: v for k, v in row.items() if k != "_id"}} for row in rows]
+
     def unfinished(self, after: str, limit: int) -> list[Doc]:
         """Batches that still move, by id, for the sweeper's pages."""
         live = [s for s in states.BatchStatus if s not in states.TERMINAL_BATCH]
@@ -133,9 +157,8 @@ class Batches:
     def set_paused(self, batch_id: str, tenant: str, *, paused: bool) -> bool:
         """Remember that a batch rests; the shards are held back or let go by their own writes."""
         where = {"_id": batch_id, "tenant": tenant, "status": "in_progress", "ending": None}
-        return bool(
-            self._docs.update_one(where, [{"$set": {"paused_at": NOW_S if paused else None}}]).matched_count
-        )
+        new = {"paused_at": NOW_S if paused else None, "pause_reason": "user" if paused else None}
+        return bool(self._docs.update_one(where, [{"$set": new}]).matched_count)
 
     def _move(self, move: Move[states.BatchStatus], batch_id: str, new: Doc, also: Doc) -> bool:
         where = {"_id": batch_id, "status": move.filter()} | also

@@ -1,12 +1,14 @@
 """Answers, kept in the cache Redis. Losing it costs money and time, never a result.
 
-An entry is one JSON header line (version, usage, model, request id) and the answer's bytes. What cannot be read
-is a miss.
+An entry is one JSON header line (version, usage, model, request id, warnings) and the answer's bytes. What cannot
+be read is a miss.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
+from typing import Any
 
 import orjson
 from redis.asyncio import Redis
@@ -54,12 +56,14 @@ class Cache:
 def pack(reply: Reply) -> bytes:
     """The stored form of an answer."""
     usage = reply.usage
-    head = {
+    head: dict[str, Any] = {
         "v": ENTRY_VERSION,
-        "usage": [usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens],
+        "usage": astuple(usage),
         "model": reply.model,
         "request_id": reply.request_id,
     }
+    if reply.warnings:
+        head["warnings"] = reply.warnings
     return orjson.dumps(head) + b"\n" + reply.body
 
 
@@ -74,7 +78,11 @@ def unpack(entry: bytes | str) -> Reply | None:
         if head["v"] != ENTRY_VERSION:
             return None
         return Reply(
-            body, Usage(*(int(count) for count in head["usage"])), str(head["model"]), head["request_id"]
+            body,
+            Usage(*(int(count) for count in head["usage"])),
+            str(head["model"]),
+            head["request_id"],
+            tuple(str(warning) for warning in head.get("warnings", ())),
         )
     except (ValueError, KeyError, TypeError):
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from bson import Binary
@@ -42,10 +42,12 @@ _SUMS: Doc = {
     "coalesced": _count({"$eq": ["$source", "coalesced"]}),
     "calls": {"$sum": "$calls"},
     "excess": {"$sum": "$excess"},
+    "asks_again": {"$sum": "$asks_again"},
     "input_tokens": {"$sum": {"$arrayElemAt": ["$usage", 0]}},
     "output_tokens": {"$sum": {"$arrayElemAt": ["$usage", 1]}},
     "cached_tokens": {"$sum": {"$arrayElemAt": ["$usage", 2]}},
     "reasoning_tokens": {"$sum": {"$arrayElemAt": ["$usage", 3]}},
+    "cache_write_tokens": {"$sum": {"$arrayElemAt": ["$usage", 4]}},
     "cost_usd": {"$sum": "$cost_usd"},
     "unpriced": _count({"$eq": ["$cost_usd", None]}),
     "output_bytes": {"$sum": {"$cond": ["$ok", "$line_bytes", 0]}},
@@ -155,7 +157,6 @@ class Results:
         blob = body is not None and len(body) > INLINE_BODY_BYTES
         if blob and body is not None:
             self._blobs.put(body_name(rec.id, body), body)
-        usage = result.usage
         doc: Doc = {
             "_id": rec.id,
             "tenant": rec.tenant,
@@ -166,7 +167,7 @@ class Results:
             "source": result.source,
             "status_code": result.status_code,
             "body": None if blob or body is None else Binary(body),
-            "usage": [usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens],
+            "usage": list(astuple(result.usage)),
             "calls": result.calls,
             "excess": result.excess,
             "cost_usd": result.cost_usd,
@@ -178,6 +179,10 @@ class Results:
         }
         if blob and body is not None:
             doc["body_in_store"] = body_name(rec.id, body)
+        if result.asks_again:
+            doc["asks_again"] = result.asks_again
+        if result.warnings:
+            doc["warnings"] = list(result.warnings)
         if result.error:
             doc["error"] = {"code": result.error.code, "message": result.error.message}
         return doc
@@ -208,8 +213,10 @@ def without_body(doc: Doc, body: bytes | None = None) -> Result:
         usage=Usage(*doc["usage"]),
         calls=doc["calls"],
         excess=doc["excess"],
+        asks_again=doc.get("asks_again", 0),
         cost_usd=doc["cost_usd"],
         latency_ms=doc["latency_ms"],
+        warnings=tuple(doc.get("warnings", ())),
     )
 
 

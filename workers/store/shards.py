@@ -17,7 +17,7 @@ from pymongo import DESCENDING, ReturnDocument, UpdateOne
 from workers.core import states
 from workers.core.fairness import Waiting
 from workers.core.messages import ShardPlan, pack_items, unpack_items
-from workers.core.tally import FIELD_NAMES, Tally, tally_from
+from workers.core.tally import FIELD_NAMES, Sums, Tally, tally_from
 from workers.store.mongo import EPOCH, NEVER, NOW, Db, Doc, after_s, insert_missing, is_due
 
 _OUT = [str(states.ShardStatus.DISPATCHED), str(states.ShardStatus.LEASED)]
@@ -201,7 +201,7 @@ class Shards:
         *,
         wait_s: float = 0.0,
         reason: str | None = None,
-        attempts: Mapping[str, Sequence[int]] | None = None,
+        attempts: Mapping[str, Sequence[float | None]] | None = None,
         unknown: int = 0,
     ) -> bool:
         """leased -> queued: parked until `wait_s` from now (negative: until `let_go`), or free at once.
@@ -289,12 +289,13 @@ class Shards:
         where = {"batch_id": batch_id, "status": {"$in": ["queued", "dispatched"]}}
         return list(self._docs.find(where).limit(limit))
 
-    def summed(self, batch_id: str) -> tuple[Tally, int]:
-        """The sum of the shards' tallies, and of their possibly repeated calls."""
-        group: Doc = {"_id": None, "possibly_repeated": {"$sum": "$possibly_repeated"}}
+    def summed(self, batch_id: str) -> Sums:
+        """The sums of the shards' tallies by provider, and of their possibly repeated calls."""
+        group: Doc = {"_id": "$provider", "possibly_repeated": {"$sum": "$possibly_repeated"}}
         group |= {name: {"$sum": f"$counts.{name}"} for name in FIELD_NAMES}
         rows = list(self._docs.aggregate([{"$match": {"batch_id": batch_id}}, {"$group": group}]))
-        return (tally_from(rows[0]), rows[0]["possibly_repeated"]) if rows else (Tally(), 0)
+        by_provider = {row["_id"]: tally_from(row) for row in sorted(rows, key=lambda row: row["_id"])}
+        return Sums(by_provider, sum(row["possibly_repeated"] for row in rows))
 
     def by_state(self, batch_id: str) -> list[Doc]:
         """Rows {provider, status, reason, shards, next_at}: what the open shards of a batch wait for."""
@@ -303,10 +304,6 @@ class Shards:
         where = {"batch_id": batch_id, "status": {"$nin": _ENDED}}
         rows = self._docs.aggregate([{"$match": where}, {"$group": group}])
         return [{**row["_id"], "shards": row["shards"], "next_at": row["next_at"]} for row in rows]
-
-    def providers_of(self, batch_id: str) -> list[str]:
-        """The providers that a batch's shards go to."""
-        return list(self._docs.distinct("provider", {"batch_id": batch_id}))
 
     def children_missing(self, moved: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Those of a shard's moved parts whose child document does not exist yet."""

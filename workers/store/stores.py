@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from workers.store.batches import Batches
 from workers.store.blobs import Blobs
+from workers.store.budgets import Budgets
 from workers.store.elections import Elections
 from workers.store.files import Files
 from workers.store.mongo import Db
@@ -26,6 +27,7 @@ class Stores:
     tenants: Tenants
     processes: WorkerProcesses
     elections: Elections
+    budgets: Budgets
 
 
 def stores_of(db: Db) -> Stores:
@@ -39,4 +41,5 @@ def stores_of(db: Db) -> Stores:
         tenants=Tenants(db),
         processes=WorkerProcesses(db),
         elections=Elections(db),
+        budgets=Budgets(db),
     )

@@ -13,7 +13,7 @@ from workers.store.cache import Cache, pack, unpack
 from workers.store.redis import connect
 
 pytestmark = pytest.mark.integration
-ANSWER = Reply(b'{"choices":[]}', Usage(1, 2, 3, 4), "sim-small", "req_1")
+ANSWER = Reply(b'{"choices":[]}', Usage(1, 2, 3, 4, 5), "sim-small", "req_1", ("seed: left out",))
 KEY = keys.answer("sim", "/v1/chat/completions", "f" * 64)
 
 
@@ -40,8 +40,8 @@ async def test_an_answer_over_the_bound_is_not_kept_and_said_so(cache_redis: Red
         pack(ANSWER)[:-1],
         pack(ANSWER)[1:],
         pack(ANSWER).replace(b'"v":2', b'"v":1'),
-        pack(ANSWER).replace(b"[1,2,3,4]", b"[1,2,3,4,5]"),
-        pack(ANSWER).replace(b"[1,2,3,4]", b'["many"]'),
+        pack(ANSWER).replace(b"[1,2,3,4,5]", b"[1,2,3,4,5,6]"),
+        pack(ANSWER).replace(b"[1,2,3,4,5]", b'["many"]'),
         pack(ANSWER).replace(b'"usage"', b'"other"'),
         b"[]\n{}",
         b"\xff\n{}",

@@ -198,7 +198,7 @@ def test_calls_without_a_result_are_settled_once_as_possibly_repeated(stores: St
     assert not stores.shards.settle_prior(shard_id, 3, 4)
     after = stores.shard(shard_id)
     assert (after["possibly_repeated"], after["prior"]) == (4, [])
-    assert stores.shards.summed("b")[1] == 4
+    assert stores.shards.summed("b").possibly_repeated == 4
 
 
 def test_what_a_lease_started_survives_its_sweep_but_not_an_orderly_return(stores: Stores) -> None:
@@ -261,7 +261,7 @@ def test_a_free_shard_is_closed_from_the_queue_and_a_leased_one_by_its_holder(st
     assert [close(one, None) for one in (free, dispatched, leased, done)] == [True, True, False, False]
     assert close(leased, fence) and not close(done, 1) and not close(free, None)
     assert not stores.shards.any_open("b")
-    assert stores.shards.summed("b")[0].never_ran == 3
+    assert stores.shards.summed("b").total.never_ran == 3
 
 
 @pytest.mark.parametrize("status", list(ShardStatus))

@@ -11,7 +11,7 @@ from tests.support.batches import chat_line
 from tests.support.engine import Engine, always_answers, open_engine, refusing, reply
 from tests.support.eventually import eventually
 from tests.support.servers import TestServers
-from workers.core.messages import HttpResponse, Reply, Usage
+from workers.core.messages import Call, HttpResponse, Reply, Usage
 from workers.providers.openai import OpenAI
 
 pytestmark = pytest.mark.integration
@@ -64,8 +64,9 @@ def test_more_cached_tokens_than_input_give_an_unknown_price(engine: Engine) -> 
 class CountsInWords(OpenAI):
     """An adapter with a bug: its answers pass, and break whoever adds their tokens up."""
 
-    def parse_response(self, response: HttpResponse) -> Reply:
-        return replace(super().parse_response(response), usage=Usage(input_tokens="five"))  # type: ignore[arg-type]
+    def parse_response(self, call: Call, response: HttpResponse) -> Reply:
+        wrong = Usage(input_tokens="five")  # type: ignore[arg-type]
+        return replace(super().parse_response(call, response), usage=wrong)
 
 
 def test_what_breaks_while_an_answer_is_handled_ends_as_internal_error(

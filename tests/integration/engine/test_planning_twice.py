@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.support.apart import apart
 from tests.support.batches import Stores, chat_line, open_stores
 from tests.support.eventually import eventually
 from tests.support.servers import TestServers
+from workers.core.choose import Chosen
 from workers.core.messages import unpack_items
 from workers.core.planner import ShardLimits
 from workers.finalizer import Finalizer
@@ -49,20 +51,21 @@ class Planner:
             nouns.stores_of(stores.db),
             name,
             lease_s,
-            self._provider_of,
+            self._choose,
+            lambda _: True,
             lambda _: limits,
             max_requests=1000,
             max_line_bytes=1 << 20,
         )
 
-    def _provider_of(self, model: str) -> str:
+    def _choose(self, _: str, model: str, __: Mapping[str, Any]) -> Chosen:
         if model == "sim-turn":
             if self.dies:
                 raise Died
             if self.waits:
                 self.at_turn.set()
                 assert self.go_on.wait(10.0)
-        return "sim"
+        return Chosen("sim", model)
 
 
 def batch(stores: Stores) -> str:

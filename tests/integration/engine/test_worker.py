@@ -129,7 +129,7 @@ def test_a_fault_that_stays_ends_in_the_providers_words_after_all_attempts(site:
     assert (counts["failed"], counts["calls"], counts["excess"]) == (1, 3, 0)
     (line,) = lines(site, batch_id, ok=False)
     assert line["response"]["status_code"] == 502
-    assert line["response"]["body"]["error"]["message"] == "status 502 without a readable error"
+    assert line["response"]["body"]["error"]["message"] == "status 502 with a web page: Bad gateway"
 
 
 def test_a_limit_parks_shards_for_that_reason_and_every_call_keeps_it(site: Site) -> None:

@@ -1,0 +1,152 @@
+"""What one running shard may spend of its batch's money ceiling.
+
+    estimate -> hold (in the batch document) -> call -> true cost -> hold again with it, or settle at the end
+
+Decisions are core/budget.py's, sums are store/budgets.py's. Estimates learn: what answers truly cost corrects the
+estimates of the calls after them, so that requests without an output cap do not pass the ceiling chunk after chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from workers.core import budget
+from workers.core.budget import Room
+from workers.core.errors import TransportError
+from workers.core.estimate import expected_usage
+from workers.core.tokens import output_cap
+from workers.engine.ports import Link
+from workers.engine.work import Answered, Failed, Held, Work
+from workers.store.stores import Stores
+
+# What a request may write that names no cap, until its neighbours' answers say better.
+UNCAPPED_OUTPUT_TOKENS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """How many of a chunk, from its first on, may be called now; `then` is for the rest, empty without one."""
+
+    count: int
+    then: Literal["", "wait", "pause"] = ""
+
+
+@dataclass(slots=True)
+class Purse:
+    """The money of one lease of one shard.
+
+    Attributes:
+        ask: runs a blocking call of a store; None when the lease is lost meanwhile.
+        settled_usd: true cost of all answers of this shard, those of earlier leases included.
+    """
+
+    held: Held
+    link: Link
+    stores: Stores
+    ask: Callable[[Callable[[], Any]], Awaitable[Any]]
+    settled_usd: float
+    _under_way: dict[Work, float] = field(default_factory=dict)
+    _estimated_usd: float = 0.0
+    _paid_usd: float = 0.0
+
+    @property
+    def in_flight_usd(self) -> float:
+        """Estimates of the calls under way."""
+        return sum(self._under_way.values())
+
+    async def allow(self, works: Sequence[Work]) -> Allowed:
+        """Hold the money for as many of these calls as the ceiling has room for."""
+        estimates = [self.estimate_usd(work) for work in works]
+        room = await self._hold(sum(estimates))
+        count = len(works)
+        if room is not None and not room.granted:
+            count = budget.fits(estimates, room.free_usd - self.in_flight_usd)
+            if count:
+                room = await self._hold(sum(estimates[:count]))
+        if room is None:
+            return Allowed(0, "wait")  # the lease is lost, and the run hears of it
+        if not room.granted:
+            return Allowed(0, await self._after(room))
+        self._under_way.update(zip(works[:count], estimates, strict=False))
+        return Allowed(count, "" if count == len(works) else "wait")
+
+    def drop(self, works: Sequence[Work]) -> None:
+        """These are not called after all; the next hold gives their money back."""
+        for work in works:
+            self._under_way.pop(work, None)
+
+    def take(self, work: Work, outcome: Answered | Failed | None) -> None:
+        """A call has ended: its true cost takes the place of its estimate."""
+        estimate_usd = self._under_way.pop(work, None)
+        if estimate_usd is None or outcome is None:
+            return
+        if isinstance(outcome, Answered):
+            cost_usd = estimate_usd if outcome.cost_usd is None else outcome.cost_usd
+            self._estimated_usd += estimate_usd
+            self._paid_usd += cost_usd
+        else:
+            cost_usd = _cost_of_failure(work, outcome, estimate_usd, self.link)
+        self.settled_usd += cost_usd
+
+    async def end(self, *, closed: bool) -> None:
+        """Say what is truly spent when the lease ends; `closed`: the shard has nothing left to spend."""
+        names = (self.held.batch_id, self.held.shard_id, self.held.fence)
+        budgets, settled_usd, cut_usd = self.stores.budgets, self.settled_usd, self.in_flight_usd
+        if closed:
+            await self.ask(lambda: budgets.close(*names, settled_usd=settled_usd, lost_usd=cut_usd))
+        else:
+            # What was cut off under way stays in flight: the next lease counts it as lost.
+            await self.ask(lambda: budgets.settle(*names, settled_usd=settled_usd, in_flight_usd=cut_usd))
+
+    def estimate_usd(self, work: Work) -> float:
+        """What a call may cost: never less than its neighbours' answers say."""
+        price = self.link.prices.per_token(self.link.kind, work.call.model, provider=self.link.name)
+        if price is None:  # refused at the plan; settings that changed since must not spend without a bound
+            return float("inf")
+        call = work.again or work.call
+        usage = expected_usage(call, work.item.length)
+        if usage.output_tokens and output_cap(call.body) is None:
+            usage = replace(usage, output_tokens=max(usage.output_tokens, UNCAPPED_OUTPUT_TOKENS))
+        return price.of(usage) * max(
+            1.0, self._paid_usd / self._estimated_usd if self._estimated_usd else 1.0
+        )
+
+    async def _hold(self, more_usd: float) -> Room | None:
+        in_flight_usd = self.in_flight_usd + more_usd
+        room: Room | None = await self.ask(
+            lambda: self.stores.budgets.hold(
+                self.held.batch_id,
+                self.held.shard_id,
+                self.held.fence,
+                settled_usd=self.settled_usd,
+                in_flight_usd=in_flight_usd,
+            )
+        )
+        return room
+
+    async def _after(self, room: Room) -> Literal["wait", "pause"]:
+        await self.end(closed=False)  # what came free since the last hold, others may have
+        step = budget.after_refusal(room, self.in_flight_usd)
+        if step == "wait":
+            return "wait"
+        batch_id = self.held.batch_id
+        paused = await self.ask(
+            lambda: self.stores.budgets.pause_for_budget(batch_id, limit_usd=room.limit_usd)
+        )
+        if not paused:
+            return "wait"  # somebody has raised the ceiling, or paused the batch already
+        await self.ask(lambda: self.stores.shards.hold_back(batch_id))
+        return "pause"
+
+
+def _cost_of_failure(work: Work, outcome: Failed, estimate_usd: float, link: Link) -> float:
+    """What a failed call cost: what the provider says it charged; all of it where nobody knows the outcome."""
+    error = outcome.error
+    if isinstance(error, TransportError):
+        return estimate_usd if error.bytes_sent else 0.0
+    if error.usage is None:
+        return 0.0
+    cost_usd = link.cost_usd(work.call.model, error.usage)
+    return estimate_usd if cost_usd is None else cost_usd
