@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from app.client.abatches import AsyncBatch, asubmit
 from app.client.batches import Batch, submit
-from app.client.errors import ApiRefused, ApiUnreachable, WaitTimeout
+from app.client.errors import ApiRefused, ApiUnreachable, CeilingReached, WaitTimeout
 from app.client.jsonl import Result
 from app.client.locate import NoServer
 from app.client.models import BatchInfo, Problem, Stats
@@ -30,6 +30,7 @@ __all__ = [
     "Batch",
     "BatchInfo",
     "BatchwrightError",
+    "CeilingReached",
     "NoServer",
     "Problem",
     "Result",

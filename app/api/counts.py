@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from app.api.services import Services
 from workers.core.states import BatchStatus, is_terminal
-from workers.core.tally import tally_from
+from workers.core.tally import Tally, tally_from
 from workers.core.wire import batch_object
 
 Doc = dict[str, Any]
@@ -68,15 +69,18 @@ class Counts:
         return summed
 
     def _sum(self, doc: Doc, kept: _Sum | None, *, ended: bool) -> _Sum:
-        shards = self._services.shards
-        simulated = not self._simulators.isdisjoint(shards.providers_of(doc["_id"]))
         if ended and doc.get("counts"):
-            return _Sum(time.monotonic(), doc["counts"], simulated)
-        tally, possibly_repeated = shards.summed(doc["_id"])
-        counts = {**tally.as_dict(), "possibly_repeated": possibly_repeated}
+            counts = doc["counts"]
+            return _Sum(time.monotonic(), counts, self._is_simulated(counts.get("by_provider") or ()))
+        summed = self._services.shards.summed(doc["_id"])
+        simulated = self._is_simulated(summed.by_provider)
+        counts = summed.as_dict(summed.total)
         if not ended and (kept is None or kept.counts != counts):
             self._services.batches.save_counts(doc["_id"], counts)
         return _Sum(time.monotonic(), counts, simulated)
+
+    def _is_simulated(self, providers: Iterable[str]) -> bool:
+        return not self._simulators.isdisjoint(providers)
 
 
 def extension(doc: Doc, counts: Doc, *, simulated: bool) -> Doc:
@@ -86,6 +90,7 @@ def extension(doc: Doc, counts: Doc, *, simulated: bool) -> Doc:
     flight may have made. The cost is null as soon as one answer has no known price.
     """
     tally = tally_from(counts)
+    paused = doc.get("paused_at") is not None and doc.get("status") == "in_progress"
     return {
         "total": doc.get("total", 0),
         "recorded": tally.recorded,
@@ -94,11 +99,32 @@ def extension(doc: Doc, counts: Doc, *, simulated: bool) -> Doc:
         "repeats": doc.get("repeats", 0),
         "calls": tally.calls,
         "excess_calls": tally.excess + counts.get("possibly_repeated", 0),
+        "asked_again": tally.asks_again,
         "never_ran": tally.never_ran,
         "input_tokens": tally.input_tokens,
         "output_tokens": tally.output_tokens,
         "cost_usd": tally.known_cost_usd,
+        "by_provider": {
+            name: _share(tally_from(share)) for name, share in (counts.get("by_provider") or {}).items()
+        },
         "ending": doc.get("ending"),
-        "paused": doc.get("paused_at") is not None and doc.get("status") == "in_progress",
+        "paused": paused,
+        "pause_reason": doc.get("pause_reason") if paused else None,
+        "max_cost_usd": (doc.get("budget") or {}).get("limit_usd"),
         "simulated": simulated,
+    }
+
+
+def _share(tally: Tally) -> Doc:
+    """What one provider did for a batch, and what it took for it."""
+    return {
+        "recorded": tally.recorded,
+        "failed": tally.failed,
+        "calls": tally.calls,
+        "input_tokens": tally.input_tokens,
+        "cached_tokens": tally.cached_tokens,
+        "cache_write_tokens": tally.cache_write_tokens,
+        "output_tokens": tally.output_tokens,
+        "reasoning_tokens": tally.reasoning_tokens,
+        "cost_usd": tally.known_cost_usd,
     }

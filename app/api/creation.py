@@ -12,6 +12,7 @@ from typing import Any
 import blake3
 
 from app.api.door import CreateBatch, window_s
+from workers.core.budget import new_budget
 from workers.core.identity import canonical, new_batch_id
 from workers.core.states import BatchStatus
 
@@ -68,6 +69,7 @@ def new_batch(
         "output_file_id": None,
         "error_file_id": None,
         "paused_at": None,
+        "pause_reason": None,
         "priority": ours.priority,
         "options": {
             "model": ours.model,
@@ -79,6 +81,8 @@ def new_batch(
         "plan": {"opened": False},
         "counts": {},
     }
+    if ours.max_cost_usd is not None:
+        doc["budget"] = new_budget(ours.max_cost_usd)
     if ours.run_key is not None:
         doc["run_key"] = ours.run_key
     if idempotency_key is not None:

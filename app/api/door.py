@@ -68,6 +68,9 @@ class ExpiresAfter(_Strict):
     seconds: int = Field(ge=_HOUR_S, le=30 * _DAY_S)
 
 
+MaxCost = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+
+
 class Extension(_Strict):
     """Our own options of a batch. A misspelt one is refused: it would change what is paid for."""
 
@@ -79,6 +82,7 @@ class Extension(_Strict):
     invalid_lines: Literal["fail", "skip"] | None = None
     run_key: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     priority: int = Field(default=0, ge=0, le=9)
+    max_cost_usd: MaxCost | None = None
 
 
 # MongoDB takes no NUL in the name of a field.
@@ -98,10 +102,24 @@ class CreateBatch(_Strict):
     batchwright: Extension = Field(default_factory=Extension)
 
 
+class ResumeOptions(_Strict):
+    """What a resume may change."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    max_cost_usd: MaxCost | None = None
+
+
+class ResumeBatch(_Strict):
+    """POST /v1/batches/{id}/resume; the body may be empty."""
+
+    batchwright: ResumeOptions = Field(default_factory=ResumeOptions)
+
+
 M = TypeVar("M", bound=BaseModel)
 
 
-async def read_body(request: Request) -> dict[str, Any]:
+async def read_body(request: Request, *, may_be_empty: bool = False) -> dict[str, Any]:
     """The JSON object in the body. Raises ApiError 400 for anything else, 413 for more than a megabyte."""
     body = bytearray()
     try:
@@ -113,6 +131,8 @@ async def read_body(request: Request) -> dict[str, Any]:
                 )
     except ClientDisconnect:
         raise bad_request("The connection closed before the body had arrived.") from None
+    if may_be_empty and not body:
+        return {}
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as error:

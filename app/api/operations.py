@@ -10,10 +10,12 @@ from fastapi import APIRouter, Query, Request, Response
 from app.api.auth import Tenant
 from app.api.batches import batch_of
 from app.api.counts import Counts
+from app.api.door import ResumeBatch, check, read_body
 from app.api.errors import ApiError, conflict
 from app.api.files import result_lines
 from app.api.json_reply import json_reply
 from app.api.services import Behind, Services
+from workers.core.budget import BUDGET
 from workers.core.progress import waiting_for
 from workers.core.states import BatchStatus, is_terminal
 
@@ -31,7 +33,23 @@ async def pause_batch(batch_id: str, request: Request, tenant: Tenant, behind: B
 
 @router.post("/resume")
 async def resume_batch(batch_id: str, request: Request, tenant: Tenant, behind: Behind) -> Response:
-    """Go on with a paused batch; of one that is not paused, nothing changes."""
+    """Go on with a paused batch, under a new money ceiling if one is given; one that runs only takes that over.
+
+    A batch that rests at its ceiling needs a higher one.
+    """
+    wanted = check(ResumeBatch, await read_body(request, may_be_empty=True))
+    limit_usd = wanted.batchwright.max_cost_usd
+    doc = await batch_of(behind, batch_id, tenant)
+    if limit_usd is None and doc.get("pause_reason") == BUDGET:
+        raise conflict(
+            f"The batch rests at its ceiling of ${doc['budget']['limit_usd']:g}; give a higher one to go on.",
+            param="batchwright.max_cost_usd",
+            code="max_cost_reached",
+        )
+    if limit_usd is not None and not await behind.run(
+        behind.budgets.raise_limit, batch_id, tenant, limit_usd
+    ):
+        raise _cannot_raise(doc)
     await _set_paused(behind, batch_id, tenant, paused=False)
     await behind.run(behind.shards.let_go, batch_id)
     return await _shown(request, behind, batch_id, tenant)
@@ -66,6 +84,14 @@ async def batch_output(
             code="batch_not_finished",
         )
     return await result_lines(behind, batch_id, which, filename=f"{batch_id}_{which}.jsonl")
+
+
+def _cannot_raise(doc: Doc) -> ApiError:
+    budget = doc.get("budget")
+    text = "The batch was made without a ceiling (max_cost_usd); it cannot get one while it runs."
+    if budget:
+        text = f"The ceiling of ${budget['limit_usd']:g} can only be raised: what it allowed may be spent already."
+    return conflict(text, param="batchwright.max_cost_usd", code="max_cost_not_raised")
 
 
 def _state(behind: Services, batch_id: str) -> tuple[list[Doc], dict[str, int], int]:

@@ -24,6 +24,7 @@ from workers.core.identity import new_api_key
 from workers.finalizer import Finalizer
 from workers.queue import Queue
 from workers.store.batches import Batches
+from workers.store.budgets import Budgets
 from workers.store.files import Files
 from workers.store.mongo import MONGO_DOWN, Db, connect, ensure_indexes
 from workers.store.results import Results
@@ -51,6 +52,7 @@ class Services:
     shards: Shards
     results: Results
     tenants: Tenants
+    budgets: Budgets
     workers: WorkerProcesses
     queue: Queue
     finalizer: Finalizer
@@ -143,6 +145,7 @@ def services_on(settings: Settings, db: Db, queue: Queue) -> Services:
         shards=stores.shards,
         results=stores.results,
         tenants=stores.tenants,
+        budgets=stores.budgets,
         workers=stores.processes,
         queue=queue,
         finalizer=finalizer,

@@ -32,12 +32,14 @@ def load() -> Settings:
     return load_settings()
 
 
-def submit(files: Sequence[Path], *, model: str | None, cache: bool, as_json: bool) -> int:
+def submit(
+    files: Sequence[Path], *, model: str | None, cache: bool, max_cost_usd: float | None, as_json: bool
+) -> int:
     """Hand files to the server and leave."""
     settings = load()
     rules = Rules(
         model=model,
-        provider_of=None,
+        choose=None,
         way_out=lambda _: "",
         max_line_bytes=settings.batch.max_line_bytes,
         skip_invalid=settings.batch.invalid_lines == "skip",
@@ -50,6 +52,7 @@ def submit(files: Sequence[Path], *, model: str | None, cache: bool, as_json: bo
                 endpoint=file.endpoint,
                 model=model,
                 cache=cache,
+                max_cost_usd=max_cost_usd,
                 idempotency_key=secrets.token_hex(16),
             )
             batch = client.create_batch(request)
@@ -145,13 +148,22 @@ def _fetch(client: Client, batch: BatchInfo, place: targets.Target) -> tuple[Pat
 
 
 def change(batch_id: str, verb: str, *, as_json: bool) -> int:
-    """cancel, pause or resume a batch."""
+    """cancel or pause a batch."""
     with named_server(load()) as client:
-        batch = {"cancel": client.cancel, "pause": client.pause, "resume": client.resume}[verb](batch_id)
+        return _said({"cancel": client.cancel, "pause": client.pause}[verb](batch_id), as_json=as_json)
+
+
+def resume(batch_id: str, *, max_cost_usd: float | None, as_json: bool) -> int:
+    """Let a paused batch go on, under a new ceiling if one is given."""
+    with named_server(load()) as client:
+        return _said(client.resume(batch_id, max_cost_usd=max_cost_usd), as_json=as_json)
+
+
+def _said(batch: BatchInfo, *, as_json: bool) -> int:
     if as_json:
         report.print_json(summary.batch_line(batch))
     else:
-        paused = " (paused)" if batch.stats.paused else ""
+        paused = " (paused)" if batch.stats.paused and not batch.at_ceiling else ""
         print(f"{batch.id}: {summary.status_words(batch)}{paused}")
     return 0
 
@@ -172,6 +184,33 @@ def ls(*, limit: int, after: str | None, as_json: bool) -> int:
     report.print_table(columns, rows, right=("done", "failed"))
     if page.has_more:
         print(f"more with --after {page.batches[-1].id}", file=sys.stderr)
+    return 0
+
+
+def cost(*, days: int, as_json: bool) -> int:
+    """What the batches of the last days took, by day and provider."""
+    with named_server(load()) as client:
+        found = client.costs(days)
+    if as_json:
+        report.print_json(found)
+        return 0
+    rows = [
+        (
+            str(row["day"]),
+            str(row["provider"]),
+            words.count(row["batches"]),
+            words.count(row["calls"]),
+            words.count(row["cached"] + row["coalesced"]),
+            words.short(row["input_tokens"]),
+            words.short(row["output_tokens"]),
+            words.money(row["cost_usd"]),
+        )
+        for row in found["data"]
+    ]
+    if rows:
+        names = ("day", "provider", "batches", "calls", "not called", "tokens in", "tokens out", "cost")
+        report.print_table(names, rows, right=names[2:])
+    print(f"{words.money(found['cost_usd'])} in {words.things(days, 'day')}")
     return 0
 
 

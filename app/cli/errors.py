@@ -9,7 +9,7 @@ from typing import Any
 from app.cli.words import one_line
 from workers.core.errors import UserError
 
-OK, SOME_FAILED, WRONG_INPUT, NOT_REACHED, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
+OK, SOME_FAILED, WRONG_INPUT, NOT_REACHED, AT_CEILING, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
 _SHOWN = 5
 
 

@@ -39,5 +39,6 @@ def count_failures(lines: Iterable[bytes]) -> tuple[Failure, ...]:
 def reason(result: Result) -> str:
     """Why one item failed, in one line."""
     message = one_line(result.error or "no reason given", 200)
-    status = f"status {result.status_code}" if result.status_code else result.code or "error"
+    by_provider = result.status_code is not None and result.status_code >= 400
+    status = f"status {result.status_code}" if by_provider else result.code or "error"
     return f"{status}: {message}"

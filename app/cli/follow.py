@@ -14,6 +14,7 @@ from app.client.errors import ApiUnreachable
 from app.client.models import BatchInfo, Waiting
 
 STILL_S = 2.0
+SETTLED_S = 1.5
 _ASK_WHY_EVERY_S = 2.0
 _WHY_BATCHES = 3
 _AWAY_S = 60.0
@@ -29,13 +30,14 @@ class Server(Protocol):
 
 @dataclass(slots=True)
 class Followed:
-    """One batch that is watched; `seconds` is set when it has ended."""
+    """One batch that is watched; `seconds` is set when it has ended, or rests at its money ceiling."""
 
     name: str
     batch: BatchInfo
     started_s: float
     done_before: int = 0
     seconds: float | None = None
+    resting_since_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -59,7 +61,7 @@ class Follower:
     _asked_why_s: float = float("-inf")
 
     def follow(self, watched: Sequence[Followed]) -> None:
-        """Return when every batch has ended."""
+        """Return when every batch has ended, or rests until somebody raises its ceiling."""
         started_s = self.clock()
         while True:
             for each in watched:
@@ -74,9 +76,15 @@ class Follower:
             self.sleep(poll_delay_s(self.clock() - started_s) * max(1.0, running / 4))
 
     def _look(self, each: Followed) -> None:
+        before = each.batch.done
         each.batch = self._patiently(lambda: self.server.get(each.batch.id))
-        if each.batch.ended:
-            each.seconds = self.clock() - each.started_s
+        now_s = self.clock()
+        if not each.batch.at_ceiling or each.batch.done != before or each.resting_since_s is None:
+            each.resting_since_s = now_s if each.batch.at_ceiling else None
+        # What was under way when it came to rest is still being recorded for a moment.
+        rests = each.resting_since_s is not None and now_s - each.resting_since_s >= SETTLED_S
+        if each.batch.ended or rests:
+            each.seconds = now_s - each.started_s
 
     def _patiently(self, ask: Callable[[], BatchInfo]) -> BatchInfo:
         """A server that is being restarted comes back; a minute is given."""

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from app.cli.group import Group
+from app.cli.models_group import models
 
 app = typer.Typer(
     cls=Group,
@@ -39,6 +40,10 @@ NoCache = Annotated[bool, typer.Option("--no-cache", help="Ask anew, and keep no
 Workers = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Worker processes; default: one per core.")
 ]
+MaxCost = Annotated[
+    float | None,
+    typer.Option("--max-cost-usd", min=0.0, metavar="N", help="Rest before the calls cost more than this."),
+]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="Where the answers go.")]
 Errors = Annotated[Path | None, typer.Option("--errors", metavar="ERR", help="Where the failed items go.")]
 
@@ -59,6 +64,7 @@ def run(  # noqa: PLR0913, PLR0917  a flag each
     sim: Annotated[bool, typer.Option("--sim", help="Let the simulator answer; costs nothing.")] = False,
     workers: Workers = None,
     no_cache: NoCache = False,
+    max_cost_usd: MaxCost = None,
     order: Annotated[
         Order | None, typer.Option(metavar="input", help="Output in input order; it always is.")
     ] = None,
@@ -78,11 +84,23 @@ def run(  # noqa: PLR0913, PLR0917  a flag each
         model=model,
         simulate=sim,
         cache=not no_cache,
+        max_cost_usd=max_cost_usd,
         input_order=order is not None,
         workers=workers,
         json=json,
     )
     raise typer.Exit(answer(files, options, output, errors))
+
+
+@app.command()
+def estimate(files: Files, model: Model = None, json: Json = False) -> None:
+    """Say what files of requests would cost.
+
+    By provider and model, before anything is sent or started. Equal requests are counted once.
+    """
+    from app.cli import estimate as estimate_verb
+
+    raise typer.Exit(estimate_verb.estimate(files, model=model, as_json=json))
 
 
 @app.command()
@@ -130,11 +148,18 @@ def logs(
 
 
 @app.command()
-def submit(files: Files, model: Model = None, no_cache: NoCache = False, json: Json = False) -> None:
+def submit(
+    files: Files,
+    model: Model = None,
+    no_cache: NoCache = False,
+    max_cost_usd: MaxCost = None,
+    json: Json = False,
+) -> None:
     """Hand files to a running stack; prints the batches' ids."""
     from app.cli import batch_verbs
 
-    raise typer.Exit(batch_verbs.submit(files, model=model, cache=not no_cache, as_json=json))
+    code = batch_verbs.submit(files, model=model, cache=not no_cache, max_cost_usd=max_cost_usd, as_json=json)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -179,9 +204,14 @@ def pause(batch_id: BatchId, json: Json = False) -> None:
 
 
 @app.command()
-def resume(batch_id: BatchId, json: Json = False) -> None:
-    """Let a paused batch go on."""
-    _change(batch_id, "resume", json=json)
+def resume(batch_id: BatchId, max_cost_usd: MaxCost = None, json: Json = False) -> None:
+    """Let a paused batch go on.
+
+    One that rests at its money ceiling needs a higher one.
+    """
+    from app.cli import batch_verbs
+
+    raise typer.Exit(batch_verbs.resume(batch_id, max_cost_usd=max_cost_usd, as_json=json))
 
 
 def _change(batch_id: str, verb: str, *, json: bool) -> None:
@@ -211,6 +241,23 @@ def show(batch_id: BatchId, json: Json = False) -> None:
     from app.cli import batch_verbs
 
     raise typer.Exit(batch_verbs.show(batch_id, as_json=json))
+
+
+@app.command()
+def cost(
+    days: Annotated[int, typer.Option(min=1, max=366, metavar="N", help="Today and those before it.")] = 30,
+    json: Json = False,
+) -> None:
+    """Show what the batches have cost.
+
+    By day and provider; batches that retention has removed are not counted.
+    """
+    from app.cli import batch_verbs
+
+    raise typer.Exit(batch_verbs.cost(days=days, as_json=json))
+
+
+app.add_typer(models)
 
 
 @app.command()

@@ -55,19 +55,31 @@ def look(url: str = DEFAULT_URL) -> Ollama:
 def trouble(found: Ollama, model: str) -> tuple[str, str] | None:
     """Why this server cannot answer for a model, and what to do; None when it can."""
     if not found.running:
-        if found.installed:
-            return "Ollama is installed but not running", "start it with `ollama serve`"
-        return f"Ollama does not answer at {found.url}", "start it there, or correct OLLAMA_HOST"
+        return silence(found)
     if not found.has(model):
         return f"the model {model!r} is not pulled in Ollama", f"get it with {pull_offer(model)}"
     return None
 
 
+def silence(found: Ollama) -> tuple[str, str]:
+    """What to say of a server that does not answer, and what to do."""
+    if found.installed:
+        return "Ollama is installed but not running", "start it with `ollama serve`"
+    return f"Ollama does not answer at {found.url}", "start it there, or correct OLLAMA_HOST"
+
+
 def pull_offer(model: str) -> str:
-    """The command that fetches a model, with the size of the download where it is known."""
-    gigabytes = download_sizes_gb().get(model) or download_sizes_gb().get(model.removesuffix(":latest"))
-    about = f" (about {words.size(gigabytes * 1e9)})" if gigabytes else ""
-    return f"`ollama pull {model}`{about}"
+    """The commands that fetch a model, with the size of the download where it is known."""
+    size_bytes = download_bytes(model)
+    about = f" (about {words.size(size_bytes)})" if size_bytes else ""
+    return f"`batchwright models pull {model}` or `ollama pull {model}`{about}"
+
+
+def download_bytes(model: str) -> float | None:
+    """About how much there is to fetch; None for a model nobody knows."""
+    sizes = download_sizes_gb()
+    gigabytes = sizes.get(model) or sizes.get(model.removesuffix(":latest"))
+    return gigabytes * 1e9 if gigabytes else None
 
 
 @cache

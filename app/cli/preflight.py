@@ -9,12 +9,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
 from app.cli.errors import CliError, FileProblem
 from app.client.jsonl import endpoint_of
+from workers.core.choose import Chosen
 from workers.core.lines import SERVED_ENDPOINTS, custom_id_of
 from workers.core.messages import LineProblem
 from workers.core.planner import MAX_PROBLEMS, Planner, PlanRules, ShardLimits
@@ -38,13 +39,13 @@ class Rules:
     """What a file is held against.
 
     Attributes:
-        provider_of: None where the server knows better (it runs already); every model then passes here.
+        choose: who answers a request; None where the server knows better (it runs already): all pass here then.
         max_requests, max_file_bytes: None where they are the server's business.
         skip_invalid: bad lines go to the error file instead of refusing the file.
     """
 
     model: str | None
-    provider_of: Callable[[str], str | None] | None
+    choose: Callable[[str, str, Mapping[str, Any]], Chosen | LineProblem | None] | None
     way_out: Callable[[str], str]
     max_line_bytes: int
     max_requests: int | None = None
@@ -54,14 +55,14 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class CheckedFile:
-    """A file that can be sent; `digest` is blake3 over its bytes, `models` counts lines by model."""
+    """A file that can be sent; `digest` is blake3 over its bytes, `chosen` counts lines by who will answer them."""
 
     path: Path
     digest: str
     bytes: int
     endpoint: str
     total: int
-    models: Mapping[str, int]
+    chosen: Mapping[Chosen, int]
 
 
 def check_file(path: Path, rules: Rules) -> CheckedFile:
@@ -97,7 +98,7 @@ class _Pass:
         planner = Planner(
             PlanRules(
                 endpoint=endpoint,
-                provider_of=self._provider_of,
+                choose=self._choose,
                 limits_of=lambda _: _SHARD,
                 custom_id_at=self._custom_id_at,
                 model=self._rules.model,
@@ -111,7 +112,7 @@ class _Pass:
             self._check_number(planner.total)
         self._refuse(planner)
         return CheckedFile(
-            self._path, self._hash.hexdigest(), self._read_bytes, endpoint, planner.total, planner.models
+            self._path, self._hash.hexdigest(), self._read_bytes, endpoint, planner.total, planner.chosen
         )
 
     def _feed(self, planner: Planner, entry: tuple[int, int, bytes]) -> None:
@@ -120,10 +121,10 @@ class _Pass:
         if problem is not None and problem.code == "invalid_json_line" and len(self._details) < MAX_PROBLEMS:
             self._details[number] = json_fault(raw)
 
-    def _provider_of(self, model: str) -> str | None:
-        if self._rules.provider_of is None:
-            return "the server decides"
-        found = self._rules.provider_of(model)
+    def _choose(self, endpoint: str, model: str, body: Mapping[str, Any]) -> Chosen | LineProblem | None:
+        if self._rules.choose is None:
+            return Chosen("the server decides", model)
+        found = self._rules.choose(endpoint, model, body)
         if found is None:
             self._wrong_models.setdefault(model)
         return found
@@ -138,7 +139,7 @@ class _Pass:
             planner = Planner(
                 PlanRules(
                     endpoint=SERVED_ENDPOINTS[0],
-                    provider_of=lambda _: "",
+                    choose=lambda *_: None,
                     limits_of=lambda _: _SHARD,
                     custom_id_at=self._custom_id_at,
                     max_line_bytes=self._rules.max_line_bytes,
@@ -146,7 +147,7 @@ class _Pass:
             )
             self._feed(planner, first)
             self._refuse(planner, even_if_skipped=True)
-        supported = " and ".join(SERVED_ENDPOINTS)
+        supported = ", ".join(SERVED_ENDPOINTS)
         problem = self._place(number, "url", "invalid_url", f"{url!r} cannot be served, only {supported} can")
         raise CliError(problems=[problem])
 

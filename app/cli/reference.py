@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import typer.main
@@ -20,6 +21,7 @@ and messages go to stderr) and `--debug` (tracebacks).
 | 1 | some items failed; the rest is answered |
 | 2 | the command or its input is wrong; the message says where and what to do |
 | 3 | a server, the stack or a provider could not be started or reached |
+| 4 | the batch rests at its money ceiling; the same command with a higher one goes on |
 | 130 | stopped by Ctrl-C; the same command goes on |
 | 70 | a bug of ours |
 
@@ -36,8 +38,16 @@ def reference() -> str:
     group = typer.main.get_command(app)
     if not isinstance(group, TyperGroup):
         raise TypeError(f"expected a group of commands, got {group!r}")
-    sections = [_section(name, command) for name, command in group.commands.items()]
+    sections = [_section(name, command) for name, command in _commands(group)]
     return "\n".join([INTRODUCTION, *sections])
+
+
+def _commands(group: TyperGroup, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command by its whole name, a group before those in it."""
+    for name, command in group.commands.items():
+        yield f"{before}{name}", command
+        if isinstance(command, TyperGroup):
+            yield from _commands(command, f"{before}{name} ")
 
 
 def _section(name: str, command: Any) -> str:

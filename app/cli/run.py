@@ -41,6 +41,7 @@ class Options:
     """The flags of `run`, as far as they reach a batch or the stack."""
 
     model: str | None = None
+    max_cost_usd: float | None = None
     simulate: bool = False
     cache: bool = True
     input_order: bool = False
@@ -57,12 +58,12 @@ def run(files: Sequence[Path], options: Options, output: Path | None, errors: Pa
     routes = Routes(settings, options.simulate or settings.simulator.all_models)
     own_stack = is_own_stack_needed(settings)
     checked = [check_file(path, _rules(settings, options, routes, own_stack=own_stack)) for path in files]
-    models = {model: count for file in checked for model, count in file.models.items()}
+    chosen = {each for file in checked for each in file.chosen}
     if own_stack:
-        routes.check_reachable(models)
+        routes.check_reachable(chosen)
     for place in places:
         targets.prepare(place)
-    simulated = routes.simulates(models)
+    simulated = routes.simulates(chosen)
     wish = Wish(workers_of(options.workers, settings), simulated, routes.all_simulated)
     with ended_by_signals(), ExitStack() as held:
         outcomes = _answered(held, settings, wish, checked, places, options)
@@ -88,7 +89,7 @@ def _rules(settings: Settings, options: Options, routes: Routes, *, own_stack: b
     # A server that runs already has settings of its own: what it refuses it will say itself.
     return Rules(
         model=options.model,
-        provider_of=routes.provider_of if own_stack else None,
+        choose=routes.chooser.choose if own_stack else None,
         way_out=for_model,
         max_line_bytes=settings.batch.max_line_bytes,
         max_requests=settings.api.max_requests if own_stack else None,
@@ -134,7 +135,7 @@ def _start_or_resume(
     name = file.path.name
     earlier = client.list(run_key=run_key, limit=1).batches
     if earlier and is_resumable(earlier[0]):
-        batch = client.resume(earlier[0].id) if earlier[0].stats.paused else earlier[0]
+        batch = _resumed(client, earlier[0], options.max_cost_usd)
         of_total = f"{words.count(batch.done)} of {words.count(batch.total)} done"
         display.note(f"resuming {batch.id}: {of_total if batch.total else 'the file is being checked'}")
         return Followed(name, batch, time.monotonic(), done_before=batch.done)
@@ -146,11 +147,20 @@ def _start_or_resume(
         endpoint=file.endpoint,
         model=options.model,
         cache=options.cache,
+        max_cost_usd=options.max_cost_usd,
         order="input" if options.input_order else None,
         run_key=run_key,
         idempotency_key=secrets.token_hex(16),
     )
     return Followed(name, client.create_batch(request), started_s)
+
+
+def _resumed(client: Client, batch: BatchInfo, max_cost_usd: float | None) -> BatchInfo:
+    """An unfinished batch on its way again, under the ceiling of this run; one that rests at its own stays there."""
+    raises = max_cost_usd is not None and max_cost_usd != batch.stats.max_cost_usd
+    if raises and batch.status == "in_progress":
+        return client.resume(batch.id, max_cost_usd=max_cost_usd)
+    return client.resume(batch.id) if batch.stats.paused and not batch.at_ceiling else batch
 
 
 def is_resumable(batch: BatchInfo) -> bool:
@@ -159,9 +169,18 @@ def is_resumable(batch: BatchInfo) -> bool:
 
 
 def _fetch(client: Client, each: Followed, place: Target) -> Outcome:
-    """Bring both files here; one that does not exist takes an older one with it, if the name was ours."""
+    """Bring both files here; one that does not exist takes an older one with it, if the name was ours.
+
+    Of a batch that rests at its ceiling, what there is so far.
+    """
     batch = each.batch
     seconds = each.seconds or 0.0
+    if not batch.ended:
+        client.download_partial(batch.id, "output", place.output)
+        client.download_partial(batch.id, "error", place.errors)
+        failed = failures_in(place.errors)
+        paths = (place.output.absolute(), place.errors.absolute())
+        return Outcome(each.name, batch, seconds, each.done_before, *paths, failed)
     if batch.status == "failed":
         return Outcome(each.name, batch, seconds, each.done_before)
     output_path = error_path = None

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from app.cli import words
+from app.cli.errors import AT_CEILING
 from app.cli.failures import Failure
 from app.cli.progress import SIMULATED
-from app.client.models import BatchInfo
+from app.client.models import BatchInfo, Stats
 
 ALL_CACHED = "answered from the cache: 0 calls"
 _FAILURES_SHOWN = 3
@@ -43,7 +44,9 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """0 every item answered, 1 not every one, 2 the file was refused."""
+        """0 every item answered, 1 not every one, 2 the file was refused, 4 it rests at its money ceiling."""
+        if self.batch.at_ceiling:
+            return AT_CEILING
         if self.batch.status == "failed":
             return 2
         return 0 if self.batch.status == "completed" and not self.batch.failed else 1
@@ -69,6 +72,10 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "items_per_second": round(outcome.items_per_second, 1),
         "output_path": str(outcome.output_path) if outcome.output_path else None,
         "error_path": str(outcome.error_path) if outcome.error_path else None,
+        "max_cost_usd": stats.max_cost_usd,
+        "pause_reason": stats.pause_reason,
+        "asked_again": stats.asked_again,
+        "by_provider": stats.by_provider,
     }
 
 
@@ -81,18 +88,44 @@ def fields(outcome: Outcome) -> list[tuple[str, str]]:
     """The table of one batch, as name and value."""
     batch, stats = outcome.batch, outcome.batch.stats
     excess = f" ({words.count(stats.excess_calls)} perhaps repeated)" if stats.excess_calls else ""
+    again = f", {words.count(stats.asked_again)} to mend an answer" if stats.asked_again else ""
     rows = [
         ("batch", f"{batch.id}, {status_words(batch)}"),
         ("answered", f"{words.count(batch.completed)} of {words.things(batch.total, 'item')}"),
         ("failed", words.count(batch.failed)),
         ("never ran", words.count(stats.never_ran)),
         ("from the cache", f"{words.count(stats.cached)}, coalesced {words.count(stats.coalesced)}"),
-        ("calls", f"{words.count(stats.calls)}{excess}"),
+        ("calls", f"{words.count(stats.calls)}{excess}{again}"),
         ("tokens", f"{words.count(stats.input_tokens)} in, {words.count(stats.output_tokens)} out"),
-        ("cost", words.money(stats.cost_usd)),
+        ("cost", words.money(stats.cost_usd) + _ceiling(stats)),
+        *_shares(stats),
         ("time", f"{words.duration(outcome.seconds)}, {words.rate(outcome.items_per_second)} items/s"),
     ]
     return [row for row in rows if row != ("never ran", "0")]
+
+
+def _ceiling(stats: Stats) -> str:
+    return f" of at most {words.money(stats.max_cost_usd)}" if stats.max_cost_usd is not None else ""
+
+
+def _shares(stats: Stats) -> list[tuple[str, str]]:
+    """A line a provider, where there are several."""
+    if len(stats.by_provider) < 2:
+        return []
+    return [
+        (
+            f"  {name}",
+            ", ".join(
+                (
+                    words.things(int(share.get("recorded") or 0), "item"),
+                    f"{words.count(int(share.get('input_tokens') or 0))} tokens in",
+                    f"{words.count(int(share.get('output_tokens') or 0))} out",
+                    words.money(share.get("cost_usd")),
+                )
+            ),
+        )
+        for name, share in stats.by_provider.items()
+    ]
 
 
 COLUMNS = ("file", "answered", "failed", "cached", "coalesced", "calls", "tokens", "cost", "time")
@@ -140,6 +173,7 @@ def remarks(outcomes: Sequence[Outcome]) -> list[str]:
         said.append(SIMULATED)
     if all_from_cache(outcomes):
         said.append(ALL_CACHED)
+    said += [ceiling_words(outcome) for outcome in outcomes if outcome.batch.at_ceiling]
     for outcome in outcomes:
         of_file = f" in {outcome.name}" if len(outcomes) > 1 else ""
         said += [
@@ -151,6 +185,16 @@ def remarks(outcomes: Sequence[Outcome]) -> list[str]:
             said.append(f"{words.things(more, 'item')} failed{of_file} for other reasons")
         said += outcome.kept
     return said
+
+
+def ceiling_words(outcome: Outcome) -> str:
+    """That a batch rests, what it has cost, and how it goes on."""
+    batch = outcome.batch
+    return (
+        f"{outcome.name} rests at its ceiling of {words.money(batch.stats.max_cost_usd)}: "
+        f"{words.count(batch.done)} of {words.things(batch.total, 'item')} done; the same command with a higher "
+        f"--max-cost-usd goes on, and so does `batchwright resume {batch.id} --max-cost-usd N`"
+    )
 
 
 def all_from_cache(outcomes: Sequence[Outcome]) -> bool:
@@ -175,6 +219,8 @@ def places(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
 
 def status_words(batch: BatchInfo) -> str:
     """A batch's state in words."""
+    if batch.at_ceiling:
+        return "paused at its ceiling"
     return batch.status.replace("_", " ")
 
 

@@ -5,15 +5,16 @@ Used before a stack is started (the settings decide) and when a server has refus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.cli import ollama
 from app.cli.errors import NOT_REACHED, CliError
 from app.cli.ollama import Ollama
-from workers.core.errors import UserError
-from workers.core.route import Offer, route
+from workers.core.choose import Chosen
+from workers.core.chooser import Chooser
+from workers.core.route import Offer
 
 if TYPE_CHECKING:
     from config.settings import Provider, Settings
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 SIMULATOR = "sim"
 _SIMULATOR_MODELS = "sim-*"
 _KEY_NAMES: Mapping[str, str] = {"claude": "ANTHROPIC_API_KEY", "gemini": "GEMINI_API_KEY"}
+_WANT_KEYS = ("api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.com")
 Look = Callable[[str], Ollama]
 
 
@@ -35,46 +37,40 @@ class Routes:
     def offers(self) -> tuple[Offer, ...]:
         """In the order of asking. With `--sim` nobody else is asked: nothing may be paid by mistake."""
         if self.all_simulated:
-            return (Offer(SIMULATOR, ("*",)),)
-        configured = tuple(Offer(each.name, each.models) for each in self.settings.providers)
+            return (Offer(SIMULATOR, ("*",), SIMULATOR),)
+        configured = tuple(Offer(each.name, each.models, each.kind) for each in self.settings.providers)
         if any(offer.provider == SIMULATOR for offer in configured):
             return configured
-        return (Offer(SIMULATOR, (_SIMULATOR_MODELS,)), *configured)
+        return (Offer(SIMULATOR, (_SIMULATOR_MODELS,), SIMULATOR), *configured)
 
-    def provider_of(self, model: str) -> str | None:
-        """The name of the provider that answers a model, or None."""
-        found = route(model, self.offers)
-        return found.provider if found else None
+    @property
+    def chooser(self) -> Chooser:
+        """Who answers a request, as the stack will decide it."""
+        return Chooser(self.offers, self.settings.catalog)
 
-    def simulates(self, models: Mapping[str, int]) -> bool:
-        """Whether the simulator answers any of these models."""
-        return self.all_simulated or any(self.provider_of(model) == SIMULATOR for model in models)
+    def simulates(self, chosen: Iterable[Chosen]) -> bool:
+        """Whether the simulator gives any of these answers."""
+        return self.all_simulated or any(each.provider == SIMULATOR for each in chosen)
 
-    def check_reachable(self, models: Mapping[str, int], look: Look = ollama.look) -> None:
+    def check_reachable(self, chosen: Iterable[Chosen], look: Look = ollama.look) -> None:
         """See that each provider in use can be called at all.
 
-        Raises: CliError for a kind this version does not speak, a missing key, Ollama stopped or without the
-            model.
+        Raises: CliError for a missing key, Ollama stopped or without the model.
         """
-        from workers.providers.registry import adapter_for
-
         known = {provider.name: provider for provider in self.settings.providers}
-        for model in models:
-            found = route(model, self.offers)
-            provider = known.get(found.provider) if found else None
-            if found is None or provider is None or provider.kind == "sim":
+        looked: dict[str, Ollama] = {}
+        for each in chosen:
+            provider = known.get(each.provider)
+            if provider is None or provider.kind == "sim" or self.all_simulated:
                 continue
-            try:
-                adapter_for(provider.name, provider.kind)
-            except UserError as error:
-                raise CliError(f"nobody can answer {model!r}: {error.message}", hint=error.hint) from error
             _check_key(provider)
             if provider.kind == "ollama":
-                _check_ollama(look(provider.base_url), found.model)
+                found = looked.setdefault(provider.base_url, look(provider.base_url))
+                _check_ollama(found, each.model)
 
 
 def _check_key(provider: Provider) -> None:
-    if provider.api_key is None and "api.openai.com" in provider.base_url:
+    if provider.api_key is None and any(place in provider.base_url for place in _WANT_KEYS):
         name = provider.api_key_env or "api_key_env"
         hint = f"set {name}" if provider.api_key_env else f"name its variable in [providers.{provider.name}]"
         raise CliError(f"provider {provider.name!r} has no key: {name} is not set", hint=hint)

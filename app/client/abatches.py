@@ -21,12 +21,13 @@ from app.client.sources import AsyncRequests
 from workers.core.lines import custom_id_of
 
 
-async def asubmit(
+async def asubmit(  # noqa: PLR0913  keywords, one an option
     requests: AsyncRequests,
     *,
     endpoint: str | None = None,
     model: str | None = None,
     cache: bool = True,
+    max_cost_usd: float | None = None,
     metadata: Mapping[str, str] | None = None,
     completion_window: str = "24h",
     api_url: str | None = None,
@@ -42,6 +43,7 @@ async def asubmit(
             completion_window=completion_window,
             model=model,
             cache=cache,
+            max_cost_usd=max_cost_usd,
             metadata=metadata,
             idempotency_key=secrets.token_hex(16),
         )
@@ -110,6 +112,11 @@ class AsyncBatch:
             return
         async for result in self._merged(self._results(output_id), self._results(error_id)):
             yield result
+
+    async def resume(self, *, max_cost_usd: float | None = None) -> Self:
+        """Let it go on when it is paused; one that rests at its ceiling needs a higher one."""
+        self.info = await self._client.resume(self.id, max_cost_usd=max_cost_usd)
+        return self
 
     async def cancel(self) -> Self:
         """End it; what is answered stays answered."""

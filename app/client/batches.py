@@ -34,12 +34,13 @@ def connect(url: str | None, key: str | None) -> Place:
     return Place(found.url, key or found.key)
 
 
-def submit(
+def submit(  # noqa: PLR0913  keywords, one an option
     requests: Requests,
     *,
     endpoint: str | None = None,
     model: str | None = None,
     cache: bool = True,
+    max_cost_usd: float | None = None,
     metadata: Mapping[str, str] | None = None,
     completion_window: str = "24h",
     api_url: str | None = None,
@@ -53,6 +54,7 @@ def submit(
         endpoint: such as /v1/embeddings; None is that of a file's first line, else /v1/chat/completions.
         model: answers every request, whatever model it names.
         cache: False asks all of them anew and remembers none of the answers.
+        max_cost_usd: the ceiling for its calls; at it the batch rests until `resume` gives a higher one.
         api_url, api_key: the server; None is BATCHWRIGHT_API_URL and _API_KEY, else the stack running here.
     Raises: UserError, whose message and hint say what to do.
     """
@@ -67,6 +69,7 @@ def submit(
             completion_window=completion_window,
             model=model,
             cache=cache,
+            max_cost_usd=max_cost_usd,
             metadata=metadata,
             idempotency_key=secrets.token_hex(16),
         )
@@ -126,6 +129,11 @@ class Batch:
             yield from failures
             return
         yield from in_input_order(self._input_lines(), answers, failures)
+
+    def resume(self, *, max_cost_usd: float | None = None) -> Self:
+        """Let it go on when it is paused; one that rests at its ceiling needs a higher one."""
+        self.info = self._client.resume(self.id, max_cost_usd=max_cost_usd)
+        return self
 
     def cancel(self) -> Self:
         """End it; what is answered stays answered."""

@@ -6,10 +6,10 @@ Nothing is decided here: calls.py says what to send, errors.py what a failure me
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar
 
 import httpx
 import orjson
@@ -17,7 +17,14 @@ import orjson
 from app.client import calls
 from app.client.calls import BatchRequest, HttpCall
 from app.client.connection import CHUNK_BYTES, UPLOAD_TIMEOUT, options, upload_parts
-from app.client.errors import ApiUnreachable, WaitTimeout, no_such_reply, refusal, unreachable
+from app.client.errors import (
+    ApiUnreachable,
+    WaitTimeout,
+    ceiling_reached,
+    no_such_reply,
+    refusal,
+    unreachable,
+)
 from app.client.jsonl import LineSplitter
 from app.client.locate import Place
 from app.client.models import BatchInfo, FileInfo, Page, Waiting, file_from
@@ -80,13 +87,17 @@ class Client:
         """Let a batch rest: no new call starts."""
         return self._call(calls.change_batch(batch_id, "pause"))
 
-    def resume(self, batch_id: str) -> BatchInfo:
-        """Let a paused batch go on."""
-        return self._call(calls.change_batch(batch_id, "resume"))
+    def resume(self, batch_id: str, *, max_cost_usd: float | None = None) -> BatchInfo:
+        """Let a paused batch go on; one that rests at its ceiling needs a higher one."""
+        return self._call(calls.resume_batch(batch_id, max_cost_usd))
 
     def why(self, batch_id: str) -> tuple[Waiting, ...]:
         """What the batch waits for; empty when it moves."""
         return self._call(calls.why(batch_id))
+
+    def costs(self, days: int) -> Mapping[str, Any]:
+        """What this key's batches of the last days took, by day and provider, as the API says it."""
+        return self._call(calls.costs(days))
 
     def file(self, file_id: str) -> FileInfo:
         """What is known of a file."""
@@ -99,7 +110,7 @@ class Client:
         timeout_s: float | None = None,
         on_update: Callable[[BatchInfo], None] | None = None,
     ) -> BatchInfo:
-        """Look until the batch has ended; `on_update` sees every look. Raises WaitTimeout."""
+        """Look until the batch has ended; `on_update` sees every look. Raises WaitTimeout, CeilingReached."""
         started_s = time.monotonic()
         while True:
             batch = self.get(batch_id)
@@ -108,6 +119,8 @@ class Client:
             waited_s = time.monotonic() - started_s
             if batch.ended:
                 return batch
+            if batch.at_ceiling:
+                raise ceiling_reached(batch)
             if timeout_s is not None and waited_s >= timeout_s:
                 raise WaitTimeout(
                     f"{batch_id} has not ended after {timeout_s:g} s", hint="it goes on; wait again"

@@ -50,6 +50,7 @@ class BatchRequest:
     Attributes:
         model: answers every line, whatever model the line names.
         cache: False asks every line anew and keeps none of the answers.
+        max_cost_usd: the ceiling for its calls; at it the batch rests until it is resumed with a higher one.
         order: "input" asks for the output in input order, which is how it comes anyhow.
         run_key: what makes two runs the same work; found again by `list_batches`.
         idempotency_key: the same key with the same request is the same batch.
@@ -60,6 +61,7 @@ class BatchRequest:
     completion_window: str = "24h"
     model: str | None = None
     cache: bool = True
+    max_cost_usd: float | None = None
     order: str | None = None
     run_key: str | None = None
     metadata: Mapping[str, str] | None = None
@@ -73,6 +75,8 @@ def create_batch(request: BatchRequest) -> HttpCall[BatchInfo]:
         ours["model"] = request.model
     if not request.cache:
         ours["cache"] = "off"
+    if request.max_cost_usd is not None:
+        ours["max_cost_usd"] = request.max_cost_usd
     if request.order is not None:
         ours["order"] = request.order
     if request.run_key is not None:
@@ -109,13 +113,24 @@ def list_batches(*, limit: int, after: str | None, run_key: str | None) -> HttpC
 
 
 def change_batch(batch_id: str, verb: str) -> HttpCall[BatchInfo]:
-    """POST /v1/batches/{id}/{cancel, pause, resume}."""
+    """POST /v1/batches/{id}/{cancel, pause}."""
     return HttpCall("POST", f"/v1/batches/{quote(batch_id, safe='')}/{verb}", models.batch_from, json={})
+
+
+def resume_batch(batch_id: str, max_cost_usd: float | None) -> HttpCall[BatchInfo]:
+    """POST /v1/batches/{id}/resume, with a new ceiling if one is given."""
+    body = {} if max_cost_usd is None else {"batchwright": {"max_cost_usd": max_cost_usd}}
+    return HttpCall("POST", f"/v1/batches/{quote(batch_id, safe='')}/resume", models.batch_from, json=body)
 
 
 def why(batch_id: str) -> HttpCall[tuple[Waiting, ...]]:
     """GET /v1/batches/{id}/why."""
     return HttpCall("GET", f"/v1/batches/{quote(batch_id, safe='')}/why", models.waiting_from)
+
+
+def costs(days: int) -> HttpCall[Mapping[str, Any]]:
+    """GET /v1/costs."""
+    return HttpCall("GET", "/v1/costs", lambda data: data, params={"days": str(days)})
 
 
 def get_file(file_id: str) -> HttpCall[FileInfo]:

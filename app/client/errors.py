@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import orjson
 
+from app.client.models import BatchInfo
 from workers.core.errors import UserError
 
 _HINTS = {
@@ -43,6 +44,10 @@ class WaitTimeout(UserError):
     """The batch has not ended in the time its caller gave it; it goes on."""
 
 
+class CeilingReached(UserError):
+    """The batch rests because its next calls would cost more than its `max_cost_usd`; a higher one lets it go on."""
+
+
 def refusal(response: httpx.Response, base_url: str) -> UserError:
     """The error for a failing reply whose body has been read."""
     error = _error_object(response.content)
@@ -73,6 +78,15 @@ def _hint(status: int, request_id: str | None, *, known: bool) -> str | None:
         named = f" for request {request_id}" if request_id else ""
         return f"look into the server's log{named} (`batchwright logs api`)"
     return _HINTS.get(status)
+
+
+def ceiling_reached(batch: BatchInfo) -> CeilingReached:
+    """The error for a batch that rests: its next calls would cost more than it may."""
+    return CeilingReached(
+        f"{batch.id} rests at its ceiling of ${batch.stats.max_cost_usd or 0:g}: "
+        f"{batch.done} of {batch.total} requests are done",
+        hint="give it a higher one: resume with max_cost_usd",
+    )
 
 
 def unreachable(error: httpx.TransportError, base_url: str) -> ApiUnreachable:

@@ -47,6 +47,7 @@ class Result:
         body: the answer in the OpenAI shape, or the provider's error object; None without any HTTP answer.
         error: in words; None for an answer.
         code: the error's code, where there is one.
+        warnings: what the request lost on its way to the provider, a sentence each.
     """
 
     custom_id: str
@@ -55,6 +56,7 @@ class Result:
     body: Mapping[str, Any] | None = field(repr=False)
     error: str | None
     code: str | None
+    warnings: tuple[str, ...] = ()
 
     @property
     def text(self) -> str | None:
@@ -65,18 +67,21 @@ class Result:
 def result_from(line: bytes) -> Result:
     """Read one line of an output or an error file."""
     data = orjson.loads(line)
-    response, error = data.get("response"), data.get("error")
+    response, error = data.get("response") or {}, data.get("error")
     custom_id = data.get("custom_id") or ""
-    if response is None:
+    warnings = tuple((data.get("batchwright") or {}).get("warnings") or ())
+    status, body = response.get("status_code"), response.get("body")
+    if error is not None or not response:
         error = error or {}
-        return Result(custom_id, False, None, None, str(error.get("message", "")), error.get("code"))
-    status, body = response.get("status_code"), response.get("body") or {}
-    if error is None and status is not None and status < 400:
-        return Result(custom_id, True, status, body, None, None)
+        words = str(error.get("message", ""))
+        return Result(custom_id, False, status, body, words, error.get("code"), warnings)
+    body = body or {}
+    if status is not None and status < 400:
+        return Result(custom_id, True, status, body, None, None, warnings)
     said = body.get("error")
     said = said if isinstance(said, Mapping) else {}
     words = str(said.get("message") or f"status {status}")
-    return Result(custom_id, False, status, body, words, said.get("code") or said.get("type"))
+    return Result(custom_id, False, status, body, words, said.get("code") or said.get("type"), warnings)
 
 
 def text_of(body: Mapping[str, Any]) -> str | None:

@@ -27,6 +27,9 @@ class Stats:
         recorded: items with their one result, whatever it is.
         excess_calls: calls that may have repeated one whose outcome was lost: an upper bound.
         cost_usd: None when the price of any answer is unknown.
+        asked_again: answers that did not match their schema and were asked for anew.
+        pause_reason: `user`, or `budget` at the ceiling of `max_cost_usd`; None while it is not paused.
+        by_provider: what each provider did and took, as the API says it.
         simulated: at least one answer comes from the simulator.
     """
 
@@ -44,6 +47,10 @@ class Stats:
     ending: str | None = None
     paused: bool = False
     simulated: bool = False
+    asked_again: int = 0
+    pause_reason: str | None = None
+    max_cost_usd: float | None = None
+    by_provider: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,11 @@ class BatchInfo:
     def ended(self) -> bool:
         """Whether nothing of it will change any more."""
         return self.status in TERMINAL
+
+    @property
+    def at_ceiling(self) -> bool:
+        """Whether it rests because the next calls would cost more than `max_cost_usd` allows."""
+        return self.stats.paused and self.stats.pause_reason == "budget"
 
     @property
     def done(self) -> int:
@@ -146,6 +158,10 @@ def _stats_from(ours: Mapping[str, Any], usage: Mapping[str, Any]) -> Stats:
         ending=ours.get("ending"),
         paused=bool(ours.get("paused")),
         simulated=bool(ours.get("simulated")),
+        asked_again=int(ours.get("asked_again") or 0),
+        pause_reason=ours.get("pause_reason"),
+        max_cost_usd=ours.get("max_cost_usd"),
+        by_provider=ours.get("by_provider") or {},
     )
 
 

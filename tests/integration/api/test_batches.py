@@ -133,14 +133,43 @@ def test_our_own_fields_say_what_the_batch_cost(api: Api) -> None:
         "repeats": 0,
         "calls": 2,
         "excess_calls": 1,
+        "asked_again": 0,
         "never_ran": 0,
         "input_tokens": 20,
         "output_tokens": 10,
         "cost_usd": 0.75,
+        "by_provider": {
+            "sim": {
+                "recorded": 2,
+                "failed": 0,
+                "calls": 2,
+                "input_tokens": 20,
+                "cached_tokens": 0,
+                "cache_write_tokens": 0,
+                "output_tokens": 10,
+                "reasoning_tokens": 0,
+                "cost_usd": 0.75,
+            }
+        },
         "ending": "done",
         "paused": False,
+        "pause_reason": None,
+        "max_cost_usd": None,
         "simulated": True,
     }
+
+
+def test_what_the_days_cost_is_summed_by_provider_for_this_tenant_alone(api: Api) -> None:
+    batch_id = api.batch()
+    before = api.call("GET", "/v1/costs").json()
+    api.work.complete(batch_id, [answered(1, cost_usd=0.25), answered(2, cost_usd=0.5)])
+    after = api.call("GET", "/v1/costs?days=1").json()
+    assert after["object"] == "costs" and [row["provider"] for row in after["data"]] == ["sim"]
+    assert after["data"][0]["calls"] - sum(row["calls"] for row in before["data"]) == 2
+    other = {"authorization": f"Bearer {api.other_key}"}
+    theirs = api.call("GET", "/v1/costs", headers=other).json()
+    assert theirs["data"] == [] and theirs["cost_usd"] == 0
+    assert api.call("GET", "/v1/costs?days=0").status_code == 400
 
 
 def test_an_unknown_price_makes_the_cost_unknown_never_zero(api: Api) -> None:

@@ -77,6 +77,38 @@ def test_a_paused_batch_rests_until_it_is_resumed(api: Api) -> None:
     assert api.work.shards.claim(shard_id(batch_id, 0), "test", 60) is not None
 
 
+def test_a_batch_at_its_ceiling_goes_on_only_with_a_higher_one(api: Api) -> None:
+    batch_id = api.batch(extra_body={"batchwright": {"max_cost_usd": 1.5}})
+    api.work.start(batch_id, 2)
+    assert api.work.budgets.pause_for_budget(batch_id, limit_usd=1.5)
+    api.work.shards.hold_back(batch_id)
+    shown = api.call("GET", f"/v1/batches/{batch_id}").json()["batchwright"]
+    assert (shown["paused"], shown["pause_reason"], shown["max_cost_usd"]) == (True, "budget", 1.5)
+    (reason,) = api.call("GET", f"/v1/batches/{batch_id}/why").json()["waiting_for"]
+    assert "$1.5" in reason["text"] and f"batchwright resume {batch_id} --max-cost-usd" in reason["text"]
+
+    def resumed(*changes: float) -> httpx.Response:
+        body = {"batchwright": {"max_cost_usd": changes[0]}} if changes else None
+        return api.call("POST", f"/v1/batches/{batch_id}/resume", json=body)
+
+    refused = {error["code"]: status for status, error in map(said, (resumed(), resumed(1.0)))}
+    assert refused == {"max_cost_reached": 409, "max_cost_not_raised": 409}
+    shown = resumed(2.0).json()["batchwright"]
+    assert (shown["paused"], shown["pause_reason"], shown["max_cost_usd"]) == (False, None, 2.0)
+
+
+@pytest.mark.parametrize("ceiling", [0, -1, "2", True])
+def test_a_ceiling_that_is_no_sum_of_money_is_refused(api: Api, ceiling: object) -> None:
+    body = {"endpoint": "/v1/chat/completions", "completion_window": "24h", "input_file_id": "file-x"}
+    refused = api.call("POST", "/v1/batches", json=body | {"batchwright": {"max_cost_usd": ceiling}})
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"] == "batchwright.max_cost_usd"
+
+
+def said(response: httpx.Response) -> tuple[int, dict[str, object]]:
+    return response.status_code, response.json()["error"]
+
+
 def test_only_a_running_batch_can_be_paused(api: Api) -> None:
     waiting, over = api.batch(), api.batch()
     api.work.complete(over, [answered(1)])

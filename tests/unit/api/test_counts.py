@@ -13,7 +13,7 @@ import pytest
 from app.api.counts import Counts, extension
 from app.api.services import Services
 from config.settings import Settings
-from workers.core.tally import Tally
+from workers.core.tally import Sums, Tally
 
 pytestmark = pytest.mark.fast
 RUNNING: dict[str, Any] = {
@@ -28,7 +28,7 @@ RUNNING: dict[str, Any] = {
 }
 
 
-NOT_NEEDED = dict.fromkeys(("files", "results", "tenants", "workers", "queue", "finalizer", "sweeper", "db"))
+NOT_NEEDED = dict.fromkeys(("files", "results", "tenants", "budgets", "workers", "queue", "finalizer", "sweeper", "db"))
 
 
 class CountedShards:
@@ -37,12 +37,9 @@ class CountedShards:
     def __init__(self) -> None:
         self.sums = 0
 
-    def providers_of(self, batch_id: str) -> list[str]:
-        return ["acme"]
-
-    def summed(self, batch_id: str) -> tuple[Tally, int]:
+    def summed(self, batch_id: str) -> Sums:
         self.sums += 1
-        return Tally(recorded=3, completed=3, calls=4, excess=1), 2
+        return Sums({"acme": Tally(recorded=3, completed=3, calls=4, excess=1, cost_usd=0.25)}, 2)
 
 
 async def test_twenty_readers_at_once_make_one_sum() -> None:
@@ -56,13 +53,14 @@ async def test_twenty_readers_at_once_make_one_sum() -> None:
     assert shards.sums == len(saved) == 1
     assert {each["request_counts"]["completed"] for each in shown} == {3}
     assert shown[0]["batchwright"]["excess_calls"] == 3
+    assert shown[0]["batchwright"]["by_provider"]["acme"]["cost_usd"] == 0.25
 
 
 async def test_who_saw_the_end_is_not_given_the_sum_of_one_who_came_before_it() -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     class SlowShards(CountedShards):
-        def summed(self, batch_id: str) -> tuple[Tally, int]:
+        def summed(self, batch_id: str) -> Sums:
             begun.set()
             go_on.wait(5.0)
             return super().summed(batch_id)

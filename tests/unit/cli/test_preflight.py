@@ -12,12 +12,13 @@ import pytest
 from app.cli import errors
 from app.cli.errors import CliError
 from app.cli.preflight import CheckedFile, Rules, check_file
+from workers.core.choose import Chosen
 
 
 def rules(**changes: Any) -> Rules:
     known = {
         "model": None,
-        "provider_of": lambda model: "openai" if model.startswith("gpt-") else None,
+        "choose": lambda _, model, __: Chosen("openai", model) if model.startswith("gpt-") else None,
         "way_out": lambda model: f"way out for {model}",
         "max_line_bytes": 10_000,
     }
@@ -47,8 +48,8 @@ def test_a_good_file_is_counted_and_hashed_in_one_pass(tmp_path: Path) -> None:
     found = check_file(path, rules())
     digest = blake3.blake3(path.read_bytes()).hexdigest()
     size = path.stat().st_size
-    models = {"gpt-4o": 2, "gpt-5": 1}
-    assert found == CheckedFile(path, digest, size, "/v1/chat/completions", 3, models)
+    chosen = {Chosen("openai", "gpt-4o"): 2, Chosen("openai", "gpt-5"): 1}
+    assert found == CheckedFile(path, digest, size, "/v1/chat/completions", 3, chosen)
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_no_problem(tmp_path: Path) -> None:
@@ -101,12 +102,12 @@ def test_a_model_of_nobody_is_said_once_with_the_ways_out(tmp_path: Path) -> Non
 
 def test_where_the_server_decides_no_model_is_refused_here(tmp_path: Path) -> None:
     path = written(tmp_path, line("a", body={"model": "llama9"}))
-    assert check_file(path, rules(provider_of=None)).models == {"llama9": 1}
+    assert check_file(path, rules(choose=None)).chosen == {Chosen("the server decides", "llama9"): 1}
 
 
 def test_a_model_for_all_lines_takes_the_place_of_theirs(tmp_path: Path) -> None:
     path = written(tmp_path, line("a", body={"model": "llama9"}))
-    assert check_file(path, rules(model="gpt-5")).models == {"gpt-5": 1}
+    assert check_file(path, rules(model="gpt-5")).chosen == {Chosen("openai", "gpt-5"): 1}
 
 
 def test_bad_lines_pass_where_the_setting_skips_them(tmp_path: Path) -> None:

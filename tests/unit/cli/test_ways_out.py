@@ -8,7 +8,9 @@ from app.cli import ollama, ways_out
 from app.cli.errors import CliError
 from app.cli.ollama import Ollama
 from app.cli.ways_out import Routes, for_model
-from config.settings import Provider, Secret, Settings
+from config.settings import Provider, Settings
+from workers.core.choose import Chosen
+from workers.core.messages import LineProblem
 
 STOPPED = Ollama("http://127.0.0.1:11434", installed=True, models=None)
 ABSENT = Ollama("http://127.0.0.1:11434", installed=False, models=None)
@@ -22,21 +24,32 @@ def routes(*providers: Provider, all_simulated: bool = False) -> Routes:
 
 def trouble(routes_: Routes, model: str, found: Ollama = RUNNING) -> CliError:
     with pytest.raises(CliError) as caught:
-        routes_.check_reachable({model: 1}, look=lambda url: found)
+        routes_.check_reachable([answerer(routes_, model)], look=lambda url: found)
     return caught.value
 
 
+def chosen(routes_: Routes, model: str) -> Chosen | LineProblem | None:
+    return routes_.chooser.choose("/v1/chat/completions", model, {})
+
+
+def answerer(routes_: Routes, model: str) -> Chosen:
+    found = chosen(routes_, model)
+    assert isinstance(found, Chosen)
+    return found
+
+
 def test_simulated_models_are_always_answered_since_a_stack_can_start_the_simulator() -> None:
-    assert routes().provider_of("sim-small") == "sim"
-    assert routes().provider_of("gpt-4o") is None
-    assert routes().simulates({"sim-small": 1})
-    assert not routes(OLLAMA).simulates({"llama3.2": 1})
+    assert chosen(routes(), "sim-small") == Chosen("sim", "sim-small")
+    assert chosen(routes(), "gpt-4o") is None
+    assert routes().simulates([Chosen("sim", "sim-small")])
+    assert not routes(OLLAMA).simulates([Chosen("ollama", "llama3.2")])
 
 
 def test_with_sim_nobody_else_is_asked_not_even_for_a_name_of_their_own() -> None:
     paid = Provider(name="paid", kind="openai", base_url="https://x.example/v1", models=("gpt-4o",))
-    assert routes(paid, all_simulated=True).provider_of("gpt-4o") == "sim"
-    assert routes(paid, all_simulated=True).provider_of("paid/gpt-4o") == "sim"
+    for model in ("gpt-4o", "paid/gpt-4o"):
+        found = chosen(routes(paid, all_simulated=True), model)
+        assert isinstance(found, Chosen) and found.provider == "sim"
 
 
 def test_ollama_that_is_stopped_is_said_so() -> None:
@@ -48,20 +61,20 @@ def test_ollama_that_is_stopped_is_said_so() -> None:
 
 def test_a_model_that_is_not_pulled_is_offered_with_its_size() -> None:
     error = trouble(routes(OLLAMA), "qwen2.5:7b")
-    assert error.hint == "get it with `ollama pull qwen2.5:7b` (about 4.7 GB)"
+    assert error.hint == (
+        "get it with `batchwright models pull qwen2.5:7b` or `ollama pull qwen2.5:7b` (about 4.7 GB)"
+    )
 
 
 def test_a_model_without_a_tag_is_the_latest_one() -> None:
-    routes(OLLAMA).check_reachable({"llama3.2": 1}, look=lambda url: RUNNING)
+    routes(OLLAMA).check_reachable([Chosen("ollama", "llama3.2")], look=lambda url: RUNNING)
 
 
 def test_a_model_of_unknown_size_is_offered_without_one() -> None:
-    assert ollama.pull_offer("my-own-model") == "`ollama pull my-own-model`"
-
-
-def test_a_kind_that_cannot_be_called_yet_is_refused_before_the_start() -> None:
-    claude = Provider(name="claude", kind="anthropic", base_url="https://x.example", api_key=Secret("k"))
-    assert "which this version cannot call" in trouble(routes(claude), "claude-x").message
+    assert (
+        ollama.pull_offer("my-own-model")
+        == "`batchwright models pull my-own-model` or `ollama pull my-own-model`"
+    )
 
 
 def test_a_key_that_is_missing_is_named() -> None:

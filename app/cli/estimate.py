@@ -1,0 +1,155 @@
+"""`batchwright estimate`: what files would cost, before anything is sent or started.
+
+The pass is the one of `run` (preflight.py), so a file that would be refused is refused here, with the same words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.cli import report, words
+from app.cli.preflight import Rules, check_file
+from app.cli.session import is_own_stack_needed
+from app.cli.ways_out import Routes, for_model
+from config.kinds import KINDS
+from config.tree import ProviderKind
+from workers.core.choose import Chosen
+from workers.core.chooser import Chooser
+from workers.core.estimate import Estimate, Estimator, total
+from workers.core.messages import LineProblem
+from workers.core.price import Prices
+from workers.core.route import Offer
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+
+# Kinds whose models one can name without having set them up; Ollama's and the simulator's only their servers know.
+_CLOUD_KINDS: tuple[ProviderKind, ...] = ("openai", "anthropic", "gemini")
+_UNKNOWN_PROVIDER = "?"
+_COLUMNS = ("model", "requests", "repeats", "input", "output", "cost", "saved")
+
+
+def estimate(files: Sequence[Path], *, model: str | None, as_json: bool) -> int:
+    """Do it all; gives the exit code. Raises CliError, SettingsError."""
+    from config.settings import load_settings
+
+    settings = load_settings()
+    stack_runs = not is_own_stack_needed(settings)
+    rows = estimated(files, settings, model=model, stack_runs=stack_runs)
+    if as_json:
+        report.print_json(as_dict(rows, cached=None))
+        return 0
+    print_rows(rows)
+    for remark in remarks(total(rows.values()), cached=None, stack_runs=stack_runs):
+        print(remark)
+    for remark in [] if stack_runs else _missing(rows, settings):
+        print(remark)
+    return 0
+
+
+def estimated(
+    files: Sequence[Path], settings: Settings, *, model: str | None, stack_runs: bool
+) -> dict[tuple[str, str], Estimate]:
+    """(provider, model) -> sums over all files. Raises CliError for a file that `run` would refuse.
+
+    Nobody needs a key to ask what something costs: a model that no configured provider answers is looked for in the
+    well-known clouds.
+
+    Args:
+        stack_runs: a stack that runs has settings of its own; a model that nobody knows here is then no error.
+    """
+    routes = Routes(settings, settings.simulator.all_models)
+    clouds = [Offer(kind, KINDS[kind].models, kind) for kind in _CLOUD_KINDS]
+    choosers = [Chooser(offers, settings.catalog) for offers in (routes.offers, clouds)]
+    kinds = {offer.provider: offer.kind for offer in (*clouds, *routes.offers)}
+    estimator = Estimator(Prices(settings.prices), kinds, settings.catalog)
+
+    def choose(endpoint: str, name: str, body: Mapping[str, Any]) -> Chosen | LineProblem | None:
+        asked = (chooser.choose(endpoint, name, body) for chooser in choosers)
+        chosen = next((found for found in asked if found is not None), None)
+        if chosen is None and stack_runs:
+            chosen = Chosen(_UNKNOWN_PROVIDER, name)
+        if isinstance(chosen, Chosen):
+            estimator.add(endpoint, body, chosen)
+        return chosen
+
+    rules = Rules(
+        model=model,
+        choose=choose,
+        way_out=for_model,
+        max_line_bytes=settings.batch.max_line_bytes,
+        max_requests=None if stack_runs else settings.api.max_requests,
+        max_file_bytes=None if stack_runs else settings.api.max_file_bytes,
+        skip_invalid=settings.batch.invalid_lines == "skip",
+    )
+    for path in files:
+        check_file(path, rules)
+    return estimator.rows()
+
+
+def as_dict(rows: Mapping[tuple[str, str], Estimate], *, cached: int | None) -> dict[str, Any]:
+    """The line of `--json`. `cached`: how many answers the cache has already; None where nobody was asked."""
+    models = [
+        {"provider": provider, "model": model} | _rounded(row) for (provider, model), row in rows.items()
+    ]
+    return _rounded(total(rows.values())) | {"cached": cached, "models": models}
+
+
+def print_rows(rows: Mapping[tuple[str, str], Estimate]) -> None:
+    """The table: requests, tokens and money, a line for each model and one for their sum."""
+    lines = [_line(f"{provider}/{model}", row) for (provider, model), row in rows.items()]
+    if len(lines) > 1:
+        lines.append(_line("all", total(rows.values())))
+    report.print_table(_COLUMNS, lines, right=_COLUMNS[1:])
+
+
+def remarks(every: Estimate, *, cached: int | None, stack_runs: bool) -> list[str]:
+    """What the numbers do not say."""
+    said = []
+    if every.duplicates:
+        number = words.things(every.duplicates, "request repeats", "requests repeat")
+        saved = "" if every.saved_usd is None else f" ({words.money(every.saved_usd)} saved)"
+        said.append(f"{number} an earlier one: paid once{saved}")
+    if every.cost_usd is None:
+        known = f"; the others cost {words.money(every.known_cost_usd)}" if every.known_cost_usd else ""
+        said.append(f'a price is unknown{known}; set it in batchwright.toml: [prices."MODEL"]')
+    if every.uncapped:
+        number = words.things(every.uncapped, "request names", "requests name")
+        said.append(f"{number} no cap of the output (max_tokens): a usual length is taken, it may be more")
+    if cached is not None:
+        said.append(f"answers already cached: {words.count(cached)}")
+    else:
+        said.append("answers already cached: not known" + ("" if stack_runs else ", no stack is running"))
+    return said
+
+
+def _missing(rows: Mapping[tuple[str, str], Estimate], settings: Settings) -> list[str]:
+    configured = {provider.name for provider in settings.providers}
+    asked = {provider for provider, _ in rows} - configured
+    return [
+        f"{kind} is not set up here: a run needs {KINDS[kind].key_envs[0]}"
+        for kind in _CLOUD_KINDS
+        if kind in asked
+    ]
+
+
+def _rounded(row: Estimate) -> dict[str, Any]:
+    found = asdict(row)
+    for name in ("cost_usd", "saved_usd", "known_cost_usd"):
+        found[name] = None if found[name] is None else round(found[name], 6)
+    return found
+
+
+def _line(name: str, row: Estimate) -> tuple[str, ...]:
+    return (
+        name,
+        words.count(row.requests),
+        words.count(row.duplicates),
+        words.short(row.input_tokens),
+        words.short(row.output_tokens),
+        words.money(row.cost_usd),
+        words.money(row.saved_usd),
+    )
