@@ -12,7 +12,7 @@ COMPILE := pip compile pyproject.toml --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --quiet
 export PYTHON
 
-.PHONY: help setup run test test-fast lint format types check docs lock clean
+.PHONY: help setup run test test-fast benchmark lint format types check docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ test: setup ## run the whole test suite
 test-fast: setup ## run the tests that need no server
 	@$(PY) -m pytest -m "not slow and not integration and not e2e and not live" $(ARGS)
 
+benchmark: setup ## time what an adapter costs an item
+	@$(PY) -m pytest -n 0 -m benchmark tests/benchmarks --benchmark-columns=min,median,max,rounds $(ARGS)
+
 lint: setup ## check style and format
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
@@ -42,9 +45,10 @@ types: setup ## check types (mypy, strict)
 
 check: lint types test ## everything that must hold before a change goes in
 
-docs: setup ## write .env.example and docs/cli.md from the code
+docs: setup ## write .env.example, docs/cli.md and the table of docs/providers.md
 	@$(PY) -m config.describe > .env.example
 	@$(PY) -m app.cli.reference > docs/cli.md
+	@$(PY) -m pytest -q -m ability --write-abilities=docs/providers.md tests/contract/providers tests/unit/providers
 
 # No address of a package index may enter a lock: everybody installs from the index they trust.
 lock: ## resolve the dependencies anew (needs uv)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.support.servers", "tests.support.simulator"]
+pytest_plugins = ["tests.support.abilities", "tests.support.servers", "tests.support.simulator"]
 
 # No deadline: the machines of CI have bad moments. Fixtures of servers are shared by all examples on purpose.
 settings.register_profile(

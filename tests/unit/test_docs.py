@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.cli.reference import reference
+from tests.support.abilities import ABILITIES, NOT_OFFERED, PROVIDERS, collected, table, table_of
 
 pytestmark = pytest.mark.fast
 ROOT = Path(__file__).parents[2]
@@ -34,3 +35,22 @@ def test_the_readmes_python_is_python() -> None:
     assert blocks
     for block in blocks:
         compile(block, "README.md", "exec")
+
+
+def test_the_providers_page_names_the_tests_that_prove_each_ability(pytestconfig: pytest.Config) -> None:
+    proofs = collected(pytestconfig)
+    if proofs is None:
+        pytest.skip("known only to a run that collects the tests of all adapters")
+    page = (ROOT / "docs" / "providers.md").read_text(encoding="utf-8")
+    assert table_of(page) == table(proofs), "run `make docs`"
+
+
+def test_a_cell_that_nobody_proves_and_one_that_is_not_there_to_prove_stop_the_table() -> None:
+    test = {"tests/unit/providers/test_x.py::test_y"}
+    cells = {(provider, ability): test for provider in PROVIDERS for ability in ABILITIES}
+    proofs = {cell: found for cell, found in cells.items() if cell not in NOT_OFFERED}
+    assert table(proofs).count("test_x.py::test_y") == len(proofs)
+    with pytest.raises(ValueError, match="gemini stream: no test"):
+        table({cell: found for cell, found in proofs.items() if cell != ("gemini", "stream")})
+    with pytest.raises(ValueError, match="not offered"):
+        table(cells)

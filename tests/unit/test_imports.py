@@ -46,6 +46,7 @@ ROOMS: dict[str, str] = {
     "app.embedded": "embedded",
     "app.simulator": "simulator",
     "batchwright": "face",
+    "batchwright.ai": "ai",
 }
 
 _BASE = {"config", "core"}
@@ -75,10 +76,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client": {*_BASE, "app", "embedded"},
     "cli": {*_BASE, "providers", "app", "client", "embedded", "simulator"},
     "face": {*_BASE, "app", "client", "embedded"},
+    "ai": {*_BASE, "providers"},
 }
 
 # What decides is pure: these rooms get time, chance and bytes as arguments.
-PURE_ROOMS = ("core", "providers")
+PURE_ROOMS = ("core", "providers", "ai")
 IMPURE_MODULES = frozenset(
     {
         "asyncio",

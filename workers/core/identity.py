@@ -16,6 +16,7 @@ import orjson
 
 LINE_DIGITS = 9
 API_KEY_PREFIX = "bw_"
+EMBEDDINGS_ENDPOINT = "/v1/embeddings"
 _CANONICAL = orjson.OPT_SORT_KEYS
 
 
@@ -102,6 +103,12 @@ def request_fingerprint(
     if provider_options:
         words.append(provider_options)
     return blake3.blake3(canonical(words), key=secret).hexdigest()
+
+
+def answer_key(provider: str, endpoint: str, fingerprint: str) -> str:
+    """The name under which the answer to a request is cached; the tenant lies inside the fingerprint."""
+    kind = "embedding" if endpoint == EMBEDDINGS_ENDPOINT else "ai"
+    return f"{kind}:v2:{provider}:{fingerprint}"
 
 
 def content_key(file_digest: str, options: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ class Waiting:
     """One reason why shards of a batch do not run.
 
     Attributes:
-        kind: planning, no_worker, paused, limit, backoff, lease_expired, drain, dependency, queue or closing.
+        kind: planning, no_worker, paused, budget, limit, backoff, lease_expired, drain, dependency, queue or closing.
         provider: None when it is not about one provider.
         shards: how many wait for it; 0 before there are any.
         until: Unix seconds when it ends by itself; None if nobody can say.
@@ -110,7 +110,8 @@ def _reason(
     never = next_at is not None and next_at.year >= _NEVER_YEAR
     until = None if next_at is None or never or next_at <= now else int(next_at.timestamp())
     if reason == "paused":
-        return Waiting("paused", provider, shards, None, _paused(batch))
+        at_ceiling = batch.get("pause_reason") == BUDGET
+        return Waiting(BUDGET if at_ceiling else "paused", provider, shards, None, _paused(batch))
     if slots == 0:
         return Waiting("no_worker", provider, shards, None, _no_worker(provider, workers))
     if never:

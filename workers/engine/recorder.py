@@ -97,12 +97,13 @@ class Recorder:
             self._buffer[:0] = entries  # nothing may be lost by a cancelled or broken flush
             raise
         self._bytes -= sum(entry.record.line_bytes for entry in entries)
-        self._written += len(entries)
         for entry, rec in zip(entries, stored, strict=True):
             entry.run.on_recorded(rec.result, rec.line_bytes)
             if entry.on_recorded:
                 entry.on_recorded()
         await self._store_tallies({(entry.run.held.shard_id, entry.run.held.fence) for entry in entries})
+        # Who waits for a flush gives its shard back next, and the counts are only taken from who holds it.
+        self._written += len(entries)
 
     def _take(self) -> list[_Entry]:
         size, count = 0, 0

@@ -71,6 +71,7 @@ class ShardRun:
         self._unrecorded = 0
         self._started = 0
         self._park: tuple[float, str] | None = None
+        self._no_money_until = 0.0
         self._stop: StopReason | None = None
         self._cut_off = 0
         self._let_go = False
@@ -133,6 +134,7 @@ class ShardRun:
             and not self._park
             and self._desk.sink.has_room()
             and self._fresh_lease()
+            and time.monotonic() >= self._no_money_until
         )
 
     def _fresh_lease(self) -> bool:
@@ -144,6 +146,8 @@ class ShardRun:
         """Until something changes, an item's rest ends, or it is time to look again."""
         now = time.monotonic()
         until = min((work.due for work in self._resting), default=now + LOOK_AGAIN_S)
+        if self._no_money_until > now:
+            until = min(until, self._no_money_until)
         timeout_s = max(0.0, min(until - now, LOOK_AGAIN_S))
         try:
             async with asyncio.timeout(timeout_s):
@@ -219,14 +223,12 @@ class ShardRun:
             return works
         allowed = await self._purse.allow(works)
         rest = works[allowed.count :]
+        self._todo.extendleft(reversed(rest))
         if allowed.then == "pause":
             self._stop = self._stop or "paused"
-            self._todo.extendleft(reversed(rest))
-        else:
-            due = time.monotonic() + MONEY_WAIT_S
-            for work in rest:
-                work.due = due
-            self._resting.extend(rest)
+        elif allowed.then == "wait":
+            # The whole shard waits, and holds no slot: asking item by item would keep others from settling theirs.
+            self._no_money_until = time.monotonic() + MONEY_WAIT_S * (1 + random.random())  # noqa: S311
         return works[: allowed.count]
 
     async def _reserve_and_start(self, owned: list[Work]) -> int:
@@ -281,6 +283,7 @@ class ShardRun:
         outcome = None if task.cancelled() else task.result()
         if self._purse is not None and not task.cancelled():
             self._purse.take(work, outcome)  # what was cut off stays under way: it may be paid
+            self._no_money_until = 0.0
         try:
             self._take_outcome(work, outcome)
         except Exception:

@@ -21,7 +21,7 @@ from workers.providers.anthropic_reply import read_message
 from workers.providers.anthropic_request import answer_tool, body_of
 from workers.providers.anthropic_stream import MessageStream
 from workers.providers.base import Built, laid_over, unusable_reply
-from workers.providers.chat import read_chat
+from workers.providers.chat_reading import read_chat
 from workers.providers.responses import as_chat, from_completion
 
 _CHAT, _RESPONSES = "/v1/chat/completions", "/v1/responses"

@@ -5,10 +5,12 @@ An adapter is four translations and no I/O: bytes in, bytes out. Keys and models
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import struct
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from types import TracebackType
 from typing import Any, Protocol
 
 from workers.core.errors import (
@@ -24,6 +26,9 @@ from workers.core.errors import (
 from workers.core.messages import Call, HttpRequest, HttpResponse, Reply
 
 _RETRIED_STATUS = (408, 409, 425)
+_READING_ERRORS = (
+    ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, struct.error,
+)  # fmt: skip
 _MAX_MESSAGE_CHARACTERS = 500
 
 
@@ -69,14 +74,25 @@ class Adapter(Protocol):
         ...
 
 
-@contextmanager
-def unusable_reply(provider: str, response: HttpResponse) -> Iterator[None]:
+class unusable_reply:  # noqa: N801  # used like contextlib.suppress, and without a generator's microsecond
     """Whatever reading an answer raises becomes UnusableReply: a provider's bytes are never our bug."""
-    try:
-        yield
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        message = f"status {response.status} with a body that is no answer ({type(error).__name__}: {error})"
-        raise UnusableReply(message, provider=provider, request_id=request_id(response.headers)) from error
+
+    __slots__ = ("_provider", "_response")
+
+    def __init__(self, provider: str, response: HttpResponse) -> None:
+        self._provider = provider
+        self._response = response
+
+    def __enter__(self) -> None:
+        """Nothing is held."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, _READING_ERRORS):
+            status, headers = self._response.status, self._response.headers
+            message = f"status {status} with a body that is no answer ({type(error).__name__}: {error})"
+            raise UnusableReply(message, provider=self._provider, request_id=request_id(headers)) from error
 
 
 def error_from_status(
@@ -114,17 +130,17 @@ def kind_of_status(status: int) -> type[ProviderError]:
 
 
 def laid_over(body: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """`body` with `options` over it: objects are merged at every depth, all else is replaced, null removes.
+    """`body` with `options` over it: objects are merged at every depth, all else is replaced, null removes (RFC 7396).
 
-    Neither argument is changed.
+    An array is replaced as a whole, with whatever nulls are in it. Neither argument is changed.
     """
     merged = dict(body)
     for name, value in options.items():
-        below = merged.get(name)
         if value is None:
             merged.pop(name, None)
-        elif isinstance(value, Mapping) and isinstance(below, dict):
-            merged[name] = laid_over(below, value)
+        elif isinstance(value, Mapping):
+            below = merged.get(name)
+            merged[name] = laid_over(below if isinstance(below, dict) else {}, value)
         else:
             merged[name] = value
     return merged
@@ -151,18 +167,21 @@ def retry_after_s(headers: Mapping[str, str], *, now_s: float | None = None) -> 
     if (seconds := _positive(value)) is not None:
         return seconds
     if value and now_s is not None:
-        try:
-            wait_s = parsedate_to_datetime(value).timestamp() - now_s
-        except (ValueError, TypeError, OverflowError):
-            return None
-        return wait_s if wait_s > 0 else None
+        until_s = _unix_s(value)
+        return until_s - now_s if until_s is not None and until_s > now_s else None
     return None
 
 
 def date_s(headers: Mapping[str, str]) -> float | None:
     """The provider's own clock (RFC 9110 6.6.1), by which a `Retry-After` date is meant."""
+    date = headers.get("date")
+    return _unix_s(date) if date else None
+
+
+@lru_cache(maxsize=256)  # it changes once a second, and reading it takes longer than reading a short answer
+def _unix_s(date: str) -> float | None:
     try:
-        return parsedate_to_datetime(headers.get("date", "")).timestamp()
+        return parsedate_to_datetime(date).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
 

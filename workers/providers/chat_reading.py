@@ -1,10 +1,19 @@
-def read_chat(provider: str, call: Call) -> Chat:
-    """Read the call's body.
+"""Read a chat request in the OpenAI shape into a `Chat`. Pure.
 
-    Raises: Untranslatable, which names the path of a part that has no meaning in this shape.
-    """
-    return _Reading(provider).chat(call.body, needs_messages=not call.provider_options)
+Every part of the request is read, refused with its path, or left in `Chat.rest` under its path, so that an adapter
+can name what it leaves out.
 
+Source: OpenAI's published OpenAPI document, POST /v1/chat/completions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from workers.core.errors import Untranslatable
+from workers.core.messages import Call
+from workers.providers.chat import Chat, Media, OutputSchema, Part, Text, Tool, ToolCall, Turn, data_url
 
 _READ = frozenset(
     {
@@ -13,10 +22,23 @@ _READ = frozenset(
         "frequency_penalty", "n", "reasoning_effort", "user", "stream", "stream_options",
     }
 )  # fmt: skip
-
-
-_EMPTY: tuple[Any, ...] = (None, "", [], {})  # a reply sent back as it came has such fields
 _READ_OF_MESSAGES = frozenset({"role", "content", "tool_calls", "tool_call_id"})
+_READ_OF_MEDIA = {
+    "image_url": frozenset({"url", "detail"}),
+    "input_audio": frozenset({"data", "format"}),
+    "file": frozenset({"file_data", "file_id", "filename"}),
+}
+_READ_OF_TOOLS = frozenset({"type", "function"})
+_READ_OF_FUNCTIONS = frozenset({"name", "description", "parameters", "strict"})
+_EMPTY: tuple[Any, ...] = (None, "", [], {})  # a reply sent back as it came has such fields
+
+
+def read_chat(provider: str, call: Call) -> Chat:
+    """Read the call's body.
+
+    Raises: Untranslatable, which names the path of a part that has no meaning in this shape.
+    """
+    return _Reading(provider).chat(call.body, needs_messages=not call.provider_options)
 
 
 class _Reading:
@@ -70,36 +92,33 @@ class _Reading:
             if not isinstance(message, dict):
                 raise self._wrong(at, "an object")
             turn = self._turn(message, at, tool_names)
-            self._note_unread(message, at)
-            if turn.role == "system" and any(isinstance(part, Media) for part in turn.parts):
-                raise self._wrong(f"{at}.content", "text alone in a system message")
-            if turn.role == "system" and not turns:
-                system.append(turn.text)
-            else:
-                turns.append(turn)
+            if turn.role == "system":
+                if any(isinstance(part, Media) for part in turn.parts):
+                    raise self._wrong(f"{at}.content", "text alone in a system message")
+                if not turns:
+                    system.append(turn.text)
+                    continue
+            turns.append(turn)
         return tuple(system), tuple(turns)
 
-    def _note_unread(self, message: dict[str, Any], at: str) -> None:
-        for name, value in message.items():
-            if name in _READ_OF_MESSAGES or value in _EMPTY:
-                continue
-            if name in ("function_call", "audio"):
-                raise self._wrong(f"{at}.{name}", "tool_calls or text in its place")
-            self._unread[f"{at}.{name}"] = value
-
     def _turn(self, message: dict[str, Any], at: str, tool_names: dict[str, str]) -> Turn:
+        if not _READ_OF_MESSAGES.issuperset(message):
+            for name in ("function_call", "audio"):
+                if message.get(name) not in _EMPTY:
+                    raise self._wrong(f"{at}.{name}", "tool_calls or text in its place")
+            self._note_beyond(_READ_OF_MESSAGES, message, at)
         role = message.get("role")
-        if role in ("system", "developer"):
-            return Turn("system", self._parts(message.get("content"), at), at=at)
+        parts = self._parts(message.get("content"), at)
         if role == "user":
-            return Turn("user", self._parts(message.get("content"), at), at=at)
+            return Turn("user", parts, at=at)
+        if role in ("system", "developer"):
+            return Turn("system", parts, at=at)
         if role == "assistant":
             calls = self._calls(message.get("tool_calls"), at)
             tool_names.update((call.id, call.name) for call in calls)
-            return Turn("assistant", self._parts(message.get("content"), at), calls, at=at)
+            return Turn("assistant", parts, calls, at=at)
         if role == "tool":
             call_id = str(message.get("tool_call_id") or "")
-            parts = self._parts(message.get("content"), at)
             return Turn("tool", parts, call_id=call_id, name=tool_names.get(call_id, ""), at=at)
         raise self._wrong(f"{at}.role", "system, developer, user, assistant or tool")
 
@@ -116,16 +135,22 @@ class _Reading:
         kind = part.get("type") if isinstance(part, dict) else None
         inner = part.get(kind) if isinstance(kind, str) else None
         if kind in ("text", "refusal") and isinstance(inner, str):
-            return Text(inner)
-        if kind == "image_url" and isinstance(inner, dict) and isinstance(inner.get("url"), str):
+            read: Part = Text(inner)
+        elif kind == "image_url" and isinstance(inner, dict) and isinstance(inner.get("url"), str):
             media_type, data = data_url(inner["url"])
             url = "" if data else inner["url"]
-            return Media("image", media_type, data, url, detail=str(inner.get("detail") or ""))
-        if kind == "input_audio" and isinstance(inner, dict) and isinstance(inner.get("data"), str):
-            return Media("audio", f"audio/{inner.get('format') or 'wav'}", inner["data"])
-        if kind == "file" and isinstance(inner, dict):
-            return _document(inner)
-        raise self._wrong(at, "a text, image_url, input_audio or file part")
+            read = Media("image", media_type, data, url, detail=str(inner.get("detail") or ""))
+        elif kind == "input_audio" and isinstance(inner, dict) and isinstance(inner.get("data"), str):
+            read = Media("audio", f"audio/{inner.get('format') or 'wav'}", inner["data"])
+        elif kind == "file" and isinstance(inner, dict):
+            read = _document(inner)
+        else:
+            raise self._wrong(at, "a text, image_url, input_audio or file part")
+        if len(part) > 2:
+            self._note_beyond({"type", kind}, part, at)
+        if isinstance(inner, dict):
+            self._note_beyond(_READ_OF_MEDIA[kind], inner, f"{at}.{kind}")
+        return read
 
     def _calls(self, calls: Any, at: str) -> tuple[ToolCall, ...]:
         if calls is None:
@@ -154,6 +179,8 @@ class _Reading:
         parameters = function.get("parameters")
         if parameters is not None and not isinstance(parameters, dict):
             raise self._wrong(f"{at}.function.parameters", "a JSON Schema object")
+        self._note_beyond(_READ_OF_TOOLS, tool, at)
+        self._note_beyond(_READ_OF_FUNCTIONS, function, f"{at}.function")
         description = str(function.get("description") or "")
         return Tool(function["name"], description, parameters, bool(function.get("strict")))
 
@@ -168,8 +195,10 @@ class _Reading:
         raise self._wrong("tool_choice", "auto, none, required or a function")
 
     def _response_format(self, wanted: Any) -> tuple[bool, OutputSchema | None]:
+        if wanted is None:
+            return False, None
         kind = wanted.get("type") if isinstance(wanted, dict) else None
-        if wanted is None or kind == "text":
+        if kind == "text":
             return False, None
         if kind == "json_object":
             return True, None
@@ -198,6 +227,11 @@ class _Reading:
         if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
             return value
         raise self._wrong(param, "a number")
+
+    def _note_beyond(self, read: frozenset[str] | set[str], part: dict[str, Any], at: str) -> None:
+        for name, value in part.items():
+            if name not in read and value not in _EMPTY:
+                self._unread[f"{at}.{name}"] = value
 
     def _wrong(self, param: str, expected: str) -> Untranslatable:
         return Untranslatable(f"expected {expected}", provider=self._provider, param=param)

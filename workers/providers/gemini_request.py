@@ -27,7 +27,8 @@ import orjson
 from workers.core.errors import Untranslatable
 from workers.core.messages import Call
 from workers.providers.base import lost
-from workers.providers.chat import Chat, Media, Part, Text, ToolCall, Turn, read_chat
+from workers.providers.chat import Chat, Media, Part, Text, ToolCall, Turn
+from workers.providers.chat_reading import read_chat
 from workers.providers.gemini_schema import gemini_schema
 
 FILES = "https://generativelanguage.googleapis.com/"

@@ -17,7 +17,8 @@ import orjson
 from workers.core.errors import Untranslatable
 from workers.core.messages import Call
 from workers.providers.base import laid_over, lost
-from workers.providers.chat import Chat, Media, ToolCall, Turn, read_chat
+from workers.providers.chat import Chat, Media, ToolCall, Turn
+from workers.providers.chat_reading import read_chat
 from workers.providers.ollama_context import context_tokens
 
 _THINK: Mapping[str, bool | str] = {

@@ -2,6 +2,7 @@
 
 An adapter reads its provider's answer into an `Answer` (or tells `ChunkWriter` its deltas) and gets the bytes of a
 chat.completion (or of its chunks). `created` is the provider's own clock, from its Date header; 0 without one.
+`Answer` and `Choice` are named tuples for the reason that chat.py gives.
 
 Source: OpenAI's published OpenAPI document: CreateChatCompletionResponse, its stream chunk, CreateEmbeddingResponse.
 """
@@ -12,7 +13,7 @@ import base64
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -23,8 +24,7 @@ from workers.providers.chat import ToolCall
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """One of the answers; `reasoning` are thoughts that the provider shows."""
 
     text: str | None
@@ -34,8 +34,7 @@ class Choice:
     refusal: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a provider answered, whatever its own shape."""
 
     id: str

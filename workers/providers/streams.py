@@ -22,18 +22,23 @@ class LineReader:
     """Bytes in, whole lines out, without their ends. Raises ValueError for a line without end."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()  # grows in place: a line of megabytes comes in a thousand pieces
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that `data` completes."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        first, *others = data.split(b"\n")
+        self._rest += first
+        lines: list[bytes] = []
+        if others:
+            lines = [bytes(self._rest), *others[:-1]]
+            self._rest = bytearray(others[-1])
         if len(self._rest) > MAX_PENDING_BYTES:
             raise ValueError(f"a line of over {MAX_PENDING_BYTES} bytes")
         return [line.removesuffix(b"\r") for line in lines]
 
     def finish(self) -> list[bytes]:
         """What stands after the last line end."""
-        rest, self._rest = self._rest, b""
+        rest, self._rest = bytes(self._rest), bytearray()
         return [rest] if rest.strip() else []
 
 

@@ -11,14 +11,14 @@ channels        flights                                 pub/sub            a fli
 
 from __future__ import annotations
 
+from workers.core.identity import answer_key
+
 FLIGHTS_CHANNEL = "flights"
-EMBEDDINGS_ENDPOINT = "/v1/embeddings"
 
 
 def answer(provider: str, endpoint: str, fingerprint: str) -> str:
-    """Where the answer to a request is cached; the tenant lies inside the fingerprint."""
-    kind = "embedding" if endpoint == EMBEDDINGS_ENDPOINT else "ai"
-    return f"{kind}:v2:{provider}:{fingerprint}"
+    """Where the answer to a request is cached. The form is core's: `batchwright.ai` says it without a store."""
+    return answer_key(provider, endpoint, fingerprint)
 
 
 def flight(tenant: str, fingerprint: str) -> str:

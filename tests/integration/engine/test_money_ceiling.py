@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ from tests.support.engine import Engine, open_engine, reply
 from tests.support.eventually import eventually
 from tests.support.servers import TestServers
 from workers.core.budget import money_of, new_budget
-from workers.core.identity import shard_id
 from workers.core.messages import HttpResponse
+from workers.engine.slots import CallSlots
 from workers.store.shards import child_docs
 
 pytestmark = pytest.mark.integration
@@ -68,18 +69,30 @@ def test_a_raised_ceiling_lets_it_go_on_to_its_end(engine: Engine) -> None:
     assert batch["budget"]["holds"] == {} and batch["budget"]["spent_usd"] == 24.0
 
 
+def in_parts(
+    engine: Engine, name: str, number: int, *, budget: dict[str, Any], parts: int
+) -> tuple[str, list[str]]:
+    """A batch whose one shard has been cut into several, all free to run."""
+    batch_id, parent_id = engine.plan(lines(name, number), budget=budget)
+    shards, size = engine.runtime.stores.shards, number // parts
+    moved: list[dict[str, Any]] = [
+        {
+            "child_id": f"{parent_id}.{part}",
+            "provider": "sim",
+            "lines": list(range(part * size + 1, part * size + size + 1)),
+        }
+        for part in range(parts)
+    ]
+    parent = shards.claim(parent_id, "test", 60.0)
+    assert parent is not None and shards.move_out(parent_id, parent["fence"], moved)
+    shards.insert_missing(child_docs(parent, moved))
+    return batch_id, [part["child_id"] for part in moved]
+
+
 def test_two_shards_at_once_stay_under_one_ceiling(engine: Engine) -> None:
     engine.play(three_tokens)
-    batch_id, _ = engine.plan(lines("two", 60), budget=new_budget(40.0))
-    moved: list[dict[str, Any]] = [
-        {"child_id": f"{shard_id(batch_id, 1)}.{half}", "provider": "sim", "lines": list(part)}
-        for half, part in enumerate((range(1, 31), range(31, 61)))
-    ]
-    parent = engine.runtime.stores.shards.claim(shard_id(batch_id, 1), "test", 60.0)
-    assert parent is not None
-    assert engine.runtime.stores.shards.move_out(parent["_id"], parent["fence"], moved)
-    engine.runtime.stores.shards.insert_missing(child_docs(parent, moved))
-    runs = [engine.begin_run(part["child_id"]) for part in moved]
+    batch_id, children = in_parts(engine, "two", 60, budget=new_budget(40.0), parts=2)
+    runs = [engine.begin_run(child) for child in children]
     assert {run.result(10.0) for run in runs} <= {"released: paused"}
     assert 36.0 <= spent_usd(engine, batch_id) <= 40.0
 
@@ -135,3 +148,17 @@ def test_a_model_of_unknown_price_is_refused_under_a_ceiling(engine: Engine) -> 
     engine.runtime.plan(batch_id)
     batch = engine.stores.state(batch_id)
     assert batch["status"] == "failed" and batch["errors"][0]["code"] == "unknown_price"
+
+
+def test_shards_that_share_one_call_slot_all_come_to_rest_at_the_ceiling(engine: Engine) -> None:
+    links = engine.runtime.links
+    shared = links["sim"]
+    links["sim"] = replace(shared, slots=CallSlots(1))
+    try:
+        engine.play(three_tokens)
+        batch_id, children = in_parts(engine, "slots", 60, budget=new_budget(20.0), parts=4)
+        runs = [engine.begin_run(child) for child in children]
+        assert {run.result(10.0) for run in runs} == {"released: paused"}
+        assert 17.0 <= spent_usd(engine, batch_id) <= 20.0
+    finally:
+        links["sim"] = shared

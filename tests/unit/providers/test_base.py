@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import struct
 from typing import Any
 
 import pytest
@@ -111,7 +112,16 @@ def test_a_provider_without_a_clock_has_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("v"), KeyError("k"), TypeError("t"), IndexError(), AttributeError()]
+    "error",
+    [
+        ValueError("v"),
+        KeyError("k"),
+        TypeError("t"),
+        IndexError(),
+        AttributeError(),
+        OverflowError(),
+        struct.error("s"),
+    ],
 )
 def test_whatever_reading_an_answer_raises_is_an_unusable_reply(error: Exception) -> None:
     with (
@@ -120,6 +130,14 @@ def test_whatever_reading_an_answer_raises_is_an_unusable_reply(error: Exception
     ):
         raise error
     assert caught.value.request_id == "r" and type(error).__name__ in caught.value.message
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [RateLimited("r", provider="acme"), AssertionError(), KeyboardInterrupt()])
+def test_what_is_no_fault_of_the_bytes_goes_through_as_it_is(error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught, unusable_reply("acme", HttpResponse(200, {}, b"")):
+        raise error
+    assert caught.value is error
 
 
 @pytest.mark.parametrize(
@@ -134,6 +152,9 @@ def test_whatever_reading_an_answer_raises_is_an_unusable_reply(error: Exception
         ({"a": {"b": 1}}, {"a": 5}, {"a": 5}),
         ({"a": 5}, {"a": {"b": 1}}, {"a": {"b": 1}}),
         ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
+        ({}, {"a": {"b": None, "c": {"d": None, "e": 1}}}, {"a": {"c": {"e": 1}}}),
+        ({"a": 5}, {"a": {"b": None}}, {"a": {}}),
+        ({}, {"a": [None, {"b": None}]}, {"a": [None, {"b": None}]}),
     ],
 )
 def test_options_are_merged_into_objects_and_replace_all_else(
@@ -145,7 +166,7 @@ def test_options_are_merged_into_objects_and_replace_all_else(
 
 
 NESTED = st.recursive(
-    st.integers(),
+    st.none() | st.integers(),
     lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
     max_leaves=6,
 )

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from workers.core.errors import Untranslatable
 from workers.core.messages import Call
-from workers.providers.chat import Chat, Media, OutputSchema, Text, Tool, ToolCall, data_url, read_chat
+from workers.providers.chat import Chat, Media, OutputSchema, Text, Tool, ToolCall, data_url
+from workers.providers.chat_reading import read_chat
 
 pytestmark = pytest.mark.fast
 IMAGE = {"type": "image_url", "image_url": {"url": "https://x/a.png"}}
@@ -146,6 +147,28 @@ def test_what_is_not_read_of_a_message_stays_in_sight_too() -> None:
     assert chat.rest == {"messages[0].name": "bob", "messages[2].refusal": "no"}
 
 
+@pytest.mark.parametrize(
+    ("part", "unread"),
+    [
+        ({"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}, "cache_control"),
+        ({"type": "refusal", "refusal": "x", "y": 1}, "y"),
+        ({"type": "image_url", "image_url": {"url": "https://x/a.png", "width": 9}}, "image_url.width"),
+        ({"type": "input_audio", "input_audio": {"data": "AA==", "rate": 8}}, "input_audio.rate"),
+        ({"type": "file", "file": {"file_id": "f", "pages": [1]}}, "file.pages"),
+    ],
+)
+def test_what_is_not_read_of_a_part_stays_in_sight_too(part: dict[str, Any], unread: str) -> None:
+    empty: dict[str, Any] = {"type": "text", "text": "x", "annotations": [], "cache_control": None}
+    chat = talk({"role": "user", "content": [empty, part]})
+    assert list(chat.rest) == [f"messages[0].content[1].{unread}"]
+
+
+def test_what_is_not_read_of_a_tool_stays_in_sight_too() -> None:
+    function = {"name": "f", "examples": ["x"], "parameters": {"type": "object", "anything": 1}, "tags": []}
+    tools = [{"type": "function", "function": {"name": "g"}}, {"function": function, "defer": True}]
+    assert talk(USER, tools=tools).rest == {"tools[1].function.examples": ["x"], "tools[1].defer": True}
+
+
 def test_a_request_in_the_providers_own_shape_needs_no_messages() -> None:
     assert read({}, provider_options={"contents": []}).turns == ()
 
@@ -213,4 +236,4 @@ def test_any_body_is_read_or_refused_and_never_changed(body: dict[str, Any]) -> 
     except Untranslatable:
         chat = Chat()
     assert body == before
-    assert set(chat.rest) <= {"other"}
+    assert all(name == "other" or name.startswith(("messages[", "tools[")) for name in chat.rest)

@@ -9,7 +9,7 @@ import pytest
 
 from workers.core.errors import Untranslatable
 from workers.core.messages import Call
-from workers.providers.chat import read_chat
+from workers.providers.chat_reading import read_chat
 from workers.providers.responses import as_chat
 
 pytestmark = pytest.mark.fast

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -67,6 +69,16 @@ def test_a_last_line_without_its_end_is_read_at_the_end() -> None:
     reader = LineReader()
     assert reader.feed(b"one\r\ntwo") == [b"one"]
     assert reader.finish() == [b"two"] and reader.finish() == []
+
+
+def test_a_line_of_megabytes_in_small_pieces_takes_no_longer_than_its_length() -> None:
+    reader = LineReader()
+    began_s = time.process_time()
+    for _ in range(15_000):
+        reader.feed(b"x" * 1024)
+    (line,) = reader.feed(b"\n")
+    assert len(line) == 15_000 * 1024
+    assert time.process_time() - began_s < 2.0, "copying what is there at every piece takes half a minute"
 
 
 @settings(max_examples=50)
