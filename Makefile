@@ -11,6 +11,8 @@ UV ?= uv
 COMPILE := pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links --quiet
 export PYTHON
+# The stack and its tests are many short processes: without bytecode each of them would compile everything anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup run test test-fast benchmark lint format types check docs lock clean
 
@@ -30,7 +32,7 @@ test-fast: setup ## run the tests that need no server
 	@$(PY) -m pytest -m "not slow and not integration and not e2e and not live" $(ARGS)
 
 benchmark: setup ## time what an adapter costs an item
-	@$(PY) -m pytest -n 0 -m benchmark tests/benchmarks --benchmark-columns=min,median,max,rounds $(ARGS)
+	@$(PY) -m pytest -n 0 -m benchmark tests/benchmarks --benchmark-enable --benchmark-columns=min,median,max,rounds $(ARGS)
 
 lint: setup ## check style and format
 	@$(PY) -m ruff check .

@@ -141,11 +141,11 @@ class Engine:
 
 @contextmanager
 def open_engine(
-    servers: TestServers, directory: Path, *, toml: str = "", **settings: str
+    servers: TestServers, directory: Path, *, toml: str = "", scripted: bool = True, **settings: str
 ) -> Iterator[Engine]:
     """Empty databases and a runtime whose sweeper sleeps: the providers `sim` and `openai`, both the script.
 
-    `toml`: what stands in the settings file.
+    `toml`: what stands in the settings file; `scripted` False: calls go to the addresses that it names.
     """
     own = apart(servers, "runtime")
     stores = open_stores(own)
@@ -169,7 +169,7 @@ def open_engine(
     runtime = Runtime(load_settings(environ, dotenv=nothing), name="test")
     runtime.start()
     provider = ScriptedTransport()
-    for name, link in list(runtime.links.items()):
+    for name, link in list(runtime.links.items()) if scripted else ():
         runtime.links[name] = replace(link, transport=provider)
     try:
         yield Engine(runtime, stores, provider)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -130,9 +131,10 @@ MAY_LOAD_SETTINGS = frozenset(
 )
 
 
-def modules() -> list[str]:
+@cache
+def modules() -> tuple[str, ...]:
     paths = (path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-    return sorted(_module_name(path) for path in paths)
+    return tuple(sorted(_module_name(path) for path in paths))
 
 
 def _module_name(path: Path) -> str:
@@ -150,8 +152,13 @@ def room_of(module: str) -> str:
     return next(ROOMS[name] for size in range(len(parts), 0, -1) if (name := ".".join(parts[:size])) in ROOMS)
 
 
-def imported_by(module: str) -> Iterator[tuple[int, str]]:
+@cache
+def imported_by(module: str) -> tuple[tuple[int, str], ...]:
     """Line and full dotted name of every import, those inside functions and of names included."""
+    return tuple(_imports(module))
+
+
+def _imports(module: str) -> Iterator[tuple[int, str]]:
     path = _path(module)
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
