@@ -12,15 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import orjson
-
 from workers.core.errors import ProviderError, Untranslatable
 from workers.core.messages import Call, HttpRequest, HttpResponse, Reply
 from workers.providers.anthropic_errors import error_of
 from workers.providers.anthropic_reply import read_message
 from workers.providers.anthropic_request import answer_tool, body_of
 from workers.providers.anthropic_stream import MessageStream
-from workers.providers.base import Built, laid_over, unusable_reply
+from workers.providers.base import Built, json_of, laid_over, unusable_reply
 from workers.providers.chat_reading import read_chat
 from workers.providers.responses import as_chat, from_completion
 
@@ -60,7 +58,7 @@ class Anthropic:
         if api_key:
             headers["x-api-key"] = api_key
         headers.update(self._own_headers)
-        return Built(HttpRequest("POST", "/v1/messages", headers, orjson.dumps(body)), tuple(warnings))
+        return Built(HttpRequest("POST", "/v1/messages", headers, json_of(self.name, body)), tuple(warnings))
 
     def parse_response(self, call: Call, response: HttpResponse) -> Reply:
         """Read a message. Raises UnusableReply for what is none, ContentBlocked for a refusal without a word."""

@@ -9,6 +9,7 @@ blocks.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ import orjson
 from workers.core.errors import Untranslatable
 from workers.providers.chat import Media, Text, Turn
 
+_NO_SIGN_OF_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 _IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 
 
@@ -47,13 +49,13 @@ def blocks_of(name: str, turn: Turn, warnings: list[str]) -> list[dict[str, Any]
     for k, part in enumerate(turn.parts):
         if not isinstance(part, Text):
             blocks.append(_media(name, part, f"{turn.at}.content[{k}]", warnings))
-        elif part.text:  # an empty text block is refused
+        elif part.text and not part.text.isspace():  # a text block without a sign is refused
             blocks.append({"type": "text", "text": part.text})
     return blocks
 
 
 def _result(turn: Turn, blocks: list[dict[str, Any]]) -> dict[str, Any]:
-    result: dict[str, Any] = {"type": "tool_result", "tool_use_id": turn.call_id}
+    result: dict[str, Any] = {"type": "tool_result", "tool_use_id": _id(turn.call_id)}
     if blocks:
         result["content"] = blocks
     return result
@@ -69,8 +71,13 @@ def _calls(name: str, turn: Turn) -> list[dict[str, Any]]:
         if not isinstance(arguments, dict):
             param = f"{turn.at}.tool_calls[{k}].function.arguments"
             raise Untranslatable("expected a JSON object", provider=name, param=param)
-        blocks.append({"type": "tool_use", "id": call.id, "name": call.name, "input": arguments})
+        blocks.append({"type": "tool_use", "id": _id(call.id), "name": call.name, "input": arguments})
     return blocks
+
+
+def _id(given: str) -> str:
+    """A call's name in the signs that the API takes: other providers' have dots and colons too."""
+    return _NO_SIGN_OF_IDS.sub("_", given)
 
 
 def _media(name: str, media: Media, at: str, warnings: list[str]) -> dict[str, Any]:
@@ -88,6 +95,8 @@ def _media(name: str, media: Media, at: str, warnings: list[str]) -> dict[str, A
 
 def _image_source(name: str, media: Media, at: str) -> dict[str, str]:
     if not media.data:
+        if media.url[:5].lower() == "data:":
+            raise Untranslatable("expected base64 in a data: URL", provider=name, param=f"{at}.image_url.url")
         return {"type": "url", "url": media.url}
     if media.media_type not in _IMAGE_TYPES:
         message = f"expected {', '.join(sorted(_IMAGE_TYPES))}"

@@ -62,6 +62,7 @@ _BY_WORDS: tuple[tuple[str, type[ProviderError]], ...] = (
     ("usage limits", QuotaExhausted),
     ("spend limit", QuotaExhausted),
     ("content filtering policy", ContentBlocked),
+    ("organization has been disabled", KeyRefused),
 )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from workers.core.messages import HttpResponse, Reply, Usage
-from workers.providers.anthropic_errors import blocked
+from workers.providers.anthropic_errors import blocked, error_of
 from workers.providers.base import request_id
 from workers.providers.chat import ToolCall
 from workers.providers.shape import Answer, Choice, FinishReason, completion_bytes, created_of
@@ -37,6 +37,8 @@ def read_message(name: str, response: HttpResponse, answer_tool: str) -> Reply:
     Raises: ContentBlocked for a refusal without a word; ValueError, KeyError, TypeError for what is no message.
     """
     data = orjson.loads(response.body)
+    if data.get("type") == "error":
+        raise error_of(name, response)
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[ToolCall] = []

@@ -103,7 +103,7 @@ def _cap(chat: Chat, traits: ModelTraits) -> int:
 
 
 def _system(name: str, chat: Chat, warnings: list[str]) -> list[dict[str, Any]]:
-    blocks: list[dict[str, Any]] = [{"type": "text", "text": text} for text in chat.system if text]
+    blocks: list[dict[str, Any]] = [{"type": "text", "text": text} for text in chat.system if text and not text.isspace()]
     for turn in chat.turns:
         if turn.role == "system":
             blocks += _moved(name, turn)

@@ -41,6 +41,7 @@ _MEANT_FOR = {
 }
 # Notes for people and tools: no answer depends on them.
 _SILENT = frozenset({"$schema", "$id", "$comment", "examples", "deprecated", "readOnly", "writeOnly"})
+_MAX_DEPTH = 60
 
 
 def fitted(name: str, schema: Mapping[str, Any], at: str, warnings: list[str]) -> dict[str, Any]:
@@ -55,10 +56,19 @@ class _Fitting:
     def __init__(self, name: str, warnings: list[str]) -> None:
         self._name = name
         self._warnings = warnings
+        self._depth = 0
 
     def node(self, schema: Any, at: str) -> dict[str, Any]:
         if not isinstance(schema, Mapping):
             raise self._refused("expected a schema object", at)
+        if self._depth >= _MAX_DEPTH:
+            raise self._refused(f"deeper than {_MAX_DEPTH} levels", at)
+        self._depth += 1
+        out = self._fit(schema, at)
+        self._depth -= 1
+        return out
+
+    def _fit(self, schema: Mapping[str, Any], at: str) -> dict[str, Any]:
         kinds = schema.get("type")
         if isinstance(kinds, list):
             return self._either(schema, kinds, at)

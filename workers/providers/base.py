@@ -13,6 +13,8 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any, Protocol
 
+import orjson
+
 from workers.core.errors import (
     ContextTooLong,
     KeyRefused,
@@ -21,6 +23,7 @@ from workers.core.errors import (
     QuotaExhausted,
     RateLimited,
     RequestRefused,
+    Untranslatable,
     UnusableReply,
 )
 from workers.core.messages import Call, HttpRequest, HttpResponse, Reply
@@ -144,6 +147,14 @@ def laid_over(body: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any
         else:
             merged[name] = value
     return merged
+
+
+def json_of(provider: str, body: Mapping[str, Any]) -> bytes:
+    """The body's JSON. Raises Untranslatable for what has none: too deep, or no value of JSON at all."""
+    try:
+        return orjson.dumps(body)
+    except TypeError as error:  # arguments of a call come as text, whose depth nobody has looked at before
+        raise Untranslatable(f"it cannot be written as JSON ({error})", provider=provider, param="body") from None
 
 
 def lost(provider: str, names: Iterable[str]) -> tuple[str, ...]:

@@ -22,7 +22,6 @@ _READ = frozenset(
         "frequency_penalty", "n", "reasoning_effort", "user", "stream", "stream_options",
     }
 )  # fmt: skip
-_READ_OF_MESSAGES = frozenset({"role", "content", "tool_calls", "tool_call_id"})
 _READ_OF_MEDIA = {
     "image_url": frozenset({"url", "detail"}),
     "input_audio": frozenset({"data", "format"}),
@@ -30,6 +29,17 @@ _READ_OF_MEDIA = {
 }
 _READ_OF_TOOLS = frozenset({"type", "function"})
 _READ_OF_FUNCTIONS = frozenset({"name", "description", "parameters", "strict"})
+# `extra_content` is what a provider wants back with its own calls; whoever it is not from has no use for it.
+_READ_OF_CALLS = frozenset({"id", "type", "function", "index", "extra_content"})
+_READ_OF_CALLED = frozenset({"name", "arguments"})
+_READ_OF_SCHEMAS = frozenset({"name", "description", "schema", "strict"})
+_READ_OF_ROLES = {
+    "user": frozenset({"role", "content"}),
+    "system": frozenset({"role", "content"}),
+    "developer": frozenset({"role", "content"}),
+    "assistant": frozenset({"role", "content", "tool_calls"}),
+    "tool": frozenset({"role", "content", "tool_call_id"}),
+}
 _EMPTY: tuple[Any, ...] = (None, "", [], {})  # a reply sent back as it came has such fields
 
 
@@ -102,12 +112,15 @@ class _Reading:
         return tuple(system), tuple(turns)
 
     def _turn(self, message: dict[str, Any], at: str, tool_names: dict[str, str]) -> Turn:
-        if not _READ_OF_MESSAGES.issuperset(message):
+        role = message.get("role")
+        read = _READ_OF_ROLES.get(role) if isinstance(role, str) else None
+        if read is None:
+            raise self._wrong(f"{at}.role", "system, developer, user, assistant or tool")
+        if not read.issuperset(message):
             for name in ("function_call", "audio"):
                 if message.get(name) not in _EMPTY:
                     raise self._wrong(f"{at}.{name}", "tool_calls or text in its place")
-            self._note_beyond(_READ_OF_MESSAGES, message, at)
-        role = message.get("role")
+            self._note_beyond(read, message, at)
         parts = self._parts(message.get("content"), at)
         if role == "user":
             return Turn("user", parts, at=at)
@@ -117,10 +130,8 @@ class _Reading:
             calls = self._calls(message.get("tool_calls"), at)
             tool_names.update((call.id, call.name) for call in calls)
             return Turn("assistant", parts, calls, at=at)
-        if role == "tool":
-            call_id = str(message.get("tool_call_id") or "")
-            return Turn("tool", parts, call_id=call_id, name=tool_names.get(call_id, ""), at=at)
-        raise self._wrong(f"{at}.role", "system, developer, user, assistant or tool")
+        call_id = str(message.get("tool_call_id") or "")
+        return Turn("tool", parts, call_id=call_id, name=tool_names.get(call_id, ""), at=at)
 
     def _parts(self, content: Any, at: str) -> tuple[Part, ...]:
         if isinstance(content, str):
@@ -163,6 +174,8 @@ class _Reading:
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise self._wrong(at, "a function call")
+        self._note_beyond(_READ_OF_CALLS, call, at)
+        self._note_beyond(_READ_OF_CALLED, function, f"{at}.function")
         return ToolCall(str(call.get("id") or ""), function["name"], str(function.get("arguments") or "{}"))
 
     def _tools(self, tools: Any) -> tuple[Tool, ...]:
@@ -206,6 +219,7 @@ class _Reading:
         schema = inner.get("schema") if isinstance(inner, dict) else None
         if kind != "json_schema" or not isinstance(inner, dict) or not isinstance(schema, dict):
             raise self._wrong("response_format", "text, json_object or json_schema with a schema")
+        self._note_beyond(_READ_OF_SCHEMAS, inner, "response_format.json_schema")
         name, description = str(inner.get("name") or "answer"), str(inner.get("description") or "")
         return False, OutputSchema(name, schema, bool(inner.get("strict")), description)
 

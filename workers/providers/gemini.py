@@ -23,7 +23,15 @@ import orjson
 
 from workers.core.errors import ProviderError, Untranslatable
 from workers.core.messages import Call, HttpRequest, HttpResponse, Reply, Usage
-from workers.providers.base import Built, StreamReader, laid_over, lost, request_id, unusable_reply
+from workers.providers.base import (
+    Built,
+    StreamReader,
+    json_of,
+    laid_over,
+    lost,
+    request_id,
+    unusable_reply,
+)
 from workers.providers.chat import data_url
 from workers.providers.gemini_errors import error_of
 from workers.providers.gemini_reply import (
@@ -57,7 +65,8 @@ class Gemini:
 
     def __init__(self, name: str = "gemini", *, headers: Mapping[str, str] | None = None) -> None:
         self.name = name
-        self._headers = {"content-type": "application/json", "accept": "application/json", **(headers or {})}
+        self._headers = {"content-type": "application/json", "accept": "application/json"}
+        self._own_headers = {each.lower(): value for each, value in (headers or {}).items()}
 
     def build_request(self, call: Call, api_key: str | None, *, stream: bool = False) -> Built:
         """The request as Gemini wants it. Raises Untranslatable, for a stream of anything but chat too."""
@@ -86,8 +95,11 @@ class Gemini:
     ) -> HttpRequest:
         if stream:
             method = "streamGenerateContent?alt=sse"
-        headers = {**self._headers, "x-goog-api-key": api_key} if api_key else self._headers
-        return HttpRequest("POST", f"/v1beta/{_path(model)}:{method}", headers, orjson.dumps(body))
+        headers = self._headers.copy()
+        if api_key:
+            headers["x-goog-api-key"] = api_key
+        headers.update(self._own_headers)
+        return HttpRequest("POST", f"/v1beta/{_path(model)}:{method}", headers, json_of(self.name, body))
 
     def parse_response(self, call: Call, response: HttpResponse) -> Reply:
         """Read a success. Raises ContentBlocked when a filter kept all of it back, UnusableReply for no answer."""
@@ -153,10 +165,14 @@ class Gemini:
 
     def _transcription(self, call: Call) -> tuple[dict[str, Any], tuple[str, ...]]:
         body = call.body
-        url = body.get("file_url")
+        given = [name for name in ("file", "file_url") if body.get(name) is not None]
+        param = given[-1] if given else "file_url"
+        url = body.get(param)
         media_type, data = data_url(url) if isinstance(url, str) else ("", "")
+        if len(given) == 2:
+            raise self._refused("give the sound once, here or as `file`", param)
         if not data and not (url is None and call.provider_options):
-            raise self._refused("expected a data: URL with the sound", "file_url")
+            raise self._refused("expected a data: URL with the sound", param)
         if body.get("response_format") not in (None, "json", "text"):
             raise self._refused("expected json or text", "response_format")
         for name in ("include", "timestamp_granularities"):
@@ -177,7 +193,7 @@ class Gemini:
                 told["generationConfig"] = {"temperature": body["temperature"]}
             else:
                 left.append("temperature")
-        known = _BODY_WORDS | {"file_url", "response_format", "language", "prompt", "temperature"}
+        known = _BODY_WORDS | {"file", "file_url", "response_format", "language", "prompt", "temperature"}
         known |= {"include", "timestamp_granularities"}
         return told, lost(self.name, [*left, *_rest(body, known)])
 

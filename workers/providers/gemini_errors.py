@@ -73,7 +73,8 @@ _WORDS: dict[str, tuple[tuple[tuple[str, ...], type[ProviderError]], ...]] = {
     ),
     # A file of another account, or none at all: the key is good.
     "PERMISSION_DENIED": ((("access", "the file"), RequestRefused), ((), KeyRefused)),
-    "RESOURCE_EXHAUSTED": ((("limit: 0",), QuotaExhausted), (("prepay", "depleted"), QuotaExhausted)),
+    "RESOURCE_EXHAUSTED": ((("limit: 0",), QuotaExhausted), (("prepay", "depleted"), QuotaExhausted),
+                           (("spending cap",), QuotaExhausted)),
 }
 
 

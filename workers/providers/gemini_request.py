@@ -37,6 +37,7 @@ _UNSIGNED = "skip_thought_signature_validator"
 _SCHEMA_AT = "response_format.json_schema.schema"
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY", "named": "ANY"}
 _BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576}
+_LEAST_OF_PRO = 128  # 2.5 Pro answers 400 to 0
 _LEVELS = {
     "none": "MINIMAL", "minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "XHIGH",
 }  # fmt: skip
@@ -87,7 +88,9 @@ class _Request:
         if contents:
             body["contents"] = contents
         if chat.tools:
-            self._tools(chat, body)
+            body["tools"] = [{"functionDeclarations": self._declared(chat)}]
+        if chat.tools or "tools" in self._call.provider_options:
+            self._tool_choice(chat, body)
         elif chat.tool_choice in ("required", "named"):
             raise self._refused("there are no tools", "tool_choice")
         if config := self._config(chat):
@@ -125,6 +128,8 @@ class _Request:
         at = f"{turn.at}.content[{index}]"
         if part.detail not in ("", "auto"):
             self.warnings += lost(self._provider, [f"{at}.image_url.detail"])
+        if part.filename:
+            self.warnings += lost(self._provider, [f"{at}.file.filename"])
         if part.data:
             return {"inlineData": {"mimeType": part.media_type, "data": part.data}}
         return {"fileData": {"fileUri": self._uri(part, at)}}
@@ -176,7 +181,7 @@ class _Request:
 
     # --- tools
 
-    def _tools(self, chat: Chat, body: dict[str, Any]) -> None:
+    def _declared(self, chat: Chat) -> list[dict[str, Any]]:
         declared: list[dict[str, Any]] = []
         for k, tool in enumerate(chat.tools):
             function: dict[str, Any] = {"name": tool.name}
@@ -188,7 +193,9 @@ class _Request:
             if tool.strict:
                 self.warnings += lost(self._provider, [f"tools[{k}].function.strict"])
             declared.append(function)
-        body["tools"] = [{"functionDeclarations": declared}]
+        return declared
+
+    def _tool_choice(self, chat: Chat, body: dict[str, Any]) -> None:
         if chat.tool_choice:
             choice: dict[str, Any] = {"mode": _MODES[chat.tool_choice]}
             if chat.tool_name:
@@ -233,6 +240,9 @@ class _Request:
         known = _BUDGETS if self._is_older else _LEVELS
         if effort not in known:
             raise self._refused(f"expected one of {', '.join(known)}", "reasoning_effort")
+        if effort == "none" and bare_model(self._call.model).startswith("gemini-2.5-pro"):
+            self.warnings.append("reasoning_effort: this model always thinks; the least there is was asked for")
+            return {"thinkingBudget": _LEAST_OF_PRO}
         nearest = "xhigh" if self._is_older else "none"
         if effort == nearest:
             told = "high" if self._is_older else "minimal"

@@ -32,7 +32,7 @@ class Ollama:
 
     def __init__(self, name: str = "ollama", *, headers: Mapping[str, str] | None = None) -> None:
         self.name = name
-        self._headers = dict(headers or {})
+        self._headers = {each.lower(): value for each, value in (headers or {}).items()}
 
     def build_request(self, call: Call, api_key: str | None, *, stream: bool = False) -> Built:
         """The request as /api/... wants it. A server of one's own needs no key; a proxy before it may.

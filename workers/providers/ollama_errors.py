@@ -19,6 +19,7 @@ from workers.core.errors import (
     ModelUnknown,
     Overloaded,
     ProviderError,
+    QuotaExhausted,
     RequestRefused,
     UnusableReply,
 )
@@ -63,6 +64,8 @@ _KNOWN = (
         "take a smaller model or a smaller num_ctx",
     ),
     _Known(re.compile(r"invalid JSON schema|invalid format:|parse grammar"), RequestRefused, "invalid_schema"),
+    # An account's hour or week at the hosted models: nothing opens within a retry's time.
+    _Known(re.compile(r"usage limit"), QuotaExhausted, "usage_limit_reached"),
     _Known(re.compile(r"only supports one image"), RequestRefused, "too_many_images"),
     # What the model wrote was no call; it may write another thing next time.
     _Known(re.compile(r"error parsing tool call"), UnusableReply, "unusable_tool_call"),

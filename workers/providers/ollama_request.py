@@ -8,6 +8,7 @@ Source: Ollama's published API document and the request types of its official cl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ import orjson
 
 from workers.core.errors import Untranslatable
 from workers.core.messages import Call
-from workers.providers.base import laid_over, lost
+from workers.providers.base import json_of, laid_over, lost
 from workers.providers.chat import Chat, Media, ToolCall, Turn
 from workers.providers.chat_reading import read_chat
 from workers.providers.ollama_context import context_tokens
@@ -24,6 +25,7 @@ from workers.providers.ollama_context import context_tokens
 _THINK: Mapping[str, bool | str] = {
     "none": False, "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high",
 }  # fmt: skip
+_HAS_LEVELS = re.compile(r"(?:^|/)gpt-?oss", re.IGNORECASE)
 _REFUSED: Mapping[str, str] = {
     "audio": "Ollama gives no audio",
     "functions": "give them as `tools`",
@@ -159,8 +161,15 @@ class _Wording:
         if effort not in _THINK:
             self.lose([f"reasoning_effort={effort[:20]}"])
             return
-        body["think"] = think = _THINK[effort]
-        if think is not False and think != effort:
+        think = _THINK[effort]
+        # Only gpt-oss knows levels, and does not know off; every other model answers 400 to a level.
+        if not _HAS_LEVELS.search(self._call.model):
+            body["think"] = think is not False
+            if think is not False:
+                self.warnings.append("reasoning_effort: this model's thinking is on or off; it was turned on")
+            return
+        body["think"] = think = think or "low"
+        if think != effort:
             self.warnings.append(
                 f"reasoning_effort: {self._provider} has no {effort!r}; {think!r} was sent instead"
             )
@@ -275,10 +284,7 @@ class _Wording:
         return Worded(payload, self.warnings)
 
     def dumped(self, body: dict[str, Any]) -> bytes:
-        try:
-            return orjson.dumps(body)
-        except TypeError as error:
-            raise self.refused(f"it cannot be written as JSON ({error})", "body") from error
+        return json_of(self._provider, body)
 
 
 def _is_texts(texts: Any) -> bool:

@@ -17,11 +17,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-import orjson
-
 from workers.core.errors import ProviderError, Untranslatable
 from workers.core.messages import Call, HttpRequest, HttpResponse, Reply
-from workers.providers.base import Built, StreamReader, laid_over, unusable_reply
+from workers.providers.base import Built, StreamReader, json_of, laid_over, unusable_reply
 from workers.providers.openai_audio import form_of
 from workers.providers.openai_errors import failure
 from workers.providers.openai_replies import CHAT, ENDPOINTS, RESPONSES, SPEECH, TRANSCRIPTIONS, read_reply
@@ -82,7 +80,7 @@ class OpenAI:
             if endpoint == CHAT:
                 body["stream_options"] = {"include_usage": True}
         content_type, sent = (
-            form_of(self.name, body) if endpoint == TRANSCRIPTIONS else (_JSON, orjson.dumps(body))
+            form_of(self.name, body) if endpoint == TRANSCRIPTIONS else (_JSON, json_of(self.name, body))
         )
         headers = {"content-type": content_type, "accept": _accepted(endpoint, stream)}
         if api_key:
@@ -133,8 +131,12 @@ def _fitted(body: dict[str, Any], call: Call) -> tuple[str, ...]:
                 del body[name]
                 warnings += (f"{name}: {call.model} takes no {name}; it was left out",)
     renamed = call.endpoint == CHAT and call.traits.cap_field == "max_completion_tokens"
-    if renamed and body.get("max_tokens") is not None and body.get("max_completion_tokens") is None:
-        body["max_completion_tokens"] = body.pop("max_tokens")
+    if renamed and body.get("max_tokens") is not None:
+        if body.get("max_completion_tokens") is None:
+            body["max_completion_tokens"] = body["max_tokens"]
+        else:
+            warnings += ("max_tokens: max_completion_tokens stands beside it; it was left out",)
+        del body["max_tokens"]
     if call.endpoint == SPEECH and body.pop("stream_format", None) is not None:
         warnings += ("stream_format: a batch gets the sound whole; it was left out",)
     return warnings

@@ -62,6 +62,8 @@ def read_object(provider: str, endpoint: str, data: Any, response: HttpResponse,
     field, kind = _ANSWER[endpoint]
     if not isinstance(data[field], kind):
         raise TypeError(f"{field!r} is no {kind.__name__}")
+    if field == "choices":
+        _look_into(provider, data["choices"], response, usage)
     if endpoint == RESPONSES and data.get("status") not in (None, "completed", "incomplete"):
         raise ValueError(f"a response that is {str(data['status'])[:40]}")
     return Reply(
@@ -71,6 +73,15 @@ def read_object(provider: str, endpoint: str, data: Any, response: HttpResponse,
         request_id=request_id(response.headers),
         tier=_name(data.get("service_tier")),
     )
+
+
+def _look_into(provider: str, choices: list[Any], response: HttpResponse, usage: Usage) -> None:
+    """Raises what a gateway says of a model that broke off within a choice; ValueError when there is none."""
+    if not choices:
+        raise ValueError("no choices in it")
+    for choice in choices:
+        if choice.get("error"):
+            raise reported(provider, choice["error"], response.headers, usage=usage)
 
 
 def parse_usage(data: dict[str, Any]) -> Usage:

@@ -129,6 +129,7 @@ class _Choice:
         self._message = _Joined()  # content, refusal, and the thoughts that compatible servers show
         self._parts: dict[str, _Joined] = {}  # audio; function_call of old servers
         self._calls: dict[int, _Call] = {}
+        self._places: dict[int, int] = {}  # a call's index as told -> its place here
         self._logprobs: dict[str, list[Any]] = {}
 
     def take(self, each: dict[str, Any]) -> None:
@@ -145,7 +146,14 @@ class _Choice:
 
     def _index(self, call: dict[str, Any]) -> int:
         if call.get("index") is not None:
-            return _index(call)
+            told = _index(call)
+            place = self._places.get(told, told)
+            begun = self._calls.get(place)
+            # Gemini's compatible endpoint counts every call as 0: another id with a name begins another call.
+            if begun is not None and begun.differs(call):
+                place = max(self._calls) + 1
+            self._places[told] = place
+            return place
         # Some servers count nothing: there an id begins a call.
         return len(self._calls) if call.get("id") or not self._calls else max(self._calls)
 
@@ -165,10 +173,17 @@ class _Call:
     """One tool call as far as it has come."""
 
     def __init__(self) -> None:
+        self._id: Any = None
         self._names = _Joined()
         self._function = _Joined()
 
+    def differs(self, call: dict[str, Any]) -> bool:
+        """Whether the delta begins a call of its own."""
+        named = call.get("function") or call.get("custom") or {}
+        return bool(self._id and call.get("id") and named.get("name") and call["id"] != self._id)
+
     def take(self, call: dict[str, Any]) -> None:
+        self._id = self._id or call.get("id")
         self._names.take({"id": call.get("id"), "type": call.get("type")})
         self._function.take(call.get("function") or call.get("custom") or {})
 

@@ -168,4 +168,4 @@ def test_ollamas_own_names_move_the_aliases_that_routes_use() -> None:
     catalog = load_settings(environ).catalog
     meant = {name: str(catalog.resolve(Candidate("ollama", name))) for name in ("quality", "fast", "vision")}
     assert meant == {"quality": "ollama/mistral:7b", "fast": "ollama/gemma3", "vision": "ollama/bakllava"}
-    assert str(catalog.resolve(Candidate("ollama", "mini"))) == "ollama/phi3.5:3.8b"
+    assert str(catalog.resolve(Candidate("ollama", "mini"))) == "ollama/phi3.5:mini"

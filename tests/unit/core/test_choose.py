@@ -89,7 +89,7 @@ def test_auto_passes_over_who_is_not_configured() -> None:
         (with_parts({"type": "input_audio", "input_audio": {}}), "gemini-3.5-flash-lite"),
         ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "llava"),
         ({"task_type": "genre", "tools": [{"type": "function"}]}, "gpt-6-luna"),
-        ({"task_type": "genre", "response_format": {"type": "json_schema"}}, "phi3.5:3.8b"),
+        ({"task_type": "genre", "response_format": {"type": "json_schema"}}, "phi3.5:mini"),
     ],
 )
 def test_auto_takes_a_model_that_can_do_what_the_request_needs(body: dict[str, Any], model: str) -> None:
@@ -114,7 +114,7 @@ def test_a_simulator_for_every_model_gets_the_name_of_the_first_candidate() -> N
 def test_why_a_candidate_is_passed_over_is_said() -> None:
     images = with_parts({"type": "image_url"}, task_type="genre", priority="speed")
     said = [str(each.candidate) + " " + each.why_not for each in considered(wanted(images), ALL, CATALOG)]
-    assert said[0] == "ollama/phi3.5:3.8b cannot do vision"
+    assert said[0] == "ollama/phi3.5:mini cannot do vision"
     said = [each.why_not for each in considered(wanted({}), (VLLM, GEMINI), CATALOG)]
     assert said[:2] == ["ollama is not configured", "openai does not offer it"]
 
