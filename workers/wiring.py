@@ -15,7 +15,7 @@ from workers.engine.ports import EngineRules, Link
 from workers.engine.slots import CallSlots
 from workers.finalizer import Finalizer
 from workers.planning import Planning
-from workers.providers.registry import adapter_for, offers
+from workers.providers.registry import adapter_for, address_of, answers_as, offers
 from workers.store.limits import Rates
 from workers.store.stores import Stores
 from workers.transport.httpx_transport import HttpxTransport
@@ -50,11 +50,9 @@ def links(settings: Settings, providers: Sequence[Provider]) -> dict[str, Link]:
 
 
 def _link(settings: Settings, provider: Provider) -> Link:
-    timeouts, base_url = provider.timeouts, provider.base_url
-    if provider.kind == "ollama":
-        base_url = base_url.removesuffix("/v1")  # some give its OpenAI-compatible address
+    timeouts = provider.timeouts
     transport = HttpxTransport(
-        base_url,
+        address_of(provider),
         connect_s=timeouts.connect_s,
         read_s=timeouts.read_s,
         write_s=timeouts.write_s,
@@ -67,7 +65,7 @@ def _link(settings: Settings, provider: Provider) -> Link:
     return Link(
         name=provider.name,
         kind=provider.kind,
-        answers_as="sim" if provider.kind == "sim" else base_url,
+        answers_as=answers_as(provider),
         adapter=adapter_for(provider),
         transport=transport,
         api_key=lambda: provider.api_key.reveal() if provider.api_key else None,

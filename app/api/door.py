@@ -49,7 +49,7 @@ def _window(text: str) -> str:
     return text
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     @model_validator(mode="before")
@@ -61,7 +61,10 @@ class _Strict(BaseModel):
         return {name: value for name, value in data.items() if value is not None}
 
 
-class ExpiresAfter(_Strict):
+Endpoint = Annotated[str, AfterValidator(_served)]
+
+
+class ExpiresAfter(Strict):
     """When a file goes: so many seconds after it was made."""
 
     anchor: Literal["created_at"]
@@ -71,7 +74,7 @@ class ExpiresAfter(_Strict):
 MaxCost = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 
 
-class Extension(_Strict):
+class Extension(Strict):
     """Our own options of a batch. A misspelt one is refused: it would change what is paid for."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
@@ -90,11 +93,11 @@ _Key = Annotated[str, Field(max_length=64, pattern=r"^[^\x00]*$")]
 _Value = Annotated[str, Field(max_length=512)]
 
 
-class CreateBatch(_Strict):
+class CreateBatch(Strict):
     """POST /v1/batches."""
 
     input_file_id: Annotated[str, Field(min_length=1, max_length=256)]
-    endpoint: Annotated[str, AfterValidator(_served)]
+    endpoint: Endpoint
     completion_window: Annotated[str, AfterValidator(_window)]
     metadata: Annotated[dict[_Key, _Value], Field(max_length=16)] | None = None
     output_expires_after: ExpiresAfter | None = None
@@ -102,7 +105,7 @@ class CreateBatch(_Strict):
     batchwright: Extension = Field(default_factory=Extension)
 
 
-class ResumeOptions(_Strict):
+class ResumeOptions(Strict):
     """What a resume may change."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
@@ -110,7 +113,7 @@ class ResumeOptions(_Strict):
     max_cost_usd: MaxCost | None = None
 
 
-class ResumeBatch(_Strict):
+class ResumeBatch(Strict):
     """POST /v1/batches/{id}/resume; the body may be empty."""
 
     batchwright: ResumeOptions = Field(default_factory=ResumeOptions)
@@ -119,16 +122,16 @@ class ResumeBatch(_Strict):
 M = TypeVar("M", bound=BaseModel)
 
 
-async def read_body(request: Request, *, may_be_empty: bool = False) -> dict[str, Any]:
-    """The JSON object in the body. Raises ApiError 400 for anything else, 413 for more than a megabyte."""
+async def read_body(
+    request: Request, *, may_be_empty: bool = False, max_bytes: int = MAX_JSON_BYTES
+) -> dict[str, Any]:
+    """The JSON object in the body. Raises ApiError 400 for anything else, 413 for more than `max_bytes`."""
     body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
-            if len(body) > MAX_JSON_BYTES:
-                raise ApiError(
-                    413, f"The body is larger than {MAX_JSON_BYTES:,} bytes.", code="body_too_large"
-                )
+            if len(body) > max_bytes:
+                raise ApiError(413, f"The body is larger than {max_bytes:,} bytes.", code="body_too_large")
     except ClientDisconnect:
         raise bad_request("The connection closed before the body had arrived.") from None
     if may_be_empty and not body:

@@ -23,8 +23,10 @@ from workers.core.errors import StoreUnavailable, UserError
 from workers.core.identity import new_api_key
 from workers.finalizer import Finalizer
 from workers.queue import Queue
+from workers.store import redis
 from workers.store.batches import Batches
 from workers.store.budgets import Budgets
+from workers.store.cache import Cache
 from workers.store.files import Files
 from workers.store.mongo import MONGO_DOWN, Db, connect, ensure_indexes
 from workers.store.results import Results
@@ -59,6 +61,7 @@ class Services:
     sweeper: Sweeper
     db: Db
     pool: ThreadPoolExecutor
+    cache: Cache | None = None
     busy: int = 0
     background: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -105,6 +108,8 @@ class Services:
             return False
         self.queue.close()
         self.db.client.close()
+        if self.cache is not None:
+            await self.cache.close()
         return True
 
 
@@ -152,7 +157,13 @@ def services_on(settings: Settings, db: Db, queue: Queue) -> Services:
         sweeper=sweeper,
         db=db,
         pool=pool,
+        cache=_cache_of(settings),
     )
+
+
+def _cache_of(settings: Settings) -> Cache | None:
+    url = settings.servers.cache_redis_url
+    return Cache(redis.connect(url), max_entry_bytes=settings.cache.max_entry_bytes) if url else None
 
 
 def _services_of(request: Request) -> Services:

@@ -210,7 +210,11 @@ def cost(*, days: int, as_json: bool) -> int:
     if rows:
         names = ("day", "provider", "batches", "calls", "not called", "tokens in", "tokens out", "cost")
         report.print_table(names, rows, right=names[2:])
-    print(f"{words.money(found['cost_usd'])} in {words.things(days, 'day')}")
+    known_usd = sum(row["cost_usd"] or 0.0 for row in found["data"])
+    sum_words = words.money(found["cost_usd"])
+    if found["cost_usd"] is None:
+        sum_words = f"at least {words.money(known_usd)}, some prices are unknown,"
+    print(f"{sum_words} in {words.things(days, 'day')}")
     return 0
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli import report, words
+from app.cli.cache_look import CacheLook
 from app.cli.preflight import Rules, check_file
-from app.cli.session import is_own_stack_needed
+from app.cli.session import is_own_stack_needed, named_server
 from app.cli.ways_out import Routes, for_model
 from config.kinds import KINDS
 from config.tree import ProviderKind
@@ -24,12 +25,13 @@ from workers.core.price import Prices
 from workers.core.route import Offer
 
 if TYPE_CHECKING:
+    from app.client.blocking import Client
     from config.settings import Settings
 
 # Kinds whose models one can name without having set them up; Ollama's and the simulator's only their servers know.
 _CLOUD_KINDS: tuple[ProviderKind, ...] = ("openai", "anthropic", "gemini")
 _UNKNOWN_PROVIDER = "?"
-_COLUMNS = ("model", "requests", "repeats", "input", "output", "cost", "saved")
+_COLUMNS = ("model", "requests", "repeats", "cached", "input", "output", "cost", "saved")
 
 
 def estimate(files: Sequence[Path], *, model: str | None, as_json: bool) -> int:
@@ -37,13 +39,27 @@ def estimate(files: Sequence[Path], *, model: str | None, as_json: bool) -> int:
     from config.settings import load_settings
 
     settings = load_settings()
-    stack_runs = not is_own_stack_needed(settings)
-    rows = estimated(files, settings, model=model, stack_runs=stack_runs)
+    if is_own_stack_needed(settings):
+        rows, cached = estimated(files, settings, model=model, client=None)
+        return _shown(rows, settings, cached=cached, stack_runs=False, as_json=as_json)
+    with named_server(settings) as client:
+        rows, cached = estimated(files, settings, model=model, client=client)
+    return _shown(rows, settings, cached=cached, stack_runs=True, as_json=as_json)
+
+
+def _shown(
+    rows: Mapping[tuple[str, str], Estimate],
+    settings: Settings,
+    *,
+    cached: int | None,
+    stack_runs: bool,
+    as_json: bool,
+) -> int:
     if as_json:
-        report.print_json(as_dict(rows, cached=None))
+        report.print_json(as_dict(rows, cached=cached))
         return 0
     print_rows(rows)
-    for remark in remarks(total(rows.values()), cached=None, stack_runs=stack_runs):
+    for remark in remarks(total(rows.values()), cached=cached):
         print(remark)
     for remark in [] if stack_runs else _missing(rows, settings):
         print(remark)
@@ -51,29 +67,35 @@ def estimate(files: Sequence[Path], *, model: str | None, as_json: bool) -> int:
 
 
 def estimated(
-    files: Sequence[Path], settings: Settings, *, model: str | None, stack_runs: bool
-) -> dict[tuple[str, str], Estimate]:
-    """(provider, model) -> sums over all files. Raises CliError for a file that `run` would refuse.
+    files: Sequence[Path], settings: Settings, *, model: str | None, client: Client | None
+) -> tuple[dict[tuple[str, str], Estimate], int | None]:
+    """(provider, model) -> sums over all files, and how many answers are cached, if anybody knows.
+
+    Raises: CliError for a file that `run` would refuse.
 
     Nobody needs a key to ask what something costs: a model that no configured provider answers is looked for in the
     well-known clouds.
 
     Args:
-        stack_runs: a stack that runs has settings of its own; a model that nobody knows here is then no error.
+        client: of a stack that runs: it is asked what its cache has. It has settings of its own, so a model that
+            nobody knows here is no error then.
     """
+    stack_runs = client is not None
     routes = Routes(settings, settings.simulator.all_models)
     clouds = [Offer(kind, KINDS[kind].models, kind) for kind in _CLOUD_KINDS]
     choosers = [Chooser(offers, settings.catalog) for offers in (routes.offers, clouds)]
     kinds = {offer.provider: offer.kind for offer in (*clouds, *routes.offers)}
     estimator = Estimator(Prices(settings.prices), kinds, settings.catalog)
+    look = CacheLook(client, estimator, model=model) if client is not None else None
 
     def choose(endpoint: str, name: str, body: Mapping[str, Any]) -> Chosen | LineProblem | None:
         asked = (chooser.choose(endpoint, name, body) for chooser in choosers)
         chosen = next((found for found in asked if found is not None), None)
         if chosen is None and stack_runs:
             chosen = Chosen(_UNKNOWN_PROVIDER, name)
-        if isinstance(chosen, Chosen):
-            estimator.add(endpoint, body, chosen)
+        counted = estimator.add(endpoint, body, chosen) if isinstance(chosen, Chosen) else None
+        if look is not None and counted is not None:
+            look.add(endpoint, body, counted)
         return chosen
 
     rules = Rules(
@@ -87,7 +109,10 @@ def estimated(
     )
     for path in files:
         check_file(path, rules)
-    return estimator.rows()
+    if look is not None:
+        look.finish()
+    rows = estimator.rows()
+    return rows, total(rows.values()).cached if look is not None and look.answered else None
 
 
 def as_dict(rows: Mapping[tuple[str, str], Estimate], *, cached: int | None) -> dict[str, Any]:
@@ -95,6 +120,8 @@ def as_dict(rows: Mapping[tuple[str, str], Estimate], *, cached: int | None) -> 
     models = [
         {"provider": provider, "model": model} | _rounded(row) for (provider, model), row in rows.items()
     ]
+    for row in models:
+        row["cached"] = None if cached is None else row["cached"]
     return _rounded(total(rows.values())) | {"cached": cached, "models": models}
 
 
@@ -106,13 +133,12 @@ def print_rows(rows: Mapping[tuple[str, str], Estimate]) -> None:
     report.print_table(_COLUMNS, lines, right=_COLUMNS[1:])
 
 
-def remarks(every: Estimate, *, cached: int | None, stack_runs: bool) -> list[str]:
+def remarks(every: Estimate, *, cached: int | None) -> list[str]:
     """What the numbers do not say."""
     said = []
     if every.duplicates:
         number = words.things(every.duplicates, "request repeats", "requests repeat")
-        saved = "" if every.saved_usd is None else f" ({words.money(every.saved_usd)} saved)"
-        said.append(f"{number} an earlier one: paid once{saved}")
+        said.append(f"{number} an earlier one: paid once")
     if every.cost_usd is None:
         known = f"; the others cost {words.money(every.known_cost_usd)}" if every.known_cost_usd else ""
         said.append(f'a price is unknown{known}; set it in batchwright.toml: [prices."MODEL"]')
@@ -122,7 +148,9 @@ def remarks(every: Estimate, *, cached: int | None, stack_runs: bool) -> list[st
     if cached is not None:
         said.append(f"answers already cached: {words.count(cached)}")
     else:
-        said.append("answers already cached: not known" + ("" if stack_runs else ", no stack is running"))
+        said.append("answers already cached: not known, no stack answers")
+    if every.saved_usd:
+        said.append(f"saved by repeats and the cache: {words.money(every.saved_usd)}")
     return said
 
 
@@ -148,6 +176,7 @@ def _line(name: str, row: Estimate) -> tuple[str, ...]:
         name,
         words.count(row.requests),
         words.count(row.duplicates),
+        words.count(row.cached),
         words.short(row.input_tokens),
         words.short(row.output_tokens),
         words.money(row.cost_usd),

@@ -6,7 +6,7 @@ Nothing is decided here: calls.py says what to send, errors.py what a failure me
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
@@ -94,6 +94,12 @@ class Client:
     def why(self, batch_id: str) -> tuple[Waiting, ...]:
         """What the batch waits for; empty when it moves."""
         return self._call(calls.why(batch_id))
+
+    def cached(
+        self, endpoint: str, requests: Sequence[Mapping[str, Any]], *, model: str | None = None
+    ) -> tuple[bool, ...]:
+        """For each of up to 500 request bodies, whether its answer is cached; nothing is sent to a provider."""
+        return self._call(calls.cached(endpoint, requests, model))
 
     def costs(self, days: int) -> Mapping[str, Any]:
         """What this key's batches of the last days took, by day and provider, as the API says it."""

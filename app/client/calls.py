@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
@@ -126,6 +126,22 @@ def resume_batch(batch_id: str, max_cost_usd: float | None) -> HttpCall[BatchInf
 def why(batch_id: str) -> HttpCall[tuple[Waiting, ...]]:
     """GET /v1/batches/{id}/why."""
     return HttpCall("GET", f"/v1/batches/{quote(batch_id, safe='')}/why", models.waiting_from)
+
+
+def cached(
+    endpoint: str, requests: Sequence[Mapping[str, Any]], model: str | None
+) -> HttpCall[tuple[bool, ...]]:
+    """POST /v1/cache/lookup; not asked twice: who wants to know what is saved does not wait long for it."""
+    body: dict[str, Any] = {"endpoint": endpoint, "requests": list(requests)}
+    if model is not None:
+        body["model"] = model
+    return HttpCall(
+        "POST",
+        "/v1/cache/lookup",
+        lambda data: tuple(bool(each) for each in data["data"]),
+        json=body,
+        repeatable=False,
+    )
 
 
 def costs(days: int) -> HttpCall[Mapping[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -90,6 +90,12 @@ class AsyncClient:
     async def why(self, batch_id: str) -> tuple[Waiting, ...]:
         """What the batch waits for; empty when it moves."""
         return await self._call(calls.why(batch_id))
+
+    async def cached(
+        self, endpoint: str, requests: Sequence[Mapping[str, Any]], *, model: str | None = None
+    ) -> tuple[bool, ...]:
+        """For each of up to 500 request bodies, whether its answer is cached; nothing is sent to a provider."""
+        return await self._call(calls.cached(endpoint, requests, model))
 
     async def costs(self, days: int) -> Mapping[str, Any]:
         """What this key's batches of the last days took, by day and provider, as the API says it."""

@@ -50,15 +50,17 @@ class Estimate:
 
     Attributes:
         duplicates: of the requests, those that ask the same as an earlier one.
-        input_tokens, output_tokens: of the requests that are no duplicates.
+        cached: of the others, those whose answer the cache has already, as far as somebody has looked.
+        input_tokens, output_tokens: of the requests that will be called.
         uncapped: of those, the ones that name no cap of their output: a usual length is taken for them.
-        cost_usd, saved_usd: what the requests cost and what the duplicates would have; None where a price that
-            matters is unknown.
+        cost_usd, saved_usd: what the calls cost and what duplicates and cached answers would have; None where a
+            price that matters is unknown.
         known_cost_usd: the part of the cost whose prices are known.
     """
 
     requests: int = 0
     duplicates: int = 0
+    cached: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     uncapped: int = 0
@@ -72,6 +74,7 @@ class _Sums:
     price: Price | None
     requests: int = 0
     duplicates: int = 0
+    cached: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     uncapped: int = 0
@@ -80,16 +83,29 @@ class _Sums:
 
     def frozen(self) -> Estimate:
         known = self.price is not None
+        # What was added and taken away again leaves a trace in the last digits.
+        cost_usd = max(0.0, round(self.cost_usd, 9))
         return Estimate(
             requests=self.requests,
             duplicates=self.duplicates,
+            cached=self.cached,
             input_tokens=self.input_tokens,
             output_tokens=self.output_tokens,
             uncapped=self.uncapped,
-            cost_usd=self.cost_usd if known else None,
-            saved_usd=self.saved_usd if known or not self.duplicates else None,
-            known_cost_usd=self.cost_usd,
+            cost_usd=cost_usd if known else None,
+            saved_usd=self.saved_usd if known or not (self.duplicates or self.cached) else None,
+            known_cost_usd=cost_usd,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One request as it stands in the sums of its row."""
+
+    row: tuple[str, str]
+    usage: Usage
+    cost_usd: float
+    uncapped: bool
 
 
 @dataclass(slots=True)
@@ -106,8 +122,11 @@ class Estimator:
     _sums: dict[tuple[str, str], _Sums] = field(default_factory=dict, init=False)
     _seen: HashIndex = field(default_factory=HashIndex, init=False)
 
-    def add(self, endpoint: str, body: Mapping[str, Any], chosen: Chosen) -> None:
-        """Count one request. `body` as the file has it, its own fields for us included."""
+    def add(self, endpoint: str, body: Mapping[str, Any], chosen: Chosen) -> Counted | None:
+        """Count one request. `body` as the file has it, its own fields for us included.
+
+        Gives what to tell `known` should its answer be cached; None for a duplicate, which is never called.
+        """
         kind = self.kinds.get(chosen.provider, "")
         sums = self._sums_of(chosen, kind)
         asked = canonical(
@@ -125,11 +144,23 @@ class Estimator:
         if self._seen.first(hash64(asked), 1):
             sums.duplicates += 1
             sums.saved_usd += cost_usd
-            return
+            return None
+        uncapped = usage.output_tokens > 0 and output_cap(_parameters(call)) is None
         sums.input_tokens += usage.input_tokens
         sums.output_tokens += usage.output_tokens
-        sums.uncapped += usage.output_tokens > 0 and output_cap(_parameters(call)) is None
+        sums.uncapped += uncapped
         sums.cost_usd += cost_usd
+        return Counted((chosen.provider, chosen.model), usage, cost_usd, uncapped)
+
+    def known(self, counted: Counted) -> None:
+        """The answer of a request that was counted is cached: nobody is called for it."""
+        sums = self._sums[counted.row]
+        sums.cached += 1
+        sums.input_tokens -= counted.usage.input_tokens
+        sums.output_tokens -= counted.usage.output_tokens
+        sums.uncapped -= counted.uncapped
+        sums.cost_usd -= counted.cost_usd
+        sums.saved_usd += counted.cost_usd
 
     def rows(self) -> dict[tuple[str, str], Estimate]:
         """(provider, model) -> its sums, in the order in which they came."""
@@ -148,6 +179,7 @@ def total(rows: Iterable[Estimate]) -> Estimate:
     return Estimate(
         requests=sum(row.requests for row in rows),
         duplicates=sum(row.duplicates for row in rows),
+        cached=sum(row.cached for row in rows),
         input_tokens=sum(row.input_tokens for row in rows),
         output_tokens=sum(row.output_tokens for row in rows),
         uncapped=sum(row.uncapped for row in rows),

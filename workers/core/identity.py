@@ -14,6 +14,8 @@ from typing import Any
 import blake3
 import orjson
 
+from workers.core.messages import Call
+
 LINE_DIGITS = 9
 API_KEY_PREFIX = "bw_"
 EMBEDDINGS_ENDPOINT = "/v1/embeddings"
@@ -103,6 +105,19 @@ def request_fingerprint(
     if provider_options:
         words.append(provider_options)
     return blake3.blake3(canonical(words), key=secret).hexdigest()
+
+
+def call_fingerprint(call: Call, *, secret: bytes, generation: int, answers_as: str) -> str:
+    """`request_fingerprint` of a call as it goes to its provider, defaults and all."""
+    return request_fingerprint(
+        secret=secret,
+        generation=generation,
+        answers_as=answers_as,
+        endpoint=call.endpoint,
+        model=call.model,
+        body=call.body,
+        provider_options=call.provider_options,
+    )
 
 
 def answer_key(provider: str, endpoint: str, fingerprint: str) -> str:

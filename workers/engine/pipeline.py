@@ -11,13 +11,13 @@ from typing import Any
 from workers.core import structured
 from workers.core.choose import Chosen, call_of
 from workers.core.errors import InternalFault, ProviderError, TransportError
-from workers.core.identity import request_fingerprint
+from workers.core.identity import call_fingerprint
 from workers.core.lines import EMBEDDINGS, check_line
-from workers.core.messages import InputLine, Item, ItemError, Reply, Result
+from workers.core.messages import InputLine, Item, ItemError, Reply, Result, Usage
 from workers.core.rate import estimate_tokens
 from workers.core.retry import RetryRules
 from workers.engine.ports import Link
-from workers.engine.work import Answered, Failed, Work
+from workers.engine.work import Answered, Failed, Work, sum_usd
 from workers.store import keys
 
 log = logging.getLogger(__name__)
@@ -53,14 +53,8 @@ def prepare(
     est_tokens = estimate_tokens(item.length, call.body, line.url)
     work = Work(item, line.custom_id, call, est_tokens, warnings=chosen.warnings)
     if options.get("cache", True):
-        work.fingerprint = request_fingerprint(
-            secret=secret,
-            generation=generation,
-            answers_as=link.answers_as,
-            endpoint=line.url,
-            model=call.model,
-            body=call.body,
-            provider_options=call.provider_options,
+        work.fingerprint = call_fingerprint(
+            call, secret=secret, generation=generation, answers_as=link.answers_as
         )
         work.cache_key = keys.answer(link.name, line.url, work.fingerprint)
     return work
@@ -69,10 +63,11 @@ def prepare(
 async def make_call(work: Work, link: Link) -> Answered | Failed:
     """One HTTP exchange for one item, read and sorted. Raises only CancelledError."""
     started = time.monotonic()
-    call, warnings = work.again or work.call, work.warnings
+    call = work.again or work.call
+    warnings: tuple[str, ...] = ()
     try:
         built = link.adapter.build_request(call, link.api_key())
-        warnings += built.warnings
+        warnings = built.warnings
         response = await link.transport.send(built.request, deadline_s=link.deadline_s)
         if response.status >= 400:
             return Failed(link.adapter.parse_error(response), _since_ms(started), warnings)
@@ -99,19 +94,21 @@ def ask_again(work: Work, outcome: Answered, rules: RetryRules) -> structured.Mi
     if wrong.cut_off or work.asks_again >= rules.max_asks_again:
         return wrong
     work.asks_again += 1
-    work.spent += outcome.reply.usage
-    work.spent_usd = _sum(work.spent_usd, outcome.cost_usd)
+    work.spend(outcome.reply.usage, outcome.cost_usd)
     work.again = structured.asked_again(work.call, wrong)
     return None
 
 
+def spend_on_failure(work: Work, outcome: Failed, link: Link) -> None:
+    """Keep what a failed call was charged all the same, before the item is tried again."""
+    charged = _charged(outcome)
+    if charged:
+        work.spend(charged, link.cost_usd(work.call.model, charged))
+
+
 def answered(work: Work, outcome: Answered) -> Result:
     """The result of an item whose own call was answered, with all that was spent on the way to it."""
-    result = _of_reply(work, outcome.reply, "call", outcome.cost_usd, outcome.latency_ms)
-    if not work.asks_again:
-        return result
-    usage, cost = work.spent + result.usage, _sum(work.spent_usd, result.cost_usd)
-    return replace(result, usage=usage, cost_usd=cost, asks_again=work.asks_again)
+    return _of_reply(work, outcome.reply, "call", outcome.cost_usd, outcome.latency_ms)
 
 
 def mismatched(work: Work, outcome: Answered, wrong: structured.Mismatch) -> Result:
@@ -123,14 +120,14 @@ def mismatched(work: Work, outcome: Answered, wrong: structured.Mismatch) -> Res
 
 
 def cached(work: Work, reply: Reply) -> Result:
-    """The result of an item whose answer was known already."""
+    """The result of an item whose answer was known already; what it had spent itself by then stays its own."""
     return _of_reply(work, reply, "cache", 0.0, 0.0)
 
 
 def failed(work: Work, outcome: Failed, link: Link) -> Result:
     """The final failure of an item: the provider's own words where it answered, ours where nothing came."""
     error = outcome.error
-    charged = error.usage if isinstance(error, ProviderError) else None
+    charged = _charged(outcome)
     base: dict[str, Any] = {
         "line": work.item.line,
         "custom_id": work.custom_id,
@@ -141,8 +138,8 @@ def failed(work: Work, outcome: Failed, link: Link) -> Result:
         "latency_ms": outcome.latency_ms,
         "asks_again": work.asks_again,
         "usage": work.spent + charged if charged else work.spent,
-        "cost_usd": _sum(work.spent_usd, link.cost_usd(work.call.model, charged) if charged else 0.0),
-        "warnings": outcome.warnings,
+        "cost_usd": sum_usd(work.spent_usd, link.cost_usd(work.call.model, charged) if charged else 0.0),
+        "warnings": work.warnings + outcome.warnings,
     }
     refused = isinstance(error, ProviderError) and error.status is not None and error.status >= 400
     if isinstance(error, ProviderError) and refused and error.body is not None:
@@ -164,21 +161,22 @@ def _of_reply(work: Work, reply: Reply, source: Any, cost: float | None, latency
         body=reply.body,
         request_id=reply.request_id,
         model=reply.model or work.call.model,
-        usage=reply.usage,
+        usage=work.spent + reply.usage,
         calls=work.calls,
         excess=work.excess,
-        cost_usd=cost,
+        asks_again=work.asks_again,
+        cost_usd=sum_usd(work.spent_usd, cost),
         latency_ms=latency_ms,
-        warnings=reply.warnings,
+        warnings=work.warnings + reply.warnings,
     )
+
+
+def _charged(outcome: Failed) -> Usage | None:
+    return outcome.error.usage if isinstance(outcome.error, ProviderError) else None
 
 
 def _cost_usd(work: Work, reply: Reply, link: Link) -> float | None:
     return link.cost_usd(work.call.model, reply.usage, reply.tier)
-
-
-def _sum(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else one + other
 
 
 def _since_ms(started: float) -> float:

@@ -26,6 +26,16 @@ def adapter_for(provider: Provider) -> Adapter:
             )
 
 
+def address_of(provider: Provider) -> str:
+    """Where its adapter's paths begin: some give Ollama's OpenAI-compatible address, one step too deep."""
+    return provider.base_url.removesuffix("/v1") if provider.kind == "ollama" else provider.base_url
+
+
+def answers_as(provider: Provider) -> str:
+    """Whose answers these are, for the cache: a simulator answers the same on whatever port it was started."""
+    return "sim" if provider.kind == "sim" else address_of(provider)
+
+
 def offers(settings: Settings) -> list[Offer]:
     """Who answers which models, in the order of asking.
 

@@ -37,6 +37,20 @@ class Cache:
         found = ((key, unpack(value)) for key, value in zip(keys, values, strict=True) if value is not None)
         return {key: reply for key, reply in found if reply is not None}
 
+    async def holds(self, keys: Sequence[str]) -> list[bool]:
+        """For each key, whether something is kept under it; nothing is read. All False without Redis."""
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.exists(key)
+                return [bool(found) for found in await pipe.execute()]
+        except REDIS_DOWN:
+            return [False] * len(keys)
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._redis.aclose()
+
     async def keep(self, replies: Mapping[str, Reply], ttl_s: Mapping[str, int]) -> set[str]:
         """Store answers for their time to live; gives the keys that are really there now."""
         entries = {key: pack(reply) for key, reply in replies.items()}

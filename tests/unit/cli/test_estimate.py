@@ -119,9 +119,10 @@ def test_a_person_reads_sums_and_what_they_leave_out(folder: Path) -> None:
     shown = call(name).stdout
     assert "openai/gpt-4o-mini" in shown
     assert "all" in shown
-    assert "1 request repeats an earlier one: paid once (<$0.0001 saved)" in shown
+    assert "1 request repeats an earlier one: paid once" in shown
+    assert "saved by repeats and the cache: <$0.0001" in shown
     assert "1 request names no cap of the output (max_tokens)" in shown
-    assert "answers already cached: not known, no stack is running" in shown
+    assert "answers already cached: not known, no stack answers" in shown
     assert "openai is not set up here: a run needs OPENAI_API_KEY" in shown
     assert all(len(line) <= 100 for line in shown.splitlines())
 
@@ -134,10 +135,10 @@ def test_a_server_elsewhere_may_know_models_that_nobody_knows_here(
     (row,) = numbers(name)["models"]
     assert (row["provider"], row["model"], row["cost_usd"]) == ("?", "llama9", None)
     shown = call(name).stdout
-    assert "answers already cached: not known\n" in shown
+    assert "answers already cached: not known, no stack answers\n" in shown
     assert "is not set up here" not in shown
 
 
 def test_cached_answers_are_said_where_somebody_knows_them() -> None:
-    assert "answers already cached: 1,234" in verb.remarks(Estimate(), cached=1234, stack_runs=True)
+    assert "answers already cached: 1,234" in verb.remarks(Estimate(), cached=1234)
     assert verb.as_dict({}, cached=7)["cached"] == 7
