@@ -18,6 +18,7 @@ from app.api.services import Behind, Services
 from workers.core.budget import BUDGET
 from workers.core.progress import waiting_for
 from workers.core.states import BatchStatus, is_terminal
+from workers.core.wire import item_object
 
 Doc = dict[str, Any]
 router = APIRouter(prefix="/v1/batches/{batch_id}")
@@ -92,6 +93,23 @@ def _cannot_raise(doc: Doc) -> ApiError:
     if budget:
         text = f"The ceiling of ${budget['limit_usd']:g} can only be raised: what it allowed may be spent already."
     return conflict(text, param="batchwright.max_cost_usd", code="max_cost_not_raised")
+
+
+@router.get("/items")
+async def items(
+    batch_id: str,
+    tenant: Tenant,
+    behind: Behind,
+    status: Annotated[Literal["completed", "failed"] | None, Query()] = None,
+    after: Annotated[int, Query(ge=0, le=999_999_999)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Response:
+    """What each recorded request took: calls, tokens, cost and where its answer came from, by line, after a line."""
+    await batch_of(behind, batch_id, tenant)
+    ok = None if status is None else status == "completed"
+    found = await behind.run(behind.results.page, batch_id, after_line=after, limit=limit + 1, ok=ok)
+    shown = [item_object(result) for result in found[:limit]]
+    return json_reply({"object": "list", "data": shown, "has_more": len(found) > limit})
 
 
 def _state(behind: Services, batch_id: str) -> tuple[list[Doc], dict[str, int], int]:

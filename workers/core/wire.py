@@ -42,6 +42,29 @@ def output_line(batch_id: str, result: Result) -> bytes:
     return b'%s,"response":%s,"body":%s},"error":%s%s}\n' % shown
 
 
+def item_object(result: Result) -> dict[str, Any]:
+    """What one request of a batch took; the answer itself is in the output file."""
+    usage = result.usage
+    return {
+        "line": result.line,
+        "custom_id": result.custom_id,
+        "status": "completed" if result.ok else "never_ran" if result.never_ran else "failed",
+        "status_code": result.status_code,
+        "error": {"code": result.error.code, "message": result.error.message} if result.error else None,
+        "source": result.source,
+        "model": result.model,
+        "calls": result.calls,
+        "excess_calls": result.excess,
+        "asked_again": result.asks_again,
+        "latency_ms": result.latency_ms,
+        "input_tokens": usage.input_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "output_tokens": usage.output_tokens,
+        "cost_usd": result.cost_usd,
+        "warnings": list(result.warnings),
+    }
+
+
 def error_body(message: str, *, kind: str, param: str | None = None, code: str | None = None) -> bytes:
     """The error object that every failing reply carries, all four keys present."""
     return orjson.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})

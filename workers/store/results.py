@@ -142,6 +142,14 @@ class Results:
             result = self._from_doc(doc)
             yield result.line, output_line(batch_id, result)
 
+    def page(self, batch_id: str, *, after_line: int, limit: int, ok: bool | None = None) -> list[Result]:
+        """Results in input order without their bodies, those after a line; `ok` keeps answers or failures alone."""
+        where: Doc = {"_id": {"$gt": result_id(batch_id, after_line), "$lt": batch_id + ";"}}
+        if ok is not None:
+            where["ok"] = ok
+        docs = self._docs.find(where, {"body": 0}).sort("_id", 1).limit(limit)
+        return [without_body(doc) for doc in docs]
+
     def tally(self, batch_id: str) -> Tally:
         """Every count of a batch, made again from its results by the database itself."""
         where = {"_id": {"$gt": batch_id + ":", "$lt": batch_id + ";"}}

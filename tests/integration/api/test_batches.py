@@ -14,6 +14,7 @@ from tests.support.api import Api, answered, input_line, never_ran, refused
 from tests.support.eventually import eventually
 from workers.celery_config import PLAN_QUEUE
 from workers.core import states
+from workers.core.messages import ItemError, Result
 from workers.core.states import Ending
 
 pytestmark = pytest.mark.integration
@@ -157,6 +158,27 @@ def test_our_own_fields_say_what_the_batch_cost(api: Api) -> None:
         "max_cost_usd": None,
         "simulated": True,
     }
+
+
+def test_each_item_says_what_it_took_page_by_page(api: Api) -> None:
+    batch_id = api.batch(input_file_id=api.input_file(3))
+    failed = Result(3, "r3", "call", error=ItemError("timeout", "too late"), calls=2)
+    api.work.complete(batch_id, [answered(1, cost_usd=0.25), answered(2, cost_usd=None), failed])
+    ask = f"/v1/batches/{batch_id}/items"
+    first = api.call("GET", f"{ask}?limit=2").json()
+    assert [(row["line"], row["cost_usd"], row["source"]) for row in first["data"]] == [
+        (1, 0.25, "call"),
+        (2, None, "call"),
+    ]
+    assert first["has_more"]
+    rest = api.call("GET", f"{ask}?after=2").json()
+    assert [(row["status"], row["calls"], row["error"]["code"]) for row in rest["data"]] == [
+        ("failed", 2, "timeout")
+    ]
+    assert not rest["has_more"]
+    assert [row["line"] for row in api.call("GET", f"{ask}?status=failed").json()["data"]] == [3]
+    other = {"authorization": f"Bearer {api.other_key}"}
+    assert api.call("GET", ask, headers=other).status_code == 404
 
 
 def test_what_the_days_cost_is_summed_by_provider_for_this_tenant_alone(api: Api) -> None:
