@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from config.catalog import Catalog
 from workers.core.choose import Chosen, Wanted, choose, read_wanted
@@ -11,6 +11,7 @@ from workers.core.messages import LineProblem
 from workers.core.route import Offer
 
 _MEMO_SIZE = 4096
+_UNASKED: Literal[""] = ""
 
 
 class Chooser:
@@ -26,8 +27,10 @@ class Chooser:
         wanted = read_wanted(endpoint, model, body, self.catalog)
         if isinstance(wanted, LineProblem):
             return wanted
-        if wanted not in self._chosen:
+        found = self._chosen.get(wanted, _UNASKED)
+        if isinstance(found, str):
             if len(self._chosen) >= _MEMO_SIZE:  # names come from users: there is no end of them
                 self._chosen.clear()
-            self._chosen[wanted] = choose(wanted, self.offers, self.catalog)
-        return self._chosen[wanted]
+            # Plans run on threads of their own: another one may clear what was just written.
+            found = self._chosen[wanted] = choose(wanted, self.offers, self.catalog)
+        return found

@@ -25,16 +25,16 @@ from workers.core.tokens import (
 )
 
 
-def expected_usage(call: Call, request_bytes: int = 0) -> Usage:
+def expected_usage(call: Call, request_bytes: int = 0, *, uncapped: int = DEFAULT_OUTPUT_TOKENS) -> Usage:
     """The tokens that a call is taken to need, by which money is promised and held before it starts.
 
-    Output by its cap; without one a usual length, and half of the room for thoughts where the model thinks. Input by
-    `request_bytes` for a body of unknown shape.
+    Output by its cap; without one `uncapped` tokens for each choice, and half of the room for thoughts where the
+    model thinks. Input by `request_bytes` for a body of unknown shape.
     """
     input_tokens = estimate_input_tokens(call.body)
     if call.provider_options:
         input_tokens += estimate_input_tokens({"provider_options": call.provider_options})
-    usual = DEFAULT_OUTPUT_TOKENS + call.traits.thought_tokens // 2
+    usual = uncapped + call.traits.thought_tokens // 2
     output_tokens = estimate_output_tokens(_parameters(call), call.endpoint, usual)
     return Usage(input_tokens or request_bytes // BYTES_PER_TOKEN, output_tokens)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from config.prices import OwnPrice
 from workers.core.messages import Usage
@@ -33,6 +33,7 @@ _PRIORITY_TIERS = ("priority", "fast")
 _BATCH_FACTOR = 0.5
 _PROVIDER_IDS = {"gemini": "google"}
 _MEMO_ENTRIES = 1024
+_UNASKED: Literal[""] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +127,9 @@ class Prices:
             return None
         return price.of(usage)
 
-    def per_token(self, kind: str, model: str, *, provider: str = "") -> Price | None:
-        """The price of a model in the standard tier; None when nobody knows."""
-        return self._price(kind, model, "", provider)
+    def per_token(self, kind: str, model: str, tier: str = "", *, provider: str = "") -> Price | None:
+        """The price of a model, in the standard tier if no other is said; None when nobody knows."""
+        return self._price(kind, model, tier, provider)
 
     def _price(self, kind: str, model: str, tier: str, provider: str) -> Price | None:
         tier = "" if tier in _STANDARD_TIERS else tier
@@ -141,11 +142,13 @@ class Prices:
 
     def _own(self, kind: str, model: str, provider: str) -> OwnPrice | None:
         key = (kind, model, provider)
-        if key not in self._found:
+        found = self._found.get(key, _UNASKED)
+        if isinstance(found, str):
             if len(self._found) >= _MEMO_ENTRIES:
                 self._found.clear()  # names come from requests: there is no end of them
-            self._found[key] = _match(self.own, (f"{provider or kind}/{model}", model))
-        return self._found[key]
+            # Threads share this: another one may clear what was just written.
+            found = self._found[key] = _match(self.own, (f"{provider or kind}/{model}", model))
+        return found
 
 
 def load_lists(kind: str) -> None:

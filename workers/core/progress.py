@@ -134,11 +134,13 @@ def _paused(batch: Mapping[str, Any]) -> str:
 
 
 # Reasons that are over once their time has come: then the shard waits for a slot like any other.
-_TIMED = ("limit", "backoff")
+_TIMED = ("limit", "backoff", BUDGET)
 _TEXTS = {
     "limit": "The rate limit of '{provider}' lets the next calls through later{when}; "
     "if your account allows more, raise the limits of providers.{provider}.",
     "backoff": "'{provider}' failed and is tried again later{when}; nothing to do unless it stays away.",
+    BUDGET: "What is left of the batch's ceiling is held for calls under way; the rest is looked at again when they "
+    "have ended{when}; nothing to do.",
     "lease_expired": "Their worker stopped answering; another one takes them over, nothing to do.",
     "drain": "Their worker was stopped; another one takes them over, nothing to do.",
     "dependency": "Equal requests are being answered elsewhere and will be shared{when}; nothing to do.",

@@ -19,6 +19,9 @@ from workers.core.messages import Call
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 _ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
 _MAX_MESSAGE_CHARACTERS = 300
+_OTHER_ANSWERS = ("tool_calls", "function_call", "refusal")
+_OTHER_ITEMS = ("function_call", "custom_tool_call", "mcp_approval_request")
+_TEXT_PARTS = ("text", "output_text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +99,33 @@ def asked_again(call: Call, wrong: Mismatch) -> Call:
 
 
 def _texts(answer: dict[str, Any]) -> Iterator[tuple[str, bool]]:
-    """The words of every choice that must match, and whether the cap cut them off."""
-    for choice in answer.get("choices") or ():
-        message = choice.get("message") or {}
-        if not message.get("tool_calls") and not message.get("refusal"):
-            yield message.get("content") or "", choice.get("finish_reason") == "length"
+    """The words of every choice that must match, and whether the cap cut them off. Odd shapes are nobody's words."""
+    for choice in _objects(answer.get("choices")):
+        message = choice.get("message")
+        if isinstance(message, dict) and not any(message.get(other) for other in _OTHER_ANSWERS):
+            yield _words(message.get("content")), choice.get("finish_reason") == "length"
+    items = list(_objects(answer.get("output")))
+    if any(item.get("type") in _OTHER_ITEMS for item in items):
+        return  # what a model says before it calls a tool is no answer yet
     cut_off = answer.get("status") == "incomplete"
-    for item in answer.get("output") or ():
-        parts = item.get("content") or () if item.get("type") == "message" else ()
-        texts = [part["text"] for part in parts if part.get("type") == "output_text"]
-        if texts:
-            yield "".join(texts), cut_off
+    messages = [item for item in items if item.get("type") == "message"]
+    for message in messages:
+        if not any(part.get("type") == "refusal" for part in _objects(message.get("content"))):
+            yield _words(message.get("content")), cut_off
+    if cut_off and not messages and items:
+        yield "", True  # it was still thinking
+
+
+def _words(content: object) -> str:
+    """A content's text, whether it is one or stands in parts."""
+    if isinstance(content, str):
+        return content
+    texts = [part["text"] for part in _objects(content) if part.get("type") in _TEXT_PARTS and "text" in part]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _objects(value: object) -> Iterator[dict[str, Any]]:
+    return (each for each in value if isinstance(each, dict)) if isinstance(value, list) else iter(())
 
 
 @lru_cache(256)

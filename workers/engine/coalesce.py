@@ -11,6 +11,7 @@ Whoever waits holds no call slot. A wait ends with a result to share, or with a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from workers.core.messages import Result
 from workers.engine import pipeline
@@ -67,7 +68,7 @@ class Coalescing:
     def answered(self, work: Work, result: Result) -> None:
         """Our call has an answer: those of this process who wait for it have it, too. The flight ends elsewhere."""
         work.owns_flight = False
-        self._sharing.answered(self._key(work), result)
+        self._sharing.answered(self._key(work), _without_own_warnings(work, result))
 
     def failed(self, work: Work, result: Result) -> None:
         """Our call ended in a final failure: share it where the next one would get the same, else let others try."""
@@ -75,7 +76,7 @@ class Coalescing:
             return
         work.owns_flight = False
         if may_share(result):
-            self._sharing.answered(self._key(work), result)
+            self._sharing.answered(self._key(work), _without_own_warnings(work, result))
         else:
             self._sharing.let_go(self._key(work))
         self._shelf.end_soon(self.ticket(work))
@@ -145,3 +146,7 @@ class Coalescing:
 
     def _key(self, work: Work) -> str:
         return keys.flight(self._held.tenant, work.fingerprint)
+
+
+def _without_own_warnings(work: Work, result: Result) -> Result:
+    return replace(result, warnings=result.warnings[len(work.warnings) :]) if work.warnings else result

@@ -9,19 +9,19 @@ estimates of the calls after them, so that requests without an output cap do not
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from workers.core import budget
 from workers.core.budget import Room
-from workers.core.errors import TransportError
+from workers.core.errors import InternalFault, TransportError, UnusableReply
 from workers.core.estimate import expected_usage
-from workers.core.tokens import output_cap
+from workers.core.price import Price
 from workers.engine.ports import Link
 from workers.engine.work import Answered, Failed, Held, Work
 from workers.store.stores import Stores
 
-# What a request may write that names no cap, until its neighbours' answers say better.
+# What each choice of a request may write that names no cap, until its neighbours' answers say better.
 UNCAPPED_OUTPUT_TOKENS = 1024
 
 
@@ -50,6 +50,7 @@ class Purse:
     _under_way: dict[Work, float] = field(default_factory=dict)
     _estimated_usd: float = 0.0
     _paid_usd: float = 0.0
+    _told: tuple[float, float] | None = None
 
     @property
     def in_flight_usd(self) -> float:
@@ -90,44 +91,57 @@ class Purse:
             cost_usd = _cost_of_failure(work, outcome, estimate_usd, self.link)
         self.settled_usd += cost_usd
 
-    async def end(self, *, closed: bool) -> None:
-        """Say what is truly spent when the lease ends; `closed`: the shard has nothing left to spend."""
-        names = (self.held.batch_id, self.held.shard_id, self.held.fence)
-        budgets, settled_usd, cut_usd = self.stores.budgets, self.settled_usd, self.in_flight_usd
-        if closed:
-            await self.ask(lambda: budgets.close(*names, settled_usd=settled_usd, lost_usd=cut_usd))
-        else:
-            # What was cut off under way stays in flight: the next lease counts it as lost.
-            await self.ask(lambda: budgets.settle(*names, settled_usd=settled_usd, in_flight_usd=cut_usd))
+    async def settle(self) -> None:
+        """Say what is truly spent and still under way, unless that is known: what came free others may have.
+
+        What was cut off stays in flight: the next lease counts it as lost.
+        """
+        now = (self.settled_usd, self.in_flight_usd)
+        if now == self._told:
+            return
+        self._told = now
+        names, budgets = self._names, self.stores.budgets
+        await self.ask(lambda: budgets.settle(*names, settled_usd=now[0], in_flight_usd=now[1]))
+
+    async def close(self) -> None:
+        """The shard has ended: it has nothing left to spend."""
+        names, budgets = self._names, self.stores.budgets
+        settled_usd, lost_usd = self.settled_usd, self.in_flight_usd
+        await self.ask(lambda: budgets.close(*names, settled_usd=settled_usd, lost_usd=lost_usd))
+
+    @property
+    def _names(self) -> tuple[str, str, int]:
+        return self.held.batch_id, self.held.shard_id, self.held.fence
 
     def estimate_usd(self, work: Work) -> float:
         """What a call may cost: never less than its neighbours' answers say."""
-        price = self.link.prices.per_token(self.link.kind, work.call.model, provider=self.link.name)
+        call = work.again or work.call
+        tier = {**call.body, **call.provider_options}.get("service_tier")
+        price = self._price(call.model)
         if price is None:  # refused at the plan; settings that changed since must not spend without a bound
             return float("inf")
-        call = work.again or work.call
-        usage = expected_usage(call, work.item.length)
-        if usage.output_tokens and output_cap(call.body) is None:
-            usage = replace(usage, output_tokens=max(usage.output_tokens, UNCAPPED_OUTPUT_TOKENS))
-        return price.of(usage) * max(
-            1.0, self._paid_usd / self._estimated_usd if self._estimated_usd else 1.0
-        )
+        usage = expected_usage(call, work.item.length, uncapped=UNCAPPED_OUTPUT_TOKENS)
+        cost_usd = price.of(usage)
+        # A tier that is asked for need not be given: the dearer one counts.
+        if isinstance(tier, str) and (faster := self._price(call.model, tier)):
+            cost_usd = max(cost_usd, faster.of(usage))
+        return cost_usd * max(1.0, self._paid_usd / self._estimated_usd if self._estimated_usd else 1.0)
+
+    def _price(self, model: str, tier: str = "") -> Price | None:
+        return self.link.prices.per_token(self.link.kind, model, tier, provider=self.link.name)
 
     async def _hold(self, more_usd: float) -> Room | None:
-        in_flight_usd = self.in_flight_usd + more_usd
+        settled_usd, in_flight_usd = self.settled_usd, self.in_flight_usd + more_usd
+        names, budgets = self._names, self.stores.budgets
         room: Room | None = await self.ask(
-            lambda: self.stores.budgets.hold(
-                self.held.batch_id,
-                self.held.shard_id,
-                self.held.fence,
-                settled_usd=self.settled_usd,
-                in_flight_usd=in_flight_usd,
-            )
+            lambda: budgets.hold(*names, settled_usd=settled_usd, in_flight_usd=in_flight_usd)
         )
+        if room is not None and room.granted:
+            self._told = (settled_usd, in_flight_usd)
         return room
 
     async def _after(self, room: Room) -> Literal["wait", "pause"]:
-        await self.end(closed=False)  # what came free since the last hold, others may have
+        await self.settle()
         step = budget.after_refusal(room, self.in_flight_usd)
         if step == "wait":
             return "wait"
@@ -147,6 +161,7 @@ def _cost_of_failure(work: Work, outcome: Failed, estimate_usd: float, link: Lin
     if isinstance(error, TransportError):
         return estimate_usd if error.bytes_sent else 0.0
     if error.usage is None:
-        return 0.0
+        # A success status around nonsense is charged like any other.
+        return estimate_usd if isinstance(error, UnusableReply | InternalFault) else 0.0
     cost_usd = link.cost_usd(work.call.model, error.usage)
     return estimate_usd if cost_usd is None else cost_usd

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 
+from workers.core.budget import BUDGET
 from workers.core.errors import InternalFault, RateLimited, TransportError
 from workers.core.messages import Result
 from workers.core.rate import must_park
@@ -37,6 +38,7 @@ CHUNK_ITEMS = 128
 GATHER_S = 0.005
 LOOK_AGAIN_S = 2.0
 MONEY_WAIT_S = 0.25
+MONEY_PARK_S = 3.0
 _WORTH_A_CHUNK = 16
 
 
@@ -72,6 +74,7 @@ class ShardRun:
         self._started = 0
         self._park: tuple[float, str] | None = None
         self._no_money_until = 0.0
+        self._poor_since: float | None = None
         self._stop: StopReason | None = None
         self._cut_off = 0
         self._let_go = False
@@ -158,6 +161,9 @@ class ShardRun:
         if now - self._looked_at >= LOOK_AGAIN_S:
             self._looked_at = now
             self._flights.look_again()
+            if self._purse is not None:
+                # One long call must not keep the money of all that have ended before it.
+                await self._purse.settle()
         if self._calls and self._todo and self._link.slots.available(self.held.shard_id) < _WORTH_A_CHUNK:
             await asyncio.sleep(GATHER_S)  # let more calls end, so that their slots are filled together
 
@@ -228,8 +234,19 @@ class ShardRun:
             self._stop = self._stop or "paused"
         elif allowed.then == "wait":
             # The whole shard waits, and holds no slot: asking item by item would keep others from settling theirs.
-            self._no_money_until = time.monotonic() + MONEY_WAIT_S * (1 + random.random())  # noqa: S311
+            now = time.monotonic()
+            self._no_money_until = now + MONEY_WAIT_S * (1 + random.random())  # noqa: S311
+            self._wait_or_park(now, idle=not self._calls and not allowed.count)
         return works[: allowed.count]
+
+    def _wait_or_park(self, now: float, *, idle: bool) -> None:
+        """Who waits for others' money alone gives its place in this process to them, or they might never get one."""
+        if not idle:
+            self._poor_since = None
+        elif self._poor_since is None:
+            self._poor_since = now
+        elif must_park(now - self._poor_since):
+            self._park = (MONEY_PARK_S, BUDGET)
 
     async def _reserve_and_start(self, owned: list[Work]) -> int:
         works = await self._afford(owned)
@@ -346,6 +363,7 @@ class ShardRun:
             jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
         )
         if isinstance(step, Retry):
+            pipeline.spend_on_failure(work, outcome, self._link)
             work.excess += step.excess
             self._started -= (
                 not step.excess

@@ -83,7 +83,7 @@ def may_share(result: Result) -> bool:
 
 
 def shared_copy(work: Work, result: Result) -> Result:
-    """The result for an item that waited: nothing was called or paid for it."""
+    """The result for an item that waited: nothing was called or paid for it but what it had spent before."""
     return Result(
         line=work.item.line,
         custom_id=work.custom_id,
@@ -93,7 +93,10 @@ def shared_copy(work: Work, result: Result) -> Result:
         error=result.error,
         request_id=result.request_id,
         model=result.model,
-        usage=result.usage,
+        usage=work.spent + result.usage,
         calls=work.calls,
         excess=work.excess,
+        asks_again=work.asks_again,
+        cost_usd=work.spent_usd,
+        warnings=tuple(dict.fromkeys(work.warnings + result.warnings)),
     )

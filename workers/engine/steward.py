@@ -177,24 +177,24 @@ class Steward:
                 lambda: self.stores.shards.release(doc["_id"], lease.fence, wait_s=5.0, reason="no_worker"),
             )
             return "no such provider here"
-        await self.threads.call(
-            load_lists, link.kind
-        )  # at the first shard that needs it, and not in the loop
+        # At the first shard that needs them, and not in the loop.
+        await self.threads.call(load_lists, link.kind)
         items = await self.reader.unrecorded_items(doc, active.tally)
-        step = poison.decide(doc["takeovers"], items)
-        if isinstance(step, poison.Split):
-            return await self._split(doc, lease, step)
-        works = await self.reader.works(doc, batch, link, items, active.tally)
-        if isinstance(step, poison.Condemn):
-            for work in works:
-                self.recorder.add(Target(doc, active.tally), poison.result(work.item.line, work.custom_id))
-            works = []
         if batch.get("budget"):
             active.purse = self._purse(doc, lease, link, active.tally)
-        ran = await self._run(doc, lease, link, works, active)
-        end = await self._settle(doc, lease, ran, active)
-        if active.purse is not None and end != "lease lost":
-            await active.purse.end(closed=end in ("done", "closed"))
+        step = poison.decide(doc["takeovers"], items)
+        if isinstance(step, poison.Split):
+            end = await self._split(doc, lease, step, active)
+        else:
+            works = await self.reader.works(doc, batch, link, items, active.tally)
+            if isinstance(step, poison.Condemn):
+                for work in works:
+                    bad = poison.result(work.item.line, work.custom_id)
+                    self.recorder.add(Target(doc, active.tally), bad)
+                works = []
+            end = await self._settle(doc, lease, await self._run(doc, lease, link, works, active), active)
+        if active.purse is not None and end in ("done", "closed"):
+            await active.purse.close()
         return end
 
     def _purse(self, doc: dict[str, Any], lease: Lease, link: Link, tally: Tally) -> Purse:
@@ -237,6 +237,9 @@ class Steward:
         if ran.stopped == "lost":
             return "lease lost"
         await self.recorder.flush()
+        if active.purse is not None:
+            # First the money, then the shard: the next lease takes what it finds in flight for lost.
+            await active.purse.settle()
         if ran.stopped == "ending":
             fresh = await self._patiently(lease, lambda: self.stores.batches.get(doc["batch_id"]))
             return await self._close(doc, fresh) if fresh and fresh["ending"] else "lease left to expire"
@@ -264,8 +267,10 @@ class Steward:
         await self.threads.call(close_shard, self.stores, doc, batch, Ending(batch["ending"]), held=True)
         return "closed"
 
-    async def _split(self, doc: dict[str, Any], lease: Lease, step: poison.Split) -> str:
+    async def _split(self, doc: dict[str, Any], lease: Lease, step: poison.Split, active: Active) -> str:
         moved = poison.parts(doc, step)
+        if active.purse is not None:
+            await active.purse.settle()
         done = await self._patiently(
             lease, lambda: self.stores.shards.move_out(doc["_id"], lease.fence, moved)
         )
@@ -273,7 +278,6 @@ class Steward:
             return "lease lost"
         doc["moved"] = [*doc["moved"], *moved]
         await self._insert_missing_children(doc)
-        active = self.active[doc["_id"]]
         await self._patiently(lease, lambda: self.stores.shards.finish(doc["_id"], lease.fence, active.tally))
         return "done"
 

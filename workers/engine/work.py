@@ -31,9 +31,11 @@ class Work:
             calls, those whose outcome nobody knows.
         calls: HTTP requests made so far; `excess` of them repeated a call of unknown outcome.
         asks_again: answers that did not match the schema and were asked for again; `again` is the call that does
-            so, `spent` and `spent_usd` (None: unknown) are what those answers used.
+            so.
+        spent, spent_usd: what those answers used, and failed calls that were charged (None: unknown).
         due: monotonic seconds before which it is not tried again.
-        warnings: what the request lost on its way, as far as routing knows.
+        warnings: what the request lost on its way, as far as routing knows. They are this item's own: equal calls
+            may come from requests with other words.
     """
 
     item: Item
@@ -56,6 +58,11 @@ class Work:
     looked_up: bool = False
     owns_flight: bool = False
 
+    def spend(self, usage: Usage, cost_usd: float | None) -> None:
+        """Keep what a call took that did not bring the item's answer."""
+        self.spent += usage
+        self.spent_usd = sum_usd(self.spent_usd, cost_usd)
+
     @property
     def history(self) -> list[float | None]:
         """What the next lease of this item must know; `excess` is settled when the shard is given back."""
@@ -68,6 +75,11 @@ class Work:
         self.attempt, self.refusals, self.unknown, self.calls, self.asks_again = (*counts, 0)[:5]
         if rest:
             self.spent_usd, self.spent = rest[0], Usage(*rest[1:])
+
+
+def sum_usd(one: float | None, other: float | None) -> float | None:
+    """Both together; None when either is unknown."""
+    return None if one is None or other is None else one + other
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,9 @@ RUNNING: dict[str, Any] = {
 }
 
 
-NOT_NEEDED = dict.fromkeys(("files", "results", "tenants", "budgets", "workers", "queue", "finalizer", "sweeper", "db"))
+NOT_NEEDED = dict.fromkeys(
+    ("files", "results", "tenants", "budgets", "workers", "queue", "finalizer", "sweeper", "db")
+)
 
 
 class CountedShards:

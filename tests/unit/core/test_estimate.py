@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from config.catalog_file import builtin_catalog
 from config.prices import OwnPrice
 from workers.core.choose import Chosen
-from workers.core.estimate import Estimate, Estimator, total
+from workers.core.estimate import Estimate, Estimator, expected_usage, total
+from workers.core.messages import Call
 from workers.core.price import Prices
 
 CHAT = "/v1/chat/completions"
@@ -77,6 +78,11 @@ def test_a_model_that_thinks_is_taken_to_think() -> None:
     sums = Estimator(PRICES, {"openai": "openai"}, builtin_catalog())
     sums.add(CHAT, body(max_tokens=None), Chosen("openai", "gpt-5"))
     assert sums.rows()["openai", "gpt-5"].output_tokens > 1_000
+
+
+def test_each_choice_without_a_cap_is_held_at_its_own_length() -> None:
+    call = Call("/v1/chat/completions", "m", {"messages": [], "n": 8})
+    assert expected_usage(call, uncapped=1024).output_tokens == 8 * 1024
 
 
 def test_a_task_types_cap_is_a_cap() -> None:

@@ -45,7 +45,12 @@ def test_a_limit_is_named_with_its_end() -> None:
     assert "providers.acme" in waiting.text
 
 
-@pytest.mark.parametrize("reason", ["limit", "backoff"])
+def test_money_in_other_hands_is_no_pause() -> None:
+    [waiting] = asked(row(reason="budget", next_at=NOW + timedelta(seconds=3)))
+    assert waiting.kind == "budget" and "nothing to do" in waiting.text
+
+
+@pytest.mark.parametrize("reason", ["limit", "backoff", "budget"])
 def test_a_limit_that_is_over_leaves_waiting_for_a_slot(reason: str) -> None:
     [waiting] = asked(row(reason=reason, next_at=NOW - timedelta(seconds=1)))
     assert (waiting.kind, waiting.until) == ("queue", None)

@@ -81,6 +81,36 @@ def test_an_answer_that_the_cap_cut_off_is_told_apart() -> None:
 def test_refusals_and_tool_calls_are_answers_of_another_kind() -> None:
     assert mismatch(chat_call(), chat_answer(None, refusal="I will not.")) is None
     assert mismatch(chat_call(), chat_answer(None, tool_calls=[{"id": "1"}])) is None
+    assert mismatch(chat_call(), chat_answer(None, function_call={"name": "f"})) is None
+
+
+def test_what_a_model_says_before_it_calls_a_tool_is_held_against_nothing() -> None:
+    answer = orjson.loads(response_answer("Let me look."))
+    answer["output"].append({"type": "function_call", "name": "f", "arguments": "{}"})
+    assert mismatch(response_call(), orjson.dumps(answer)) is None
+
+
+def test_an_answer_in_parts_is_read_whole() -> None:
+    parts = [
+        {"type": "thinking", "text": "Well."},
+        *({"type": "text", "text": half} for half in ('{"items"', ": []}")),
+    ]
+    answer = orjson.dumps({"choices": [{"message": {"content": parts}}]})
+    assert mismatch(chat_call(), answer) is None
+
+
+def test_a_cap_that_ends_the_thinking_leaves_no_answer() -> None:
+    found = mismatch(
+        response_call(), orjson.dumps({"status": "incomplete", "output": [{"type": "reasoning"}]})
+    )
+    assert found is not None and found.cut_off
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"choices": [null]}', b'{"choices": [{"message": "x"}]}', b'{"choices": {"a": 1}}', b"{}"]
+)
+def test_an_answer_of_an_odd_shape_has_no_words_to_hold_against_anything(body: bytes) -> None:
+    assert mismatch(chat_call(), body) is None
 
 
 def test_a_request_without_a_schema_takes_any_words() -> None:
