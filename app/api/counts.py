@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.api.services import Services
+from workers.core.budget import money_of
 from workers.core.states import BatchStatus, is_terminal
 from workers.core.tally import Tally, tally_from
 from workers.core.wire import batch_object
@@ -87,9 +88,11 @@ def extension(doc: Doc, counts: Doc, *, simulated: bool) -> Doc:
     """Our own fields of the batch object.
 
     `excess_calls` is an upper bound: calls known to repeat an unknown outcome, and those that workers lost in
-    flight may have made. The cost is null as soon as one answer has no known price.
+    flight may have made. The cost is null as soon as one answer has no known price. Under a ceiling, `held_usd` is
+    what calls under way may cost, and `lost_usd` what calls may have cost whose worker was lost with them.
     """
     tally = tally_from(counts)
+    money = money_of(doc["budget"]) if doc.get("budget") else None
     paused = doc.get("paused_at") is not None and doc.get("status") == "in_progress"
     return {
         "total": doc.get("total", 0),
@@ -110,7 +113,9 @@ def extension(doc: Doc, counts: Doc, *, simulated: bool) -> Doc:
         "ending": doc.get("ending"),
         "paused": paused,
         "pause_reason": doc.get("pause_reason") if paused else None,
-        "max_cost_usd": (doc.get("budget") or {}).get("limit_usd"),
+        "max_cost_usd": money.limit_usd if money else None,
+        "held_usd": round(money.in_flight_usd, 6) if money else 0.0,
+        "lost_usd": round(money.lost_usd, 6) if money else 0.0,
         "simulated": simulated,
     }
 

@@ -40,9 +40,22 @@ NoCache = Annotated[bool, typer.Option("--no-cache", help="Ask anew, and keep no
 Workers = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Worker processes; default: one per core.")
 ]
+
+
+def _ceiling(usd: float | None) -> float | None:
+    if usd is not None and not 0 < usd < float("inf"):
+        raise typer.BadParameter(f"a ceiling is a sum of US dollars above 0, got {usd:g}")
+    return usd
+
+
 MaxCost = Annotated[
     float | None,
-    typer.Option("--max-cost-usd", min=0.0, metavar="N", help="Rest before the calls cost more than this."),
+    typer.Option(
+        "--max-cost-usd",
+        metavar="N",
+        callback=_ceiling,
+        help="Rest before the calls of a file cost more than this.",
+    ),
 ]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="Where the answers go.")]
 Errors = Annotated[Path | None, typer.Option("--errors", metavar="ERR", help="Where the failed items go.")]

@@ -105,7 +105,10 @@ def fields(outcome: Outcome) -> list[tuple[str, str]]:
 
 
 def _ceiling(stats: Stats) -> str:
-    return f" of at most {words.money(stats.max_cost_usd)}" if stats.max_cost_usd is not None else ""
+    if stats.max_cost_usd is None:
+        return ""
+    lost = f", and {words.money(stats.lost_usd)} perhaps lost with a worker" if stats.lost_usd else ""
+    return f" of at most {words.money(stats.max_cost_usd)}{lost}"
 
 
 def _shares(stats: Stats) -> list[tuple[str, str]]:
@@ -190,10 +193,13 @@ def remarks(outcomes: Sequence[Outcome]) -> list[str]:
 def ceiling_words(outcome: Outcome) -> str:
     """That a batch rests, what it has cost, and how it goes on."""
     batch = outcome.batch
+    resume = f"`batchwright resume {batch.id} --max-cost-usd N`"
+    ways = f"{resume} goes on"
+    if outcome.name != batch.id:  # it came from a file of this command
+        ways = f"the same command with a higher --max-cost-usd goes on, and so does {resume}"
     return (
         f"{outcome.name} rests at its ceiling of {words.money(batch.stats.max_cost_usd)}: "
-        f"{words.count(batch.done)} of {words.things(batch.total, 'item')} done; the same command with a higher "
-        f"--max-cost-usd goes on, and so does `batchwright resume {batch.id} --max-cost-usd N`"
+        f"{words.count(batch.done)} of {words.things(batch.total, 'item')} done; {ways}"
     )
 
 

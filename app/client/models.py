@@ -29,6 +29,7 @@ class Stats:
         cost_usd: None when the price of any answer is unknown.
         asked_again: answers that did not match their schema and were asked for anew.
         pause_reason: `user`, or `budget` at the ceiling of `max_cost_usd`; None while it is not paused.
+        lost_usd: what calls may have cost whose worker was lost with them; it counts towards the ceiling.
         by_provider: what each provider did and took, as the API says it.
         simulated: at least one answer comes from the simulator.
     """
@@ -50,6 +51,7 @@ class Stats:
     asked_again: int = 0
     pause_reason: str | None = None
     max_cost_usd: float | None = None
+    lost_usd: float = 0.0
     by_provider: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -161,6 +163,7 @@ def _stats_from(ours: Mapping[str, Any], usage: Mapping[str, Any]) -> Stats:
         asked_again=int(ours.get("asked_again") or 0),
         pause_reason=ours.get("pause_reason"),
         max_cost_usd=ours.get("max_cost_usd"),
+        lost_usd=float(ours.get("lost_usd") or 0.0),
         by_provider=ours.get("by_provider") or {},
     )
 

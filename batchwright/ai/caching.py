@@ -8,6 +8,7 @@ from typing import Any
 from batchwright.ai.requests import Asked, call_for, public_url
 from batchwright.ai.routing import CHAT
 from batchwright.ai.tasks import Prompt, Provider, known
+from workers.core.errors import UserError
 from workers.core.identity import EMBEDDINGS_ENDPOINT, answer_key, request_fingerprint
 
 
@@ -47,20 +48,23 @@ def prompt_fingerprint(
 
     Args:
         embedding: `prompt` is the text (or texts) to embed.
-    Raises: UserError for an unknown provider or task type.
+    Raises: UserError for an unknown provider or task type, and for what JSON cannot say.
     """
     place = known(Provider, provider, "provider")
     asked = Asked(model, system, task_type, parameters)
     call, _ = call_for(place, prompt, asked, EMBEDDINGS_ENDPOINT if embedding else CHAT)
-    return request_fingerprint(
-        secret=scope.secret,
-        generation=scope.generation,
-        answers_as=(scope.base_url or public_url(place)).rstrip("/"),
-        endpoint=call.endpoint,
-        model=call.model,
-        body=call.body,
-        provider_options=call.provider_options,
-    )
+    try:
+        return request_fingerprint(
+            secret=scope.secret,
+            generation=scope.generation,
+            answers_as=(scope.base_url or public_url(place)).rstrip("/"),
+            endpoint=call.endpoint,
+            model=call.model,
+            body=call.body,
+            provider_options=call.provider_options,
+        )
+    except TypeError as error:  # a value that JSON does not have, half of a surrogate pair, too deep
+        raise UserError(f"the request cannot be written as JSON ({error})") from error
 
 
 def cache_key(

@@ -102,4 +102,6 @@ def _characters(content: Prompt) -> int:
     told = [message.get("content") for message in content]
     parts = [part for each in told if isinstance(each, list) for part in each]
     texts = [each for each in told if isinstance(each, str)]
-    return sum(map(len, texts)) + sum(len(part.get("text") or "") for part in parts)
+    return sum(map(len, texts)) + sum(
+        len(part.get("text") or "") for part in parts if isinstance(part, Mapping)
+    )

@@ -494,3 +494,13 @@ def test_it_is_loaded_on_demand_and_brings_no_prices() -> None:
 
     assert brought.returncode == 0, brought.stderr
     assert not {"genai_prices", "jsonschema_rs", "pydantic", "pymongo", "redis"} & {*brought.stdout.split()}
+
+
+@pytest.mark.parametrize("odd", ["half of a pair: \ud800", {"content": {1, 2}}])
+def test_what_json_cannot_say_has_no_fingerprint_and_is_the_users_error(odd: Any) -> None:
+    with pytest.raises(UserError, match="JSON"):
+        ai.prompt_fingerprint("openai", odd if isinstance(odd, str) else [odd])
+
+
+def test_only_words_count_towards_streaming() -> None:
+    assert not ai.should_stream("transcription", [{"role": "user", "content": ["no part", {"text": "a"}]}])

@@ -52,11 +52,6 @@ class Money:
     in_flight_usd: float
     lost_usd: float
 
-    @property
-    def free_usd(self) -> float:
-        """What nobody has spent or holds; never below 0."""
-        return max(0.0, self.limit_usd - self.spent_usd - self.in_flight_usd - self.lost_usd)
-
 
 def new_budget(limit_usd: float) -> dict[str, Any]:
     """The `budget` of a new batch document. Raises ValueError for a ceiling that is none."""

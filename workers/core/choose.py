@@ -97,6 +97,10 @@ def read_wanted(endpoint: str, model: str, body: Mapping[str, Any], catalog: Cat
     options = body.get("provider_options")
     if options is not None and not isinstance(options, dict):
         return _wrong_type("provider_options", "an object", options)
+    if options and "model" in options:
+        # It would be called by one name and priced, limited and cached by another.
+        text = "Name the model in 'model': a model in 'provider_options' is not taken."
+        return LineProblem("invalid_value", text, "body.provider_options.model", None)
     return Wanted(endpoint, model, task_type, priority, needs)
 
 

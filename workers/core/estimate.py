@@ -24,6 +24,8 @@ from workers.core.tokens import (
     output_cap,
 )
 
+_CAPS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+
 
 def expected_usage(call: Call, request_bytes: int = 0, *, uncapped: int = DEFAULT_OUTPUT_TOKENS) -> Usage:
     """The tokens that a call is taken to need, by which money is promised and held before it starts.
@@ -40,8 +42,24 @@ def expected_usage(call: Call, request_bytes: int = 0, *, uncapped: int = DEFAUL
 
 
 def _parameters(call: Call) -> Mapping[str, Any]:
-    # Where a request is given in the provider's own shape, its cap stands there.
-    return {**call.body, **call.provider_options} if call.provider_options else call.body
+    """The body with what `provider_options` say of caps and choices, each in its provider's own words."""
+    if not call.provider_options:
+        return call.body
+    said = {**call.body, **call.provider_options}
+    gemini, ollama = said.get("generationConfig"), said.get("options")
+    if isinstance(gemini, Mapping):
+        _say_instead(said, _CAPS, gemini.get("maxOutputTokens"))
+        _say_instead(said, ("n",), gemini.get("candidateCount"))
+    if isinstance(ollama, Mapping):
+        _say_instead(said, _CAPS, ollama.get("num_predict"))
+    return said
+
+
+def _say_instead(said: dict[str, Any], names: tuple[str, ...], value: object) -> None:
+    if value is not None:
+        for name in names:
+            said.pop(name, None)
+        said[names[0]] = value
 
 
 @dataclass(frozen=True, slots=True)

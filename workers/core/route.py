@@ -31,20 +31,6 @@ class Offer:
         return EVERYTHING in self.models
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """The provider, and the model's name as that provider knows it."""
-
-    provider: str
-    model: str
-
-
-def route(model: str, offers: Sequence[Offer]) -> Route | None:
-    """The one who answers `model`, or None when nobody does."""
-    found = by_name(model, offers) or by_pattern(model, offers)
-    return Route(found[0].provider, found[1]) if found else None
-
-
 def by_name(model: str, offers: Sequence[Offer]) -> tuple[Offer, str] | None:
     """Who is named in `provider/model`, or lists exactly this model; and the model's name there."""
     prefix, slash, rest = model.partition("/")

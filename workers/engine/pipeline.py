@@ -13,7 +13,7 @@ from workers.core.choose import Chosen, call_of
 from workers.core.errors import InternalFault, ProviderError, TransportError
 from workers.core.identity import call_fingerprint
 from workers.core.lines import EMBEDDINGS, check_line
-from workers.core.messages import InputLine, Item, ItemError, Reply, Result, Usage
+from workers.core.messages import HttpResponse, InputLine, Item, ItemError, Reply, Result, Usage
 from workers.core.rate import estimate_tokens
 from workers.core.retry import RetryRules
 from workers.engine.ports import Link
@@ -66,11 +66,13 @@ async def make_call(work: Work, link: Link) -> Answered | Failed:
     call = work.again or work.call
     warnings: tuple[str, ...] = ()
     try:
-        built = link.adapter.build_request(call, link.api_key())
+        key = link.api_key()
+        built = link.adapter.build_request(call, key)
         warnings = built.warnings
         response = await link.transport.send(built.request, deadline_s=link.deadline_s)
         if response.status >= 400:
-            return Failed(link.adapter.parse_error(response), _since_ms(started), warnings)
+            error = link.adapter.parse_error(_without_key(response, key))
+            return Failed(error, _since_ms(started), warnings)
         reply = link.adapter.parse_response(call, response)
         if warnings:
             reply = replace(reply, warnings=warnings + reply.warnings)
@@ -81,6 +83,13 @@ async def make_call(work: Work, link: Link) -> Answered | Failed:
         log.exception("a call of item %d broke inside the engine", work.item.line)
         fault = InternalFault("the engine failed on this request", provider=link.name)
         return Failed(fault, _since_ms(started), warnings)
+
+
+def _without_key(response: HttpResponse, key: str | None) -> HttpResponse:
+    """A server that repeats the key in its refusal must not put it into a tenant's error file."""
+    if not key or key.encode() not in response.body:
+        return response
+    return replace(response, body=response.body.replace(key.encode(), b"[key]"))
 
 
 def ask_again(work: Work, outcome: Answered, rules: RetryRules) -> structured.Mismatch | None:

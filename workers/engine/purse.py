@@ -60,6 +60,7 @@ class Purse:
     async def allow(self, works: Sequence[Work]) -> Allowed:
         """Hold the money for as many of these calls as the ceiling has room for."""
         estimates = [self.estimate_usd(work) for work in works]
+        asked_with_usd = self.in_flight_usd
         room = await self._hold(sum(estimates))
         count = len(works)
         if room is not None and not room.granted:
@@ -69,7 +70,7 @@ class Purse:
         if room is None:
             return Allowed(0, "wait")  # the lease is lost, and the run hears of it
         if not room.granted:
-            return Allowed(0, await self._after(room))
+            return Allowed(0, await self._after(room, asked_with_usd))
         self._under_way.update(zip(works[:count], estimates, strict=False))
         return Allowed(count, "" if count == len(works) else "wait")
 
@@ -140,9 +141,10 @@ class Purse:
             self._told = (settled_usd, in_flight_usd)
         return room
 
-    async def _after(self, room: Room) -> Literal["wait", "pause"]:
+    async def _after(self, room: Room, asked_with_usd: float) -> Literal["wait", "pause"]:
         await self.settle()
-        step = budget.after_refusal(room, self.in_flight_usd)
+        # By what was under way when the room was refused: calls that have ended since have made some.
+        step = budget.after_refusal(room, asked_with_usd)
         if step == "wait":
             return "wait"
         batch_id = self.held.batch_id

@@ -36,7 +36,7 @@ def mark_prefixes(body: dict[str, Any], min_tokens: int | None, options: Mapping
     system: list[dict[str, Any]] = body.get("system", [])
     tokens = 0
     for blocks, size in (
-        (tools, len(orjson.dumps(tools)) // _BYTES_PER_TOKEN if tools else 0),
+        (tools, _json_bytes(tools) // _BYTES_PER_TOKEN if tools else 0),
         (system, sum(_bytes(block["text"]) for block in system) // _BYTES_PER_TOKEN),
         _leading_documents(body["messages"]),
     ):
@@ -61,11 +61,25 @@ def _leading_documents(messages: list[dict[str, Any]]) -> tuple[list[dict[str, A
     return blocks, tokens
 
 
+def _json_bytes(tools: list[dict[str, Any]]) -> int:
+    try:
+        return len(orjson.dumps(tools))
+    except TypeError:  # nor can the body be written: it is refused there
+        return 0
+
+
 def _bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
 def _names_cache_control(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return "cache_control" in value or any(_names_cache_control(inner) for inner in value.values())
-    return isinstance(value, list) and any(_names_cache_control(inner) for inner in value)
+    left = [value]  # not by recursion: how deep it goes is the caller's choice
+    while left:
+        each = left.pop()
+        if isinstance(each, Mapping):
+            if "cache_control" in each:
+                return True
+            left += each.values()
+        elif isinstance(each, list):
+            left += each
+    return False

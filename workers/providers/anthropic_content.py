@@ -37,10 +37,18 @@ def messages_of(name: str, turns: Sequence[Turn], warnings: list[str]) -> list[d
         if not blocks:
             warnings.append(f"{turn.at}: {name} takes no empty message; it was left out")
         elif messages and messages[-1]["role"] == role:
-            messages[-1]["content"] += blocks
+            told = messages[-1]["content"]
+            # Results stand before everything else that the user says: the API looks for them nowhere else.
+            place = _results(told) if turn.role == "tool" else len(told)
+            told[place:place] = blocks
         else:
             messages.append({"role": role, "content": blocks})
     return messages
+
+
+def _results(blocks: list[dict[str, Any]]) -> int:
+    """How many a message begins with."""
+    return next((k for k, block in enumerate(blocks) if block["type"] != "tool_result"), len(blocks))
 
 
 def blocks_of(name: str, turn: Turn, warnings: list[str]) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ Source: Anthropic's published API reference, POST /v1/messages: Message, its con
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -28,6 +28,7 @@ _FINISH: dict[str, FinishReason] = {
     "pause_turn": "length",
     "refusal": "content_filter",
 }
+_HIDDEN = ("redacted_thinking",)
 _PAUSED = "stop_reason: the provider paused a long turn (pause_turn); the answer is not complete"
 
 
@@ -43,10 +44,13 @@ def read_message(name: str, response: HttpResponse, answer_tool: str) -> Reply:
     thoughts: list[str] = []
     calls: list[ToolCall] = []
     answers: list[str] = []
+    others: dict[str, None] = {}
     for block in data["content"]:
         kind = block["type"]
         if kind == "text":
             texts.append(block["text"])
+            if block.get("citations"):
+                others["citations"] = None
         elif kind == "thinking":
             thoughts.append(block["thinking"])
         elif kind == "tool_use":
@@ -55,6 +59,8 @@ def read_message(name: str, response: HttpResponse, answer_tool: str) -> Reply:
                 answers.append(arguments)
             else:
                 calls.append(ToolCall(name_of(block["id"]), name_of(block["name"]), arguments))
+        else:
+            others[kind] = None
     usage = usage_of(data["usage"])
     text = "".join(answers[:1] or texts)
     stop_reason = data["stop_reason"]
@@ -67,7 +73,8 @@ def read_message(name: str, response: HttpResponse, answer_tool: str) -> Reply:
     )
     model = name_of(data["model"])
     answer = Answer(name_of(data["id"]), model, [choice], usage, created_of(response.headers))
-    return reply_of(answer, stop_reason, data["usage"], response.headers)
+    warnings = left_out(name, others)
+    return reply_of(answer, stop_reason, data["usage"], response.headers, warnings)
 
 
 def finish_reason(stop_reason: Any, calls: Any) -> FinishReason:
@@ -81,7 +88,19 @@ def finish_reason(stop_reason: Any, calls: Any) -> FinishReason:
     return "tool_calls" if finish == "stop" and calls else finish
 
 
-def reply_of(answer: Answer, stop_reason: Any, usage: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
+def left_out(name: str, kinds: Iterable[Any]) -> tuple[str, ...]:
+    """The warnings for blocks that a chat has no place for. A hidden thought is nothing that was said."""
+    shown = [kind[:_MAX_NAME_CHARACTERS] for kind in kinds if isinstance(kind, str) and kind not in _HIDDEN]
+    return tuple([f"{kind}: a part of {name}'s answer that has no place in this one" for kind in shown[:20]])
+
+
+def reply_of(
+    answer: Answer,
+    stop_reason: Any,
+    usage: Mapping[str, Any],
+    headers: Mapping[str, str],
+    warnings: tuple[str, ...],
+) -> Reply:
     """The whole answer with what stands beside it; `usage` is the provider's own object."""
     tier = usage.get("service_tier")
     return Reply(
@@ -89,7 +108,7 @@ def reply_of(answer: Answer, stop_reason: Any, usage: Mapping[str, Any], headers
         usage=answer.usage,
         model=answer.model,
         request_id=request_id(headers),
-        warnings=(_PAUSED,) if stop_reason == "pause_turn" else (),
+        warnings=(*warnings, _PAUSED) if stop_reason == "pause_turn" else warnings,
         tier=name_of(tier) if tier else "",
     )
 

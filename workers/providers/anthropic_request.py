@@ -59,7 +59,8 @@ def body_of(name: str, call: Call, chat: Chat) -> tuple[dict[str, Any], list[str
     warnings: list[str] = []
     if chat.choices > 1:
         raise Untranslatable("gives one answer a request", provider=name, param="n")
-    body: dict[str, Any] = {"model": call.model, "max_tokens": _cap(chat, traits)}
+    thoughts = _thoughts_asked_for(call.provider_options)
+    body: dict[str, Any] = {"model": call.model, "max_tokens": _cap(chat, traits, thoughts)}
     if system := _system(name, chat, warnings):
         body["system"] = system
     body["messages"] = messages_of(name, chat.turns, warnings)
@@ -69,15 +70,15 @@ def body_of(name: str, call: Call, chat: Chat) -> tuple[dict[str, Any], list[str
         )
     if tools := _tools(chat.tools, traits, warnings):
         body["tools"] = tools
-    if choice := _tool_choice(chat, has_tools=bool(tools) or "tools" in call.provider_options):
+    if choice := _tool_choice(name, call, chat, thinks=bool(thoughts)):
         body["tool_choice"] = choice
     if chat.schema is not None:
-        _ask_for_schema(name, chat, chat.schema, traits, body, warnings)
+        _ask_for_schema(name, chat, chat.schema, call, body, warnings)
     if chat.stop:
         body["stop_sequences"] = _stop_sequences(name, chat.stop)
     if chat.user:
         body["metadata"] = {"user_id": chat.user}
-    _sample(name, chat, traits, body, warnings)
+    _sample(name, chat, traits, body, warnings, thinks=bool(thoughts))
     _effort(chat, traits, body, warnings)
     _rest(name, chat, body, warnings)
     mark_prefixes(body, traits.min_cached_tokens, call.provider_options)
@@ -96,14 +97,26 @@ def answer_tool(call: Call) -> str:
     return str(inner.get("name") or "answer") if isinstance(inner, dict) else ""
 
 
-def _cap(chat: Chat, traits: ModelTraits) -> int:
+def _thoughts_asked_for(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The `thinking` that the caller turns on, or nothing. With it the API takes neither sampling nor forced calls."""
+    thinking = options.get("thinking")
+    on = isinstance(thinking, Mapping) and thinking.get("type") in ("enabled", "adaptive")
+    return thinking if on and isinstance(thinking, Mapping) else {}
+
+
+def _cap(chat: Chat, traits: ModelTraits, thoughts: Mapping[str, Any]) -> int:
     if chat.cap is not None:
         return chat.cap
-    return min(traits.default_output_tokens, traits.max_output_tokens or traits.default_output_tokens)
+    cap, budget = traits.default_output_tokens, thoughts.get("budget_tokens")
+    if isinstance(budget, int):
+        cap += budget  # it counts against the cap and has to be below it
+    return min(cap, traits.max_output_tokens or cap)
 
 
 def _system(name: str, chat: Chat, warnings: list[str]) -> list[dict[str, Any]]:
-    blocks: list[dict[str, Any]] = [{"type": "text", "text": text} for text in chat.system if text and not text.isspace()]
+    blocks: list[dict[str, Any]] = [
+        {"type": "text", "text": text} for text in chat.system if text and not text.isspace()
+    ]
     for turn in chat.turns:
         if turn.role == "system":
             blocks += _moved(name, turn)
@@ -137,7 +150,14 @@ def _tools(tools: Sequence[Tool], traits: ModelTraits, warnings: list[str]) -> l
     return told
 
 
-def _tool_choice(chat: Chat, *, has_tools: bool) -> dict[str, Any] | None:
+def _tool_choice(name: str, call: Call, chat: Chat, *, thinks: bool) -> dict[str, Any] | None:
+    has_tools, forced = bool(chat.tools) or "tools" in call.provider_options, _is_forced(chat)
+    if forced and not has_tools:
+        raise Untranslatable("there are no tools", provider=name, param="tool_choice")
+    if forced and thinks and "tool_choice" not in call.provider_options:
+        raise Untranslatable(
+            "no call can be forced while the model thinks", provider=name, param="tool_choice"
+        )
     if not has_tools or (not chat.tool_choice and chat.parallel_tools is not False):
         return None
     if chat.tool_choice == "named":
@@ -149,16 +169,20 @@ def _tool_choice(chat: Chat, *, has_tools: bool) -> dict[str, Any] | None:
     return choice
 
 
+def _is_forced(chat: Chat) -> bool:
+    return chat.tool_choice in ("required", "named")
+
+
 def _ask_for_schema(
     name: str,
     chat: Chat,
     wanted: OutputSchema,
-    traits: ModelTraits,
+    call: Call,
     body: dict[str, Any],
     warnings: list[str],
 ) -> None:
     """By the API's own format where the model has it, else by a tool whose input is the answer."""
-    if traits.native_schema:
+    if call.traits.native_schema:
         schema = fitted(name, wanted.schema, _SCHEMA_AT, warnings)
         body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
         return
@@ -169,7 +193,7 @@ def _ask_for_schema(
     if any(tool.name == wanted.name for tool in chat.tools):
         message = "the answer is asked for through a tool of this name, and `tools` has one already"
         raise Untranslatable(message, provider=name, param="response_format.json_schema.name")
-    if chat.tool_choice in ("required", "named"):
+    if _is_forced(chat):
         return  # the answer is calls of the caller's own tools: the schema has nothing to hold
     if wanted.schema.get("type") != "object":
         message = f"expected `object`: this model's {name} API takes the schema of an object only"
@@ -180,7 +204,10 @@ def _ask_for_schema(
         "input_schema": wanted.schema,
     }
     body["tools"] = [*body.get("tools", ()), tool]
-    if chat.tools and chat.tool_choice != "none":
+    if _thoughts_asked_for(call.provider_options):
+        body["tool_choice"] = {"type": "auto"}
+        warnings.append(f"response_format: {name} cannot force an answer's shape while the model thinks")
+    elif chat.tools and chat.tool_choice != "none":
         # Either a tool of the caller's or the answer: with `auto` it could answer in free words.
         body["tool_choice"] = {"type": "any"}
         if chat.parallel_tools is False:
@@ -195,11 +222,15 @@ def _stop_sequences(name: str, stop: Sequence[str]) -> list[str]:
     return list(stop)
 
 
-def _sample(name: str, chat: Chat, traits: ModelTraits, body: dict[str, Any], warnings: list[str]) -> None:
+def _sample(
+    name: str, chat: Chat, traits: ModelTraits, body: dict[str, Any], warnings: list[str], *, thinks: bool
+) -> None:
     """Temperature, else top_p: the models that take them do not take both at once."""
-    given = [one for one in ("temperature", "top_p") if getattr(chat, one) is not None]
+    given = _sampling(chat)
     if not traits.takes_sampling:
         warnings.extend(f"{one}: this model takes no sampling parameters; it was left out" for one in given)
+    elif thinks:
+        warnings.extend(f"{one}: not taken while the model thinks; it was left out" for one in given)
     elif chat.temperature is not None:
         body["temperature"] = min(chat.temperature, 1)
         if chat.temperature > 1:
@@ -210,6 +241,10 @@ def _sample(name: str, chat: Chat, traits: ModelTraits, body: dict[str, Any], wa
         body["top_p"] = chat.top_p
 
 
+def _sampling(chat: Chat) -> list[str]:
+    return [one for one in ("temperature", "top_p") if getattr(chat, one) is not None]
+
+
 def _effort(chat: Chat, traits: ModelTraits, body: dict[str, Any], warnings: list[str]) -> None:
     """`output_config.effort`; whether the model thinks stays its own default (`provider_options.thinking`)."""
     effort = chat.reasoning_effort
@@ -218,7 +253,7 @@ def _effort(chat: Chat, traits: ModelTraits, body: dict[str, Any], warnings: lis
     # All models that dropped sampling take an effort; of the older ones only some do, the rest answer 400.
     if traits.takes_sampling or effort not in _EFFORTS:
         hint = "provider_options.output_config.effort sends one all the same"
-        warnings.append(f"reasoning_effort: {effort!r} is not known to work with this model; {hint}")
+        warnings.append(f"reasoning_effort: {effort[:20]!r} is not known to work with this model; {hint}")
         return
     body.setdefault("output_config", {})["effort"] = _EFFORTS[effort]
     if effort in ("none", "minimal"):

@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from workers.core.errors import Untranslatable
+from workers.providers.base import json_of
 
 _FORMATS = frozenset(
     {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
@@ -85,7 +84,7 @@ class _Fitting:
             self._close(schema, at)
             out["additionalProperties"] = False
         if told:
-            words = orjson.dumps(told).decode()
+            words = json_of(self._name, told).decode()
             out["description"] = f"{out['description']}\n\n{words}" if out.get("description") else words
             self._warnings.append(
                 f"{at}: {', '.join(told)} told to the model in words; {self._name} does not enforce it"

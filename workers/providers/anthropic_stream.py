@@ -14,7 +14,7 @@ import orjson
 from workers.core.errors import UnusableReply
 from workers.core.messages import HttpResponse, Reply
 from workers.providers.anthropic_errors import blocked, error_of
-from workers.providers.anthropic_reply import finish_reason, name_of, reply_of, usage_of
+from workers.providers.anthropic_reply import finish_reason, left_out, name_of, reply_of, usage_of
 from workers.providers.base import request_id, unusable_reply
 from workers.providers.shape import ChunkWriter, created_of
 from workers.providers.streams import EventReader, ServerEvent
@@ -42,6 +42,7 @@ class MessageStream:
         self._answer_at: int | None = None
         self._held: list[str] = []
         self._said = False
+        self._others: dict[Any, None] = {}
         self._stop: dict[str, Any] = {}
         self._ended = False
 
@@ -66,7 +67,9 @@ class MessageStream:
                 error.usage = usage
                 raise error
             answer = self._writer.answer(finish_reason(stop_reason, self._call_of), usage)
-            return self._shaped(reply_of(answer, stop_reason, self._usage, self._response.headers))
+            warnings = left_out(self._name, self._others)
+            reply = reply_of(answer, stop_reason, self._usage, self._response.headers, warnings)
+            return self._shaped(reply)
 
     def _read(self, events: list[ServerEvent]) -> list[bytes]:
         chunks: list[bytes] = []
@@ -99,6 +102,7 @@ class MessageStream:
         if kind == "thinking":
             return self._thought(block.get("thinking") or "")
         if kind != "tool_use":
+            self._others[kind] = None
             return []
         # Anthropic begins with an empty input; servers that imitate it may send the whole of it here.
         arguments = orjson.dumps(block["input"]).decode() if block.get("input") else ""
@@ -122,6 +126,8 @@ class MessageStream:
                 return self._answer(delta["partial_json"])
             if at in self._call_of:
                 return [self._writer.arguments(self._call_of[at], delta["partial_json"])]
+        elif kind == "citations_delta":
+            self._others["citations"] = None
         return []
 
     def _close(self, at: int) -> list[bytes]:

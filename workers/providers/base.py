@@ -123,7 +123,7 @@ def kind_of_status(status: int) -> type[ProviderError]:
     """What a status alone says."""
     if status == 429:
         return RateLimited
-    if status in _RETRIED_STATUS or status >= 500:
+    if status in _RETRIED_STATUS or (status >= 500 and status != 501):
         return Overloaded
     if status in (401, 403):
         return KeyRefused
@@ -154,7 +154,9 @@ def json_of(provider: str, body: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(body)
     except TypeError as error:  # arguments of a call come as text, whose depth nobody has looked at before
-        raise Untranslatable(f"it cannot be written as JSON ({error})", provider=provider, param="body") from None
+        raise Untranslatable(
+            f"it cannot be written as JSON ({error})", provider=provider, param="body"
+        ) from None
 
 
 def lost(provider: str, names: Iterable[str]) -> tuple[str, ...]:

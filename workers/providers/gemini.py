@@ -165,14 +165,7 @@ class Gemini:
 
     def _transcription(self, call: Call) -> tuple[dict[str, Any], tuple[str, ...]]:
         body = call.body
-        given = [name for name in ("file", "file_url") if body.get(name) is not None]
-        param = given[-1] if given else "file_url"
-        url = body.get(param)
-        media_type, data = data_url(url) if isinstance(url, str) else ("", "")
-        if len(given) == 2:
-            raise self._refused("give the sound once, here or as `file`", param)
-        if not data and not (url is None and call.provider_options):
-            raise self._refused("expected a data: URL with the sound", param)
+        media_type, data = self._sound(call)
         if body.get("response_format") not in (None, "json", "text"):
             raise self._refused("expected json or text", "response_format")
         for name in ("include", "timestamp_granularities"):
@@ -196,6 +189,18 @@ class Gemini:
         known = _BODY_WORDS | {"file", "file_url", "response_format", "language", "prompt", "temperature"}
         known |= {"include", "timestamp_granularities"}
         return told, lost(self.name, [*left, *_rest(body, known)])
+
+    def _sound(self, call: Call) -> tuple[str, str]:
+        """Media type and base64 of what stands in `file` or `file_url`; empty when the options bring it."""
+        given = [name for name in ("file", "file_url") if call.body.get(name) is not None]
+        param = given[-1] if given else "file_url"
+        url = call.body.get(param)
+        media_type, data = data_url(url) if isinstance(url, str) else ("", "")
+        if len(given) == 2:
+            raise self._refused("give the sound once, here or as `file`", param)
+        if not data and not (url is None and call.provider_options):
+            raise self._refused("expected a data: URL with the sound", param)
+        return media_type, data
 
     def _transcribed(self, read: ChatReply, response: HttpResponse) -> Reply:
         choice, usage = read.answer.choices[0], read.answer.usage

@@ -73,8 +73,11 @@ _WORDS: dict[str, tuple[tuple[tuple[str, ...], type[ProviderError]], ...]] = {
     ),
     # A file of another account, or none at all: the key is good.
     "PERMISSION_DENIED": ((("access", "the file"), RequestRefused), ((), KeyRefused)),
-    "RESOURCE_EXHAUSTED": ((("limit: 0",), QuotaExhausted), (("prepay", "depleted"), QuotaExhausted),
-                           (("spending cap",), QuotaExhausted)),
+    "RESOURCE_EXHAUSTED": (
+        (("limit: 0",), QuotaExhausted),
+        (("prepay", "depleted"), QuotaExhausted),
+        (("spending cap",), QuotaExhausted),
+    ),
 }
 
 

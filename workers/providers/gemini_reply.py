@@ -2,8 +2,9 @@
 
     parts           text; text marked as thought -> reasoning; functionCall -> a tool call, whose id is made from its
                     place and the response's id when Gemini gives none; other parts are named in the warnings
-    finishReason    STOP, MAX_TOKENS; a filter's reasons -> content_filter, ContentBlocked when nothing was said;
-                    a call or an answer that the model botched -> UnusableReply, asking again may help
+    finishReason    STOP; MAX_TOKENS and CONTINUATION -> length; a filter's reasons -> content_filter, ContentBlocked
+                    when nothing was said; a call or an answer that the model botched -> UnusableReply, asking again
+                    may help
     usageMetadata   the prompt's tokens and those of tool results are input; candidates' and thoughts' are output
 
 Source: Gemini API v1beta reference: GenerateContentResponse, Candidate, FinishReason, UsageMetadata.
@@ -29,6 +30,7 @@ MAX_TOKENS = 2**53  # what JSON readers and the database count exactly
 _ENDINGS: dict[str, FinishReason] = {
     "STOP": "stop",
     "MAX_TOKENS": "length",
+    "CONTINUATION": "length",  # a request's own bound was reached; what was said is not the whole
     **dict.fromkeys(
         ("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "ESCALATION",
          "MODEL_ARMOR", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION"),
@@ -197,7 +199,7 @@ def usage_of(data: Mapping[str, Any]) -> Usage:
 
 def _count(counted: Mapping[str, Any], name: str) -> int:
     tokens = counted.get(name) or 0
-    if not isinstance(tokens, int) or not 0 <= tokens <= MAX_TOKENS // 2:
+    if type(tokens) is not int or not 0 <= tokens <= MAX_TOKENS // 2:
         raise ValueError(f"{name} is no count of tokens")
     return tokens
 

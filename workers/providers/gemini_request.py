@@ -241,7 +241,9 @@ class _Request:
         if effort not in known:
             raise self._refused(f"expected one of {', '.join(known)}", "reasoning_effort")
         if effort == "none" and bare_model(self._call.model).startswith("gemini-2.5-pro"):
-            self.warnings.append("reasoning_effort: this model always thinks; the least there is was asked for")
+            self.warnings.append(
+                "reasoning_effort: this model always thinks; the least there is was asked for"
+            )
             return {"thinkingBudget": _LEAST_OF_PRO}
         nearest = "xhigh" if self._is_older else "none"
         if effort == nearest:

@@ -198,7 +198,7 @@ class _Translation:
             return
         value, owner = keywords["format"]
         if value not in _FORMATS.get(told["type"], ()):
-            raise self._refused(f"{owner}.format", f"no format {value!r} for {told['type']}")
+            raise self._refused(f"{owner}.format", f"no format {str(value)[:40]!r} for {told['type']}")
         told["format"] = value
 
     def _object(self, told: dict[str, Any], keywords: Node, within: tuple[str, ...], depth: int) -> None:

@@ -245,7 +245,12 @@ def _tops(token: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _logprob(token: Mapping[str, Any]) -> dict[str, Any]:
-    return {"token": token["token"], "logprob": token["logprob"], "bytes": token.get("bytes")}
+    said, logprob, raw = token["token"], token["logprob"], token.get("bytes")
+    if type(said) is not str or type(logprob) not in (float, int):
+        raise TypeError("a log probability that is none")
+    if raw is not None and not (isinstance(raw, list) and {int}.issuperset(map(type, raw))):
+        raise TypeError("bytes of a token that are none")
+    return {"token": said, "logprob": logprob, "bytes": raw}
 
 
 def _with_logprobs(body: bytes, logprobs: Sequence[Any]) -> bytes:

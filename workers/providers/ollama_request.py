@@ -224,7 +224,7 @@ class _Wording:
         if asked.tool_choice == "named":
             offered = tuple(tool for tool in asked.tools if tool.name == asked.tool_name)
             if not offered:
-                raise self.refused(f"no tool is called {asked.tool_name!r}", "tool_choice.function.name")
+                raise self.refused(f"no tool is called {asked.tool_name[:64]!r}", "tool_choice.function.name")
         if asked.tool_choice in ("named", "required"):
             only = " only that tool was offered, and" if asked.tool_choice == "named" else ""
             self.warnings.append(

@@ -39,13 +39,18 @@ def form_of(provider: str, body: Mapping[str, Any]) -> tuple[str, bytes]:
     """
     media_type, sound = _sound(provider, body)
     ending = _ENDINGS.get(media_type) or media_type.partition("/")[2]
-    fields = [
-        pair
-        for name, value in body.items()
-        if name not in ("file", "file_url") and value is not None
-        for pair in _fields(name, value)
-    ]
-    boundary = "form-" + blake3(orjson.dumps([media_type, fields]) + sound).hexdigest()[:40]
+    try:
+        fields = [
+            pair
+            for name, value in body.items()
+            if name not in ("file", "file_url") and value is not None
+            for pair in _fields(name, value)
+        ]
+        boundary = "form-" + blake3(orjson.dumps([media_type, fields]) + sound).hexdigest()[:40]
+    except TypeError as error:  # as base.json_of
+        raise Untranslatable(
+            f"it cannot be written as JSON ({error})", provider=provider, param="body"
+        ) from None
     lines: list[bytes] = []
     for name, text in fields:
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(name)}"\r\n\r\n{text}\r\n'

@@ -48,7 +48,14 @@ _KINDS: dict[str, type[ProviderError]] = {
     "misalignment_policy_violation": ContentBlocked,
     "rate_limit_exceeded": RateLimited,
     "server_error": Overloaded,
-}
+    # Told inside of a response, without a status: the same picture will be refused again.
+    **dict.fromkeys(
+        ("invalid_image", "invalid_image_format", "invalid_base64_image", "invalid_image_url", "image_too_large",
+         "image_too_small", "image_parse_error", "invalid_image_mode", "image_file_too_large",
+         "unsupported_image_media_type", "empty_image_file", "image_file_not_found", "data_residency_mismatch"),
+        RequestRefused,
+    ),
+}  # fmt: skip
 # Servers without codes say it in words only.
 _TOO_LONG = re.compile(r"context (?:length|size|window)", re.IGNORECASE)
 # More tokens than the account may use in a minute: no minute will ever have room for it.

@@ -114,6 +114,8 @@ class _Joined:
         for name, value in delta.items():
             if isinstance(value, str) and name not in _WHOLE:
                 self._texts.setdefault(name, []).append(value)
+            elif isinstance(value, list) and isinstance(self._others.get(name), list):
+                self._others[name] = [*self._others[name], *value]
             elif value and not (name in _WHOLE and self._others.get(name)):
                 self._others[name] = value
 

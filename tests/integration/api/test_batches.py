@@ -156,6 +156,8 @@ def test_our_own_fields_say_what_the_batch_cost(api: Api) -> None:
         "paused": False,
         "pause_reason": None,
         "max_cost_usd": None,
+        "held_usd": 0.0,
+        "lost_usd": 0.0,
         "simulated": True,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from tests.support.eventually import eventually
 from tests.support.servers import TestServers
 from workers.core.budget import money_of, new_budget
 from workers.core.messages import HttpResponse
+from workers.engine.purse import Purse
 from workers.engine.slots import CallSlots
 from workers.store.shards import child_docs
 
@@ -162,3 +164,21 @@ def test_shards_that_share_one_call_slot_all_come_to_rest_at_the_ceiling(engine:
         assert 17.0 <= spent_usd(engine, batch_id) <= 20.0
     finally:
         links["sim"] = shared
+
+
+def test_it_does_not_rest_while_its_own_calls_end_between_two_looks(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten dollars are held for calls that cost three: room comes free in the moment that the shard looks again."""
+    settle = Purse.settle
+
+    async def settled_late(self: Purse) -> None:
+        while self.in_flight_usd:  # noqa: ASYNC110  the purse has no event to wait for
+            await asyncio.sleep(0)  # every call under way ends before the decision
+        await settle(self)
+
+    monkeypatch.setattr(Purse, "settle", settled_late)
+    engine.play(three_tokens)
+    batch_id, shard = engine.plan(lines("late", 10, max_tokens=10), budget=new_budget(40.0))
+    assert engine.run(shard) == "done"
+    assert spent_usd(engine, batch_id) == 30.0

@@ -87,6 +87,17 @@ def test_what_breaks_while_an_answer_is_handled_ends_as_internal_error(
     assert engine.slots_in_use == 0
 
 
+def test_a_key_that_a_server_repeats_in_its_refusal_reaches_no_error_file(engine: Engine) -> None:
+    async def repeats(_: int) -> HttpResponse:
+        return HttpResponse(401, {}, b'{"error": {"message": "wrong key: sk-test", "type": "auth"}}')
+
+    engine.play(repeats)
+    batch_id, shard = engine.plan([chat_line("c", "repeats", model="openai/gpt-4o-mini")])
+    assert engine.run(shard) == "done"
+    (_, line) = next(engine.stores.results.lines(batch_id, ok=False))
+    assert b"sk-test" not in line and b"wrong key: [key]" in line
+
+
 def test_refusals_for_rate_do_not_use_up_the_attempts_of_a_later_fault(engine: Engine) -> None:
     async def shaky(call: int) -> HttpResponse:
         if call <= 2:

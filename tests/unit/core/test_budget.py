@@ -44,11 +44,6 @@ def test_money_is_spent_in_flight_lost_or_free() -> None:
     holds = {"s1": hold(2.0, 1.0), "s2": hold(1.0, 0.5, lost_usd=1.0)}
     money = money_of({"limit_usd": 10.0, "spent_usd": 1.0, "lost_usd": 0.25, "holds": holds})
     assert money == Money(limit_usd=10.0, spent_usd=4.0, in_flight_usd=1.5, lost_usd=1.25)
-    assert money.free_usd == pytest.approx(3.25)
-
-
-def test_money_that_is_overspent_leaves_nothing_free() -> None:
-    assert money_of({"limit_usd": 1.0, "spent_usd": 2.0, "lost_usd": 0.0, "holds": {}}).free_usd == 0.0
 
 
 def test_room_is_the_ceiling_less_what_others_hold_and_this_shard_has_spent() -> None:

@@ -297,3 +297,8 @@ def test_a_users_alias_leads_to_the_provider_it_names() -> None:
     catalog = Catalog(aliases={"house": Candidate("vllm", "qwen3"), "home": Candidate(None, "house")})
     for name in ("house", "home"):
         assert choose(Wanted(CHAT, name), (OLLAMA, VLLM), catalog) == Chosen("vllm", "qwen3")
+
+
+def test_a_model_in_provider_options_is_refused_since_it_would_be_priced_as_another() -> None:
+    wanted = read_wanted(CHAT, "gpt-4o-mini", {"provider_options": {"model": "gpt-4o"}}, builtin_catalog())
+    assert isinstance(wanted, LineProblem) and wanted.param == "body.provider_options.model"

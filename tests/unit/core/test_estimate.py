@@ -146,3 +146,17 @@ def test_what_is_paid_and_what_is_saved_is_what_all_would_cost(texts: list[int])
     every = total(sums.rows().values())
     assert (every.cost_usd or 0.0) + (every.saved_usd or 0.0) == pytest.approx(alone)
     assert every.requests - every.duplicates == len(set(texts))
+
+
+@pytest.mark.parametrize(
+    ("options", "output_tokens"),
+    [
+        ({"generationConfig": {"maxOutputTokens": 600, "candidateCount": 8}}, 4800),
+        ({"options": {"num_predict": 70}}, 70),
+        ({"max_tokens": 50}, 50),
+        ({"options": {"num_predict": -1}}, 256),  # as long as it likes: the usual length
+    ],
+)
+def test_a_cap_in_the_providers_own_words_counts(options: dict[str, Any], output_tokens: int) -> None:
+    call = Call(CHAT, "known", body(), provider_options=options)
+    assert expected_usage(call).output_tokens == output_tokens

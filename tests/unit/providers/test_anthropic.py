@@ -275,7 +275,7 @@ values = st.recursive(
 
 
 @given(st.dictionaries(names, values), st.booleans())
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_any_request_is_built_or_refused_and_never_changed(body: dict[str, Any], native: bool) -> None:
     call = Call(CHAT, "claude", body, {"top_k": 1}, ModelTraits(native_schema=native, min_cached_tokens=1))
     before = orjson.dumps(body)
@@ -285,3 +285,48 @@ def test_any_request_is_built_or_refused_and_never_changed(body: dict[str, Any],
     assert orjson.dumps(body) == before
     if built is not None:
         assert orjson.loads(built.request.body)["top_k"] == 1
+
+
+def test_calls_of_other_providers_get_names_that_the_api_takes() -> None:
+    function = {"name": "f", "arguments": "{}"}
+    made = Anthropic().build_request(
+        Call(CHAT, "claude", {"messages": [
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "tool_calls": [{"id": "functions.f:0", "type": "function", "function": function}]},
+            {"role": "tool", "tool_call_id": "functions.f:0", "content": "y"},
+        ]}), "key",
+    )  # fmt: skip
+    _, called, answered = orjson.loads(made.request.body)["messages"]
+    assert called["content"][0]["id"] == answered["content"][0]["tool_use_id"] == "functions_f_0"
+
+
+def test_text_without_a_sign_is_not_sent_and_a_url_of_plain_data_is_refused() -> None:
+    blank = [
+        {"role": "system", "content": " "},
+        {"role": "user", "content": "x"},
+        {"role": "user", "content": "\n"},
+    ]
+    made = Anthropic().build_request(Call(CHAT, "claude", {"messages": blank}), "key")
+    body = orjson.loads(made.request.body)
+    assert "system" not in body and body["messages"][0]["content"] == [{"type": "text", "text": "x"}]
+    image = {"type": "image_url", "image_url": {"url": "data:image/png,abc"}}
+    with pytest.raises(Untranslatable, match="base64"):
+        Anthropic().build_request(
+            Call(CHAT, "claude", {"messages": [{"role": "user", "content": [image]}]}), "key"
+        )
+
+
+def test_a_result_stands_before_what_the_user_said_meanwhile() -> None:
+    function = {"name": "f", "arguments": "{}"}
+    calls = [{"id": each, "type": "function", "function": function} for each in ("a", "b")]
+    made = Anthropic().build_request(
+        Call(CHAT, "claude", {"messages": [
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "tool_calls": calls},
+            {"role": "tool", "tool_call_id": "a", "content": "1"},
+            {"role": "user", "content": "and?"},
+            {"role": "tool", "tool_call_id": "b", "content": "2"},
+        ]}), "key",
+    )  # fmt: skip
+    said = orjson.loads(made.request.body)["messages"][2]["content"]
+    assert [block.get("tool_use_id") for block in said] == ["a", "b", None]

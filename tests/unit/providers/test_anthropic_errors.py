@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from workers.core import errors
-from workers.core.errors import ProviderError
+from workers.core.errors import KeyRefused, ProviderError
 from workers.core.messages import HttpResponse
 from workers.providers.anthropic import Anthropic
 
@@ -99,3 +99,9 @@ def test_an_unreadable_error_is_sorted_by_its_status(
     error = Anthropic().parse_error(HttpResponse(status, HEADERS, raw))
     assert type(error) is expected
     assert set(orjson.loads(error.body or b"")["error"]) == {"message", "type", "param", "code"}
+
+
+def test_a_disabled_organization_sends_the_request_elsewhere() -> None:
+    told = {"type": "invalid_request_error", "message": "This organization has been disabled."}
+    body = orjson.dumps({"type": "error", "error": told})
+    assert isinstance(Anthropic().parse_error(HttpResponse(400, {}, body)), KeyRefused)

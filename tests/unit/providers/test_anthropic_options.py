@@ -155,3 +155,27 @@ def test_hints_are_translated_or_named_in_a_warning() -> None:
 )
 def test_what_would_change_the_answer_is_refused(given_: Any, path: str) -> None:
     assert refusal(**given_) == path
+
+
+THINKING = {"thinking": {"type": "enabled", "budget_tokens": 9000}}
+
+
+def test_a_model_that_is_told_to_think_gets_no_sampling_and_room_for_its_thoughts() -> None:
+    body, warnings = build(HELLO, options=THINKING, temperature=0.2, top_p=0.5)
+    assert "temperature" not in body and "top_p" not in body and body["max_tokens"] == 9000 + 4096
+    assert [warning.split(":")[0] for warning in warnings] == ["temperature", "top_p"]
+
+
+def test_a_model_that_is_told_to_think_is_not_forced_to_call() -> None:
+    body, warnings = build(HELLO, options=THINKING, response_format=asked({"type": "object"}))
+    assert body["tool_choice"] == {"type": "auto"} and "cannot force" in warnings[0]
+    assert refusal(HELLO, options=THINKING, tools=[WEATHER], tool_choice="required") == "tool_choice"
+
+
+def test_a_schema_of_endless_depth_is_refused_with_a_path() -> None:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(900):
+        schema = {"type": "array", "items": schema}
+    assert refusal(response_format=asked(schema), traits=NATIVE).startswith(
+        "response_format.json_schema.schema."
+    )

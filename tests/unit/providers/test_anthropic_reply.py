@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.catalog import ModelTraits
-from workers.core.errors import ContentBlocked, ProviderError, UnusableReply
+from workers.core.errors import ContentBlocked, Overloaded, ProviderError, UnusableReply
 from workers.core.messages import Call, HttpResponse, Reply, Usage
 from workers.providers.anthropic import Anthropic
 
@@ -198,13 +198,28 @@ def test_a_responses_request_gets_a_response_object() -> None:
         b"{}",
         orjson.dumps(message(text("x"), stop_reason=None)),
         orjson.dumps(message({"type": "text"})),
-        orjson.dumps({"type": "error", "error": {"type": "api_error", "message": "x"}}),
     ],
 )
 def test_a_body_that_is_no_message_is_unusable(raw: bytes) -> None:
     with pytest.raises(UnusableReply) as unusable:
         read(raw)
     assert unusable.value.request_id == "req_1"
+
+
+def test_an_error_in_the_place_of_a_message_is_told_as_what_it_is() -> None:
+    with pytest.raises(Overloaded) as told:
+        read(orjson.dumps({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}))
+    assert told.value.status == 529
+
+
+def test_parts_of_an_answer_that_a_chat_has_no_place_for_are_named() -> None:
+    blocks = [
+        {"type": "redacted_thinking", "data": "x"},
+        {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}},
+        {**text("a"), "citations": [{"type": "char_location"}]},
+    ]
+    warnings = read(message(*blocks)).warnings
+    assert [warning.split(":")[0] for warning in warnings] == ["server_tool_use", "citations"]
 
 
 # --- laws
@@ -235,7 +250,7 @@ bodies = st.binary(max_size=30) | st.builds(
 
 
 @given(bodies, st.integers(200, 599))
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_any_bytes_give_a_reply_or_a_provider_error(raw: bytes, status: int) -> None:
     error = Anthropic().parse_error(HttpResponse(status, {}, raw))
     assert error.status is not None

@@ -227,7 +227,7 @@ JSON = st.recursive(
 NAMES = ["messages", "tools", "tool_choice", "response_format", "stop", "n", "temperature", "other"]
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.dictionaries(st.sampled_from(NAMES), JSON | st.lists(JSON, max_size=2)))
 def test_any_body_is_read_or_refused_and_never_changed(body: dict[str, Any]) -> None:
     before = copy.deepcopy(body)

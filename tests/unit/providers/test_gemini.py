@@ -277,7 +277,7 @@ BODIES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(BODIES, st.sampled_from([CHAT, RESPONSES, EMBEDDINGS, TRANSCRIPTIONS]), st.booleans())
 def test_building_never_changes_the_call_and_raises_nothing_else(
     body: dict[str, Any], endpoint: str, stream: bool
@@ -289,3 +289,24 @@ def test_building_never_changes_the_call_and_raises_nothing_else(
     except Untranslatable as error:
         assert error.param  # noqa: PT017  either outcome is right
     assert (body, options) == (before, {"labels": {"a": "b"}})
+
+
+def test_tools_of_geminis_own_can_be_demanded_too() -> None:
+    options: dict[str, Any] = {"tools": [{"googleSearch": {}}]}
+    made = Gemini().build_request(Call("/v1/chat/completions", "gemini-2.5-flash", {
+        "messages": [{"role": "user", "content": "x"}], "tool_choice": "required"}, options), "k")  # fmt: skip
+    assert orjson.loads(made.request.body)["toolConfig"] == {"functionCallingConfig": {"mode": "ANY"}}
+
+
+def test_a_model_that_always_thinks_is_asked_to_think_least() -> None:
+    body = {"messages": [{"role": "user", "content": "x"}], "reasoning_effort": "none"}
+    made = Gemini().build_request(Call("/v1/chat/completions", "gemini-2.5-pro", body), "k")
+    assert orjson.loads(made.request.body)["generationConfig"]["thinkingConfig"] == {"thinkingBudget": 128}
+    assert made.warnings
+
+
+def test_a_files_name_is_named_as_lost() -> None:
+    file = {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AAAA"}
+    body = {"messages": [{"role": "user", "content": [{"type": "file", "file": file}]}]}
+    made = Gemini().build_request(Call("/v1/chat/completions", "gemini-2.5-flash", body), "k")
+    assert made.warnings[0].startswith("messages[0].content[0].file.filename:")

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from workers.core.errors import UnusableReply
+from workers.core.errors import Untranslatable, UnusableReply
 from workers.core.messages import Call, HttpResponse, Reply, Usage
 from workers.providers.gemini import Gemini
 
@@ -133,13 +133,12 @@ def test_a_responses_request_goes_the_way_of_chat() -> None:
     assert orjson.loads(reply.body)["object"] == "response" and reply.usage.output_tokens == 17
 
 
-@pytest.mark.benchmark
-def test_a_request_and_its_answer_cost_microseconds(benchmark: Any) -> None:
-    asked = call({"messages": [{"role": "user", "content": "word " * 400}], "max_tokens": 100})
-    response = ok({**ANSWER, "candidates": [candidate({"text": "answer " * 250})]})
-
-    def there_and_back() -> Reply:
-        GEMINI.build_request(asked, "k")
-        return GEMINI.parse_response(asked, response)
-
-    assert benchmark(there_and_back).usage.output_tokens == 17
+def test_a_sound_is_taken_from_either_of_its_two_fields_and_from_one_only() -> None:
+    sound = "data:audio/wav;base64,AAAA"
+    first, second = (
+        GEMINI.build_request(call({name: sound}, endpoint=TRANSCRIPTIONS), "k")
+        for name in ("file", "file_url")
+    )
+    assert first == second and first.warnings == ()
+    with pytest.raises(Untranslatable):
+        GEMINI.build_request(call({"file": sound, "file_url": sound}, endpoint=TRANSCRIPTIONS), "k")

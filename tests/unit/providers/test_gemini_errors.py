@@ -166,7 +166,7 @@ LIKE_ERRORS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     st.sampled_from([200, 400, 403, 404, 429, 500]),
     st.binary()
@@ -177,3 +177,9 @@ def test_any_failing_answer_is_a_provider_error_in_the_openai_shape(status: int,
     assert error.body is not None and b"\n" not in error.body
     assert orjson.loads(error.body)["error"].keys() == {"message", "type", "param", "code"}
     assert error.retry_after_s is None or error.retry_after_s > 0
+
+
+def test_a_month_whose_money_is_spent_is_no_minute_to_wait_for() -> None:
+    told = {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "... exceeded its monthly spending cap."}
+    error = Gemini().parse_error(HttpResponse(429, {}, json.dumps({"error": told}).encode()))
+    assert isinstance(error, QuotaExhausted)

@@ -255,7 +255,7 @@ LIKE_ANSWERS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     st.binary()
     | LIKE_ANSWERS.map(lambda value: json.dumps(value).encode())
@@ -271,3 +271,14 @@ def test_any_bytes_are_a_reply_or_a_provider_error(body: bytes, endpoint: str) -
     assert b"\n" not in reply.body
     assert isinstance(orjson.loads(reply.body), dict)
     assert 0 <= reply.usage.input_tokens <= 2**53
+
+
+def test_a_truth_value_is_no_count_of_tokens() -> None:
+    answer = {"candidates": [candidate({"text": "a"})], "usageMetadata": {"thoughtsTokenCount": True}}
+    with pytest.raises(UnusableReply):
+        read(answer)
+
+
+def test_an_answer_that_could_be_continued_is_not_told_as_whole() -> None:
+    reply = read({"candidates": [candidate({"text": "a"}, ends="CONTINUATION")]})
+    assert json.loads(reply.body)["choices"][0]["finish_reason"] == "length"

@@ -226,7 +226,7 @@ SCHEMAS = st.recursive(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(SCHEMAS)
 def test_a_translation_has_only_accepted_keywords_and_a_refusal_names_a_place(schema: dict[str, Any]) -> None:
     whole = {**schema, "$defs": {"word": {"type": "string", "minLength": 2}}}

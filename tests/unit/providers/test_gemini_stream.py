@@ -82,7 +82,7 @@ WIRE = wire(*EVENTS)
 
 
 @pytest.mark.ability("gemini", "stream")
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, len(WIRE)), max_size=6))
 def test_where_the_network_cuts_a_stream_changes_nothing(cuts: list[int]) -> None:
     places = [0, *sorted(cuts), len(WIRE)]
@@ -178,7 +178,7 @@ def test_what_is_no_stream_is_unusable(data: bytes) -> None:
     assert type(failure(data)) is UnusableReply
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     st.lists(
         st.binary(max_size=20) | st.sampled_from([wire(each) for each in EVENTS] + [b"data: "]), max_size=5

@@ -216,7 +216,7 @@ def streamed(pieces: list[bytes], endpoint: str = CHAT, **body: Any) -> tuple[li
 
 
 @pytest.mark.ability("ollama", "stream")
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(cuts=st.lists(st.integers(0, len(STREAM)), max_size=6))
 @example(cuts=list(range(len(STREAM))))
 def test_a_stream_cut_anywhere_is_the_whole_answer(cuts: list[int]) -> None:
@@ -371,7 +371,7 @@ MESSAGES = st.fixed_dictionaries({}, optional={"content": JSON, "thinking": JSON
 OBJECTS = st.dictionaries(st.sampled_from(FIELDS), JSON | MESSAGES, max_size=5)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     data=st.binary(max_size=40) | JSON.map(orjson.dumps) | OBJECTS.map(orjson.dumps),
     endpoint=st.sampled_from((CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS)),
@@ -396,3 +396,26 @@ def as_stream(call: Call, data: bytes) -> Reply:
     reader = OLLAMA.parse_stream(call, {})
     reader.feed(data + b"\n")
     return reader.finish()
+
+
+def test_a_hosted_models_spent_week_sends_the_request_elsewhere() -> None:
+    body = b'{"error": "you have reached your weekly usage limit, please upgrade to continue"}'
+    assert Ollama().parse_error(HttpResponse(429, {}, body)).action == "reroute"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"token": 1},
+        {"logprob": None},
+        {"logprob": True},
+        {"bytes": "x"},
+        {"bytes": [2.5]},
+        {"top_logprobs": [{}]},
+    ],
+)
+def test_log_probabilities_that_no_client_could_read_are_no_answer(odd: dict[str, Any]) -> None:
+    token = {"token": "a", "logprob": -0.5, "bytes": [97], **odd}
+    answer = {"model": "l", "message": {"content": "a"}, "done": True, "logprobs": [token]}
+    with pytest.raises(UnusableReply):
+        Ollama().parse_response(Call(CHAT, "l", {}), HttpResponse(200, {}, orjson.dumps(answer)))

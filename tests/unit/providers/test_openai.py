@@ -146,7 +146,7 @@ def test_a_model_that_takes_no_sampling_is_asked_without_and_the_caller_is_told(
     [
         ({"max_tokens": 5}, {"max_completion_tokens": 5}),
         ({"max_completion_tokens": 5}, {"max_completion_tokens": 5}),
-        ({"max_tokens": 5, "max_completion_tokens": 6}, {"max_tokens": 5, "max_completion_tokens": 6}),
+        ({"max_tokens": 5, "max_completion_tokens": 6}, {"max_completion_tokens": 6}),
     ],
 )
 def test_the_cap_has_the_name_that_the_model_knows(body: dict[str, Any], cap: dict[str, Any]) -> None:
@@ -286,4 +286,23 @@ def test_what_is_no_answer_is_unusable_and_may_be_asked_again(body: bytes) -> No
 
 
 def test_a_model_name_without_end_is_cut() -> None:
-    assert len(read({"choices": [], "model": "m" * 20_000}).model) == 200
+    assert len(read({"choices": [{"index": 0}], "model": "m" * 20_000}).model) == 200
+
+
+def test_an_answer_without_a_choice_is_none() -> None:
+    with pytest.raises(UnusableReply):
+        read({"choices": [], "usage": None})
+
+
+def test_a_model_that_broke_off_within_its_choice_is_the_error_that_the_gateway_tells() -> None:
+    broken = {"index": 0, "message": {"content": "Hel"}, "finish_reason": "error"}
+    with pytest.raises(Overloaded, match="upstream died") as error:
+        read({"choices": [{**broken, "error": {"code": 502, "message": "upstream died"}}]})
+    assert error.value.status == 502
+
+
+def test_a_cap_said_twice_is_sent_once_and_named() -> None:
+    traits = ModelTraits(cap_field="max_completion_tokens")
+    made = OPENAI.build_request(call({"max_tokens": 5, "max_completion_tokens": 6}, traits=traits), "k")
+    assert orjson.loads(made.request.body)["max_completion_tokens"] == 6
+    assert [warning.split(":")[0] for warning in made.warnings] == ["max_tokens"]

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from workers.core.errors import UnusableReply
+from workers.core.errors import Untranslatable, UnusableReply
 from workers.core.messages import Call, HttpRequest, HttpResponse, Reply, Usage
 from workers.providers.openai import OpenAI
 
@@ -144,3 +144,9 @@ def test_what_is_no_sound_and_no_transcript_is_unusable(
 ) -> None:
     with pytest.raises(UnusableReply):
         OPENAI.parse_response(call({"response_format": "text"}, endpoint), ok(body, content_type))
+
+
+def test_a_field_that_json_has_no_word_for_is_refused_and_no_bug() -> None:
+    body = {"file_url": "data:audio/wav;base64,AAAA", "temperature": 2**64}
+    with pytest.raises(Untranslatable):
+        OpenAI().build_request(Call("/v1/audio/transcriptions", "whisper-1", body), "k")

@@ -18,7 +18,7 @@ from workers.core.errors import (
     RateLimited,
     RequestRefused,
 )
-from workers.core.messages import HttpResponse
+from workers.core.messages import Call, HttpResponse
 from workers.providers.openai import OpenAI
 
 pytestmark = pytest.mark.fast
@@ -145,3 +145,22 @@ def test_a_long_message_is_cut_and_the_body_is_not() -> None:
 def test_a_429_says_how_long_to_wait() -> None:
     failed = failure(429, b"", retry_after_ms="250")
     assert isinstance(failed, RateLimited) and failed.retry_after_s == 0.25
+
+
+def test_a_picture_that_a_response_cannot_read_is_not_sent_again() -> None:
+    told = {
+        "id": "r",
+        "output": [],
+        "status": "failed",
+        "error": {"code": "invalid_base64_image", "message": "no"},
+    }
+    with pytest.raises(RequestRefused):
+        OpenAI().parse_response(
+            Call("/v1/responses", "gpt", {"input": "x"}), HttpResponse(200, {}, json.dumps(told).encode())
+        )
+
+
+def test_what_a_server_does_not_implement_is_not_asked_for_again() -> None:
+    told = {"error": {"code": 501, "message": "embeddings are off", "type": "not_supported_error"}}
+    error = OpenAI().parse_error(HttpResponse(501, {}, json.dumps(told).encode()))
+    assert error.action == "refuse"

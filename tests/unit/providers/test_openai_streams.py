@@ -88,7 +88,7 @@ def test_a_stream_becomes_chunks_and_then_the_whole_completion() -> None:
     }
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, len(PLAIN)), max_size=6))
 def test_a_stream_may_be_cut_anywhere(cuts: list[int]) -> None:
     stream, at = reader(), 0
@@ -291,3 +291,22 @@ def test_a_streamed_response_that_failed_is_the_error_that_it_names() -> None:
     with pytest.raises(Overloaded) as caught_too:
         whole(events({"type": "error", "code": "server_error", "message": "gone"}), RESPONSES)
     assert caught_too.value.message == "gone"
+
+
+def test_parallel_calls_that_a_server_counts_as_the_same_one_stay_apart() -> None:
+    calls = [
+        [{"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x":'}}],
+        [{"index": 0, "id": "a", "function": {"arguments": "1}"}}],
+        [{"index": 0, "id": "b", "type": "function", "function": {"name": "g", "arguments": "{"}}],
+        [{"index": 0, "function": {"arguments": "}"}}],
+    ]
+    told = message(*({"tool_calls": each} for each in calls), end="tool_calls")["tool_calls"]
+    assert [(each["id"], each["function"]["name"], each["function"]["arguments"]) for each in told] == [
+        ("a", "f", '{"x":1}'),
+        ("b", "g", "{}"),
+    ]
+
+
+def test_lists_that_come_in_pieces_are_all_kept() -> None:
+    told = message({"annotations": [{"type": "a"}]}, {"content": "x"}, {"annotations": [{"type": "b"}]})
+    assert told["annotations"] == [{"type": "a"}, {"type": "b"}]

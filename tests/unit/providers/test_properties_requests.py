@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from config.catalog import ModelTraits
 from workers.core.errors import Untranslatable
 from workers.core.messages import Call
 from workers.providers.anthropic import Anthropic
@@ -36,7 +37,7 @@ MODELS = {
     "gemini": "gemini-2.5-flash",
     "ollama": "llama3.2",
 }
-few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def adapters() -> dict[str, Adapter]:
@@ -231,3 +232,82 @@ def test_any_body_is_built_or_refused_with_a_path_and_never_changed(
 ) -> None:
     made = asked(adapter, body, endpoint)
     assert made.param if isinstance(made, Untranslatable) else made.request.body
+
+
+DEEP = '{"a":' + "[" * 300 + "]" * 300 + "}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [*MESSAGES, {"role": "assistant", "tool_calls": [
+            {"id": "c", "type": "function", "function": {"name": "f", "arguments": DEEP}}]}]},
+        {"messages": MESSAGES, "response_format": {"type": "json_schema", "json_schema": {
+            "name": "a", "schema": {"type": "array", "items": orjson.loads(DEEP)}}}},
+        {"messages": MESSAGES, "tools": [
+            {"type": "function", "function": {"name": "f", "parameters": orjson.loads(DEEP)}}]},
+    ],
+)  # fmt: skip
+def test_what_is_deeper_than_can_be_written_is_refused_and_no_bug(
+    adapter: Adapter, body: dict[str, Any]
+) -> None:
+    made = asked(adapter, body)
+    # OpenAI is sent the arguments as the text they came as.
+    assert isinstance(made, Untranslatable) or (adapter.name == "openai" and body["messages"] is not MESSAGES)
+
+
+def test_options_of_any_depth_are_looked_through_for_the_callers_own_marks() -> None:
+    options: dict[str, Any] = {"x": [1, {"cache_control": None}]}
+    for _ in range(400):
+        options = {"a": options}
+    call = Call(CHAT, "claude", {"messages": MESSAGES}, options, ModelTraits(min_cached_tokens=1))
+    with pytest.raises(Untranslatable):
+        Anthropic().build_request(call, "key")
+
+
+@pytest.mark.parametrize(
+    ("message", "path"),
+    [
+        ({"role": "user", "content": "x", "tool_calls": CALLS}, "messages[0].tool_calls"),
+        ({"role": "assistant", "content": "x", "tool_call_id": "c1"}, "messages[0].tool_call_id"),
+        ({"role": "assistant", "tool_calls": [{**CALLS[0], "odd": 1}]}, "messages[0].tool_calls[0].odd"),
+    ],
+)
+def test_what_a_role_has_no_use_for_is_named(adapter: Adapter, message: dict[str, Any], path: str) -> None:
+    made = asked(adapter, {"messages": [message, *MESSAGES]})
+    assert isinstance(made, Built)
+    assert adapter.name == "openai" or any(warning.startswith(f"{path}:") for warning in made.warnings)
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "f"}}])
+def test_a_call_that_has_to_be_made_without_tools_is_never_dropped_silently(
+    adapter: Adapter, choice: Any
+) -> None:
+    made = asked(adapter, {"messages": MESSAGES, "tool_choice": choice})
+    assert isinstance(made, Untranslatable) or made.warnings or adapter.name == "openai"
+
+
+@pytest.mark.parametrize("kind", [OpenAI, Anthropic, Gemini, Ollama])
+def test_a_providers_own_headers_stand_over_ours_however_they_are_written(kind: Any) -> None:
+    own = {"Content-Type": "own", "Authorization": "own", "X-Api-Key": "own", "X-Goog-Api-Key": "own"}
+    built = kind(headers=own).build_request(Call(CHAT, "m", {"messages": MESSAGES}), "key")
+    assert {
+        name: value for name, value in built.request.headers.items() if name.lower() in map(str.lower, own)
+    } == {name.lower(): "own" for name in own}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"reasoning_effort": "secret " * 1000},
+        {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "secret " * 1000}}},
+        {"response_format": {"type": "json_schema", "json_schema": {
+            "name": "a", "schema": {"type": "string", "format": "secret " * 1000}}}},
+    ],
+)  # fmt: skip
+def test_what_is_said_of_a_request_does_not_repeat_it_at_length(
+    adapter: Adapter, more: dict[str, Any]
+) -> None:
+    made = asked(adapter, {"messages": MESSAGES, **more})
+    said = [str(made)] if isinstance(made, Untranslatable) else made.warnings
+    assert all(len(each) < 300 for each in said)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from config.settings import load_settings
-from workers.core.route import route
-from workers.providers.registry import offers
+from config.settings import Provider, Settings, load_settings
+from workers.core.choose import Chosen
+from workers.core.chooser import Chooser
+from workers.providers.registry import adapter_for, offers
 
 pytestmark = pytest.mark.fast
 PAID = {"OPENAI_API_KEY": "sk-x", "BATCHWRIGHT_SIMULATOR_URL": "http://127.0.0.1:9"}
@@ -15,14 +18,21 @@ PAID = {"OPENAI_API_KEY": "sk-x", "BATCHWRIGHT_SIMULATOR_URL": "http://127.0.0.1
 @pytest.mark.parametrize("model", ["gpt-4o", "openai/gpt-4o", "sim-small", "anything"])
 def test_with_every_model_simulated_nobody_else_is_asked(model: str) -> None:
     settings = load_settings({**PAID, "BATCHWRIGHT_SIMULATOR_ALL_MODELS": "true"})
-    found = route(model, offers(settings))
-    assert found is not None and found.provider == "sim"
+    assert answerer(settings, model) == "sim"
 
 
 def test_else_the_simulator_answers_its_own_models_only() -> None:
-    asked = offers(load_settings(PAID))
-    by_model = {model: route(model, asked) for model in ("sim-small", "gpt-4o")}
-    assert {model: found and found.provider for model, found in by_model.items()} == {
-        "sim-small": "sim",
-        "gpt-4o": "openai",
-    }
+    settings = load_settings(PAID)
+    by_model = {model: answerer(settings, model) for model in ("sim-small", "gpt-4o")}
+    assert by_model == {"sim-small": "sim", "gpt-4o": "openai"}
+
+
+@pytest.mark.parametrize("kind", ["openai", "anthropic", "gemini", "ollama", "sim"])
+def test_every_kind_has_an_adapter_of_the_providers_name(kind: Any) -> None:
+    provider = Provider(name="mine", kind=kind, base_url="http://x.example")
+    assert adapter_for(provider).name == "mine"
+
+
+def answerer(settings: Settings, model: str) -> str | None:
+    found = Chooser(offers(settings), settings.catalog).choose("/v1/chat/completions", model, {})
+    return found.provider if isinstance(found, Chosen) else None
