@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.support.abilities", "tests.support.servers", "tests.support.simulator"]
@@ -14,3 +17,17 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.load_profile("house")
+
+# Files with the longest waits go first, so that no process is left alone with one of them at the end.
+_ORDER = ("tests/e2e", "tests/integration/engine", "tests/integration", "tests/contract", "tests/unit")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first; within a folder the order stays."""
+    root = Path(__file__).parents[1]
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.relative_to(root).as_posix()
+        return next((k for k, start in enumerate(_ORDER) if path.startswith(start)), len(_ORDER))
+
+    items.sort(key=place)

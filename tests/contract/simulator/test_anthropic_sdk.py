@@ -6,16 +6,21 @@ import base64
 import json
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import jsonschema_rs
 import pytest
-from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
 
 from app.simulator.answers import answer_text
 from app.simulator.usage import count_tokens
+from tests.support.late import Late
 from tests.support.simulator import Simulator
+
+if TYPE_CHECKING:
+    import anthropic
+    from anthropic import AsyncAnthropic
+else:
+    anthropic = Late("anthropic")
 
 SEED = 7
 CITY: dict[str, Any] = {
@@ -34,12 +39,12 @@ PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(16)).decode()
 @pytest.fixture
 async def client(simulator: Simulator) -> AsyncIterator[AsyncAnthropic]:
     """The SDK, which refuses any reply that is not exactly of the shape it knows."""
-    async with AsyncAnthropic(
+    async with anthropic.AsyncAnthropic(
         base_url=simulator.url,
         api_key="sk-any",
         max_retries=0,
         timeout=20,
-        http_client=DefaultAsyncHttpxClient(),
+        http_client=anthropic.DefaultAsyncHttpxClient(),
         _strict_response_validation=True,
     ) as sdk:
         yield sdk
@@ -212,20 +217,20 @@ async def test_models_are_listed_and_found(client: AsyncAnthropic) -> None:
 @pytest.mark.parametrize(
     ("status", "raised", "kind"),
     [
-        (400, anthropic.BadRequestError, "invalid_request_error"),
-        (401, anthropic.AuthenticationError, "authentication_error"),
-        (403, anthropic.PermissionDeniedError, "permission_error"),
-        (404, anthropic.NotFoundError, "not_found_error"),
-        (413, anthropic.RequestTooLargeError, "request_too_large"),
-        (429, anthropic.RateLimitError, "rate_limit_error"),
-        (500, anthropic.InternalServerError, "api_error"),
-        (529, anthropic.OverloadedError, "overloaded_error"),
+        (400, "BadRequestError", "invalid_request_error"),
+        (401, "AuthenticationError", "authentication_error"),
+        (403, "PermissionDeniedError", "permission_error"),
+        (404, "NotFoundError", "not_found_error"),
+        (413, "RequestTooLargeError", "request_too_large"),
+        (429, "RateLimitError", "rate_limit_error"),
+        (500, "InternalServerError", "api_error"),
+        (529, "OverloadedError", "overloaded_error"),
     ],
 )
 async def test_an_injected_status_is_the_sdks_own_exception(
-    client: AsyncAnthropic, status: int, raised: type[anthropic.APIStatusError], kind: str
+    client: AsyncAnthropic, status: int, raised: str, kind: str
 ) -> None:
-    with pytest.raises(raised) as caught:
+    with pytest.raises(getattr(anthropic, raised)) as caught:
         await client.messages.create(**asked("x"), extra_headers={"x-sim-fault": f"status={status}"})
     assert (caught.value.status_code, caught.value.type) == (status, kind)
     assert isinstance(caught.value.body, dict) and caught.value.body["request_id"] == caught.value.request_id

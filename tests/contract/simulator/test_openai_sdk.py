@@ -57,10 +57,14 @@ INVOICE = {
 }
 
 
+both_versions = pytest.mark.parametrize("client", ["HTTP/1.1", "HTTP/2"], indirect=True)
+
+
 def user(text: str) -> list[Any]:
     return [{"role": "user", "content": text}]
 
 
+@both_versions
 async def test_a_chat_answer_is_the_one_foretold_and_its_usage_adds_up(client: AsyncOpenAI) -> None:
     messages = user("Summarise the history of lighthouses in two sentences.")
     reply = await client.chat.completions.create(model="sim-small", messages=messages)
@@ -73,6 +77,7 @@ async def test_a_chat_answer_is_the_one_foretold_and_its_usage_adds_up(client: A
     assert reply._request_id and reply._request_id.startswith("req_")
 
 
+@both_versions
 async def test_a_streamed_answer_is_the_same_text_and_ends_with_its_usage(client: AsyncOpenAI) -> None:
     messages = user("Explain tides to a sailor.")
     options: Any = {"include_usage": True}
