@@ -107,6 +107,8 @@ main() {
     SECONDS=0
     install_packages "$python"
     put_checkout_on_path
+    # The first start of the stack is several processes at once: they need not all compile the same modules.
+    (cd "$root" && "$venv/bin/python" -m compileall -q app batchwright config workers)
     { printf '%s\n' "$root"; cat "$lock"; } >"$stamp"
     echo "Ready after ${SECONDS} s."
 }
