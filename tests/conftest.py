@@ -10,12 +10,14 @@ from hypothesis import HealthCheck, settings
 pytest_plugins = ["tests.support.abilities", "tests.support.servers", "tests.support.simulator"]
 
 # No deadline: the machines of CI have bad moments. Fixtures of servers are shared by all examples on purpose.
-settings.register_profile(
-    "house",
-    deadline=None,
-    max_examples=60,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+# `make test ARGS="--hypothesis-profile thorough"` looks longer than a working day allows.
+for _name, _examples in (("house", 40), ("thorough", 1000)):
+    settings.register_profile(
+        _name,
+        deadline=None,
+        max_examples=_examples,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
 settings.load_profile("house")
 
 # Files with the longest waits go first, so that no process is left alone with one of them at the end.

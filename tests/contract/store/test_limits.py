@@ -134,13 +134,13 @@ async def test_a_wait_of_the_next_one_is_true(control: Redis) -> None:
 
 
 async def test_true_usage_settles_an_estimate_once(control: Redis) -> None:
-    limits, rates = Limits(control), Rates(None, 60_000)  # a thousand tokens a second, burst 6,000
+    limits, rates = Limits(control), Rates(None, 60)  # a token a second, burst 6
     clock = Clock(control)
     await limits.reserve("p", rates, [1])
     await clock.pass_s(100)
-    await limits.reserve("p", rates, [6000])
+    await limits.reserve("p", rates, [6])
     wait_s = (await limits.reserve("p", rates, [1])).waits_s[0]
-    await limits.settle("p", rates, reserved=6000, used=1000)
+    await limits.settle("p", rates, reserved=6, used=1)
     assert wait_s > 0 and (await limits.reserve("p", rates, [1])).waits_s == (0.0,)
     before = await clock.stored_ms("tokens")
     for _ in range(3):
