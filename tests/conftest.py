@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.support.abilities", "tests.support.servers", "tests.support.simulator"]
+
+# Thousands of collected tests live to the end: looking through them all again and again takes a tenth of the time.
+gc.set_threshold(50_000, 20, 50)
 
 # No deadline: the machines of CI have bad moments. Fixtures of servers are shared by all examples on purpose.
 # `make test ARGS="--hypothesis-profile thorough"` looks longer than a working day allows.
