@@ -78,7 +78,7 @@ def read_generate(body: Mapping[str, Any], terms: Terms) -> Asked:
     if raw and (before["system"] or before["template"] or context):
         raise ApiError(400, "raw mode does not support template, system, or context")
     if before["suffix"]:
-        raise ApiError(400, f"registry.ollama.ai/library/{_full(body)} does not support insert")
+        raise ApiError(400, f"{_full(body)} does not support insert")
     messages: list[dict[str, Any]] = []
     if before["system"]:
         messages.append({"role": "system", "content": before["system"]})

@@ -216,7 +216,7 @@ def test_every_configured_ollama_is_asked_once() -> None:
         ("write /models/blobs/sha256-6a-partial-0: no space left on device", "is full", 1),
         ("invalid model name", "has no model", 2),
         ("pull model manifest: 412: it requires a newer version of Ollama", "needs a newer Ollama", 1),
-        ("dial tcp: lookup registry.ollama.ai: no such host", "does not reach its library", 3),
+        ("dial tcp: lookup library.example: no such host", "does not reach its library", 3),
         ("something {else}", "something {else}", 1),
     ],
 )
