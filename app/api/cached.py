@@ -13,8 +13,9 @@ from app.api.json_reply import json_reply
 from app.api.services import Behind, Services
 from workers.core.choose import Chosen, call_of
 from workers.core.chooser import Chooser
-from workers.core.identity import answer_key, call_fingerprint
+from workers.core.identity import call_fingerprint
 from workers.providers.registry import answers_as, offers
+from workers.store import keys
 from workers.store.tenants import Tenant as TenantDoc
 
 # A little over the longest line of an input file, and what a client sends of shorter ones.
@@ -37,9 +38,9 @@ async def lookup(request: Request, tenant: Tenant, behind: Behind) -> Response:
     if behind.cache is None or not behind.settings.cache.enabled:
         return json_reply({"object": "list", "data": [False] * len(wanted.requests)})
     owner = await behind.run(behind.tenants.get, tenant)
-    keys = await behind.run(_keys, behind, owner, wanted)
-    there = iter(await behind.cache.holds([key for key in keys if key]))
-    return json_reply({"object": "list", "data": [bool(key) and next(there) for key in keys]})
+    found = await behind.run(_keys, behind, owner, wanted)
+    there = iter(await behind.cache.holds([key for key in found if key]))
+    return json_reply({"object": "list", "data": [bool(key) and next(there) for key in found]})
 
 
 def _keys(behind: Services, owner: TenantDoc, wanted: Lookup) -> list[str]:
@@ -47,22 +48,19 @@ def _keys(behind: Services, owner: TenantDoc, wanted: Lookup) -> list[str]:
     settings = behind.settings
     chooser = Chooser(offers(settings), settings.catalog)
     providers = {provider.name: provider for provider in settings.providers}
-    # As a worker chooses: by the offer of the provider that the plan gave the request to.
-    by_provider = {offer.provider: Chooser([offer], settings.catalog) for offer in chooser.offers}
-    keys = []
+    found = []
     for body in wanted.requests:
         model = wanted.model or body.get("model")
         named = isinstance(model, str) and model
-        planned = chooser.choose(wanted.endpoint, str(model), body) if named else None
-        if not isinstance(planned, Chosen):
-            keys.append("")
+        # A worker chooses among the offer of this provider alone, and finds the same model again.
+        chosen = chooser.choose(wanted.endpoint, str(model), body) if named else None
+        if not isinstance(chosen, Chosen):
+            found.append("")
             continue
-        provider = providers[planned.provider]
-        chosen = by_provider[provider.name].choose(wanted.endpoint, str(model), body)
-        assert isinstance(chosen, Chosen)  # noqa: S101  choosing again among the chosen one's offer finds it again
+        provider = providers[chosen.provider]
         call = call_of(wanted.endpoint, body, chosen, provider.kind, settings.catalog, provider.options)
         fingerprint = call_fingerprint(
             call, secret=owner.secret, generation=owner.generation, answers_as=answers_as(provider)
         )
-        keys.append(answer_key(provider.name, wanted.endpoint, fingerprint))
-    return keys
+        found.append(keys.answer(provider.name, wanted.endpoint, fingerprint))
+    return found

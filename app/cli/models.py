@@ -14,7 +14,7 @@ from app.cli import report, words
 from app.cli.batch_verbs import load
 from app.cli.errors import OK
 from app.cli.reach import Reached, reach_all, shown_url
-from config.catalog import OTHER_ROUTES, PRIORITIES, Ability, Catalog, Priority
+from config.catalog import OTHER_ROUTES, PRIORITIES, Ability, Catalog, ModelTraits, Priority
 from workers.core.choose import AUTO, DEFAULT_PRIORITY, Considered, Wanted, considered
 from workers.core.needs import ENDPOINT_ROUTES, needs_of
 from workers.core.route import Offer
@@ -107,7 +107,7 @@ def as_data(
             | {"passed_over": [{"model": str(e.candidate), "why": e.why_not} for e in pick.passed_over]}
             for pick in picks
         ],
-        "models": [_model_data(*each) for each in _picked(settings, found, picks)],
+        "models": [_model_data(each) for each in _picked(settings, found, picks)],
         "aliases": {name: str(target) for name, target in settings.catalog.aliases.items()},
     }
 
@@ -131,28 +131,37 @@ class _Picked:
     provider: Provider
     model: str
     listed: bool | None
+    traits: ModelTraits
+    price: Price | None
+    price_source: str | None
 
 
 def _picked(
     settings: Settings, found: Sequence[tuple[Provider, Reached]], picks: Sequence[Pick]
-) -> list[tuple[Settings, _Picked, Price | None]]:
-    """The models that some task would ask, each once, with their prices."""
+) -> list[_Picked]:
+    """The models that some task would ask, each once, with what is known of them and their prices."""
     from workers.core.price import Prices
 
-    prices, known = (
-        Prices(settings.prices),
-        {provider.name: (provider, reached) for provider, reached in found},
-    )
+    prices = Prices(settings.prices)
+    known = {provider.name: (provider, reached) for provider, reached in found}
     rows = []
     for name, model in dict.fromkeys((pick.provider, pick.model) for pick in picks if pick.taken):
         provider, reached = known[name]
-        price = prices.per_token(provider.kind, model, provider=name)
-        rows.append((settings, _Picked(provider, model, reached.has(model)), price))
+        rows.append(
+            _Picked(
+                provider,
+                model,
+                reached.has(model),
+                settings.catalog.traits(model, provider.kind),
+                prices.per_token(provider.kind, model, provider=name),
+                prices.source(provider.kind, model, provider=name),
+            )
+        )
     return rows
 
 
-def _model_data(settings: Settings, picked: _Picked, price: Price | None) -> dict[str, Any]:
-    traits = settings.catalog.traits(picked.model, picked.provider.kind)
+def _model_data(picked: _Picked) -> dict[str, Any]:
+    traits, price = picked.traits, picked.price
     return {
         "provider": picked.provider.name,
         "model": picked.model,
@@ -161,6 +170,7 @@ def _model_data(settings: Settings, picked: _Picked, price: Price | None) -> dic
         "abilities": sorted(traits.abilities),
         "input_usd": price.input_usd if price else None,
         "output_usd": price.output_usd if price else None,
+        "price_source": picked.price_source,
         "listed": picked.listed,
     }
 
@@ -209,8 +219,8 @@ def _print_models(
     settings: Settings, found: Sequence[tuple[Provider, Reached]], picks: Sequence[Pick]
 ) -> None:
     rows, missing = [], []
-    for _, picked, price in _picked(settings, found, picks):
-        traits = settings.catalog.traits(picked.model, picked.provider.kind)
+    for picked in _picked(settings, found, picks):
+        traits, price = picked.traits, picked.price
         dollars = (_dollars(price.input_usd), _dollars(price.output_usd)) if price else ("unknown", "unknown")
         bounds = [
             words.short(each) if each else _NOTHING

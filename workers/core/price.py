@@ -17,6 +17,8 @@ from config.prices import OwnPrice
 from workers.core.messages import Usage
 
 FREE_KINDS = ("sim", "ollama")
+# The user's own table, a kind that charges nothing, a provider's page where the package has a gap, the package.
+Source = Literal["settings", "free", "price page", "genai-prices"]
 # A tier of a provider's answer -> what selects its prices in the package. OpenAI's documentation of service tiers
 # calls its fast lane both `priority` and `fast`.
 _STANDARD_TIERS = ("", "default", "standard", "auto", "on_demand")
@@ -131,6 +133,16 @@ class Prices:
         """The price of a model, in the standard tier if no other is said; None when nobody knows."""
         return self._price(kind, model, tier, provider)
 
+    def source(self, kind: str, model: str, *, provider: str = "") -> Source | None:
+        """Where the price of a model comes from; None when nobody knows it."""
+        if self._price(kind, model, "", provider) is None:
+            return None
+        if self.own and self._own(kind, model, provider) is not None:
+            return "settings"
+        if kind in FREE_KINDS:
+            return "free"
+        return "price page" if _from_page(kind, model) else "genai-prices"
+
     def _price(self, kind: str, model: str, tier: str, provider: str) -> Price | None:
         tier = "" if tier in _STANDARD_TIERS else tier
         own = self._own(kind, model, provider) if self.own else None
@@ -180,9 +192,8 @@ def _in_tier(own: OwnPrice, tier: str) -> Price | None:
 
 @lru_cache(_MEMO_ENTRIES)
 def _known_price(kind: str, model: str, tier: str, day: date) -> Price | None:
-    for name, price in OWN_PRICES.items():
-        if fnmatchcase(f"{kind}/{model}", name):
-            return price
+    if (own := _from_page(kind, model)) is not None:
+        return own
     found = _listed_model(_PROVIDER_IDS.get(kind, kind), model)
     if found is None:
         return None
@@ -196,6 +207,10 @@ def _known_price(kind: str, model: str, tier: str, day: date) -> Price | None:
         if started and variant.when == context:
             return _from_list(found.get_prices(noon, context), model)
     return standard.times(_BATCH_FACTOR) if tier in _HALF_PRICE_TIERS else None
+
+
+def _from_page(kind: str, model: str) -> Price | None:
+    return next((each for name, each in OWN_PRICES.items() if fnmatchcase(f"{kind}/{model}", name)), None)
 
 
 def _listed_model(provider_id: str, model: str) -> Any:

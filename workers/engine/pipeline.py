@@ -76,7 +76,8 @@ async def make_call(work: Work, link: Link) -> Answered | Failed:
         reply = link.adapter.parse_response(call, response)
         if warnings:
             reply = replace(reply, warnings=warnings + reply.warnings)
-        return Answered(reply, _since_ms(started), _cost_usd(work, reply, link))
+        cost_usd = link.cost_usd(call.model, reply.usage, reply.tier)
+        return Answered(reply, _since_ms(started), cost_usd)
     except (ProviderError, TransportError) as error:
         return Failed(error, _since_ms(started), warnings)
     except Exception:
@@ -182,10 +183,6 @@ def _of_reply(work: Work, reply: Reply, source: Any, cost: float | None, latency
 
 def _charged(outcome: Failed) -> Usage | None:
     return outcome.error.usage if isinstance(outcome.error, ProviderError) else None
-
-
-def _cost_usd(work: Work, reply: Reply, link: Link) -> float | None:
-    return link.cost_usd(work.call.model, reply.usage, reply.tier)
 
 
 def _since_ms(started: float) -> float:

@@ -65,8 +65,7 @@ class Budgets:
         """The shard has ended: its hold leaves the map and is added to what is spent, once.
 
         Args:
-            fence: the lease that ended it; for a shard that nobody held, its document's fence + 1, so that
-                what was still in flight counts as lost.
+            fence: the lease that ended it.
             lost_usd: estimates of this lease's calls whose outcome nobody knows.
         Returns: False if there was no hold, or none of an older or this lease.
         """

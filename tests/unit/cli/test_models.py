@@ -197,6 +197,7 @@ def test_for_programs_there_is_one_line_of_json(lists: Lists, monkeypatch: pytes
     assert pick["passed_over"][0]["why"] == "ollama is not configured"
     luna = next(each for each in data["models"] if each["model"] == "gpt-6-luna")
     assert (luna["input_usd"], luna["listed"], luna["context_tokens"]) == (0.1, True, 1050000)
+    assert luna["price_source"] == "genai-prices"
 
 
 def test_without_a_provider_the_way_to_one_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:

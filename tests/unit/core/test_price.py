@@ -212,3 +212,18 @@ def test_two_answers_cost_the_sum_of_both(in_1: int, out_1: int, in_2: int, out_
     one, two, price = Usage(in_1, out_1, in_1), Usage(in_2, out_2, in_2 // 2), Price(0.3, 1.2, 0.03)
     assert price.of(one + two) == pytest.approx(price.of(one) + price.of(two))
     assert price.times(0.5).of(one) == pytest.approx(price.of(one) / 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "source"),
+    [
+        ("openai", "house-model", "settings"),
+        ("sim", "sim-small", "free"),
+        ("gemini", "gemma-3-27b-it", "price page"),
+        ("openai", "gpt-4o-mini", "genai-prices"),
+        ("openai", "nobody-lists-this", None),
+    ],
+)
+def test_a_price_says_where_it_comes_from(kind: str, model: str, source: str | None) -> None:
+    prices = Prices((OwnPrice(name="house-*", input_usd=1.0, output_usd=1.0),))
+    assert prices.source(kind, model) == source
