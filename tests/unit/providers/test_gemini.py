@@ -11,44 +11,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.catalog import ModelTraits
+from tests.support.gemini_requests import (
+    CHAT,
+    EMBEDDINGS,
+    GEMINI,
+    JSON,
+    PNG,
+    RESPONSES,
+    TRANSCRIPTIONS,
+    USER,
+    call,
+    chat,
+    refused,
+)
 from workers.core.errors import Untranslatable
 from workers.core.messages import Call
 from workers.providers.gemini import Gemini
 
-CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
-RESPONSES, TRANSCRIPTIONS = "/v1/responses", "/v1/audio/transcriptions"
-MODEL = "gemini-2.5-flash"
-GEMINI = Gemini()
-PNG = "data:image/png;base64,aWNvbg=="
 CLOCK = {"type": "function", "function": {"name": "now"}}
-USER: list[dict[str, Any]] = [{"role": "user", "content": "hi"}]
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63)
-    | st.floats(allow_nan=False)
-    | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
-    max_leaves=5,
-)
-
-
-def call(body: dict[str, Any], *, endpoint: str = CHAT, model: str = MODEL, **more: Any) -> Call:
-    return Call(endpoint, model, body, **more)
-
-
-def chat(messages: list[dict[str, Any]] | None = None, *, model: str = MODEL, **body: Any) -> dict[str, Any]:
-    """The body that is sent for a chat request."""
-    sent = GEMINI.build_request(call({"messages": messages or USER, **body}, model=model), "k").request.body
-    read: dict[str, Any] = orjson.loads(sent)
-    return read
-
-
-def refused(*, endpoint: str = CHAT, stream: bool = False, **body: Any) -> str:
-    asked = {"messages": USER, **body} if endpoint == CHAT else body
-    with pytest.raises(Untranslatable) as caught:
-        GEMINI.build_request(call(asked, endpoint=endpoint), None, stream=stream)
-    return caught.value.param
 
 
 def config(**body: Any) -> dict[str, Any]:

@@ -5,37 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import orjson
 import pytest
 
-from workers.core.errors import Untranslatable
-from workers.core.messages import Call
-from workers.providers.gemini import Gemini
-
-CHAT = "/v1/chat/completions"
-MODEL = "gemini-2.5-flash"
-GEMINI = Gemini()
-PNG = "data:image/png;base64,aWNvbg=="
-USER: list[dict[str, Any]] = [{"role": "user", "content": "hi"}]
-
-
-def call(body: dict[str, Any], *, endpoint: str = CHAT, model: str = MODEL, **more: Any) -> Call:
-    return Call(endpoint, model, body, **more)
-
-
-def chat(messages: list[dict[str, Any]] | None = None, *, model: str = MODEL, **body: Any) -> dict[str, Any]:
-    """The body that is sent for a chat request."""
-    sent = GEMINI.build_request(call({"messages": messages or USER, **body}, model=model), "k").request.body
-    read: dict[str, Any] = orjson.loads(sent)
-    return read
-
-
-def refused(*, endpoint: str = CHAT, stream: bool = False, **body: Any) -> str:
-    asked = {"messages": USER, **body} if endpoint == CHAT else body
-    with pytest.raises(Untranslatable) as caught:
-        GEMINI.build_request(call(asked, endpoint=endpoint), None, stream=stream)
-    return caught.value.param
-
+from tests.support.gemini_requests import PNG, USER, chat, refused
 
 # --- media
 

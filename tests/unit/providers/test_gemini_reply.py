@@ -10,53 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.core.errors import ContentBlocked, KeyRefused, ProviderError, RequestRefused, UnusableReply
-from workers.core.messages import Call, HttpResponse, Reply, Usage
-from workers.providers.gemini import Gemini
-
-CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
-RESPONSES, TRANSCRIPTIONS = "/v1/responses", "/v1/audio/transcriptions"
-MODEL = "gemini-2.5-flash"
-GEMINI = Gemini()
-USER: list[dict[str, Any]] = [{"role": "user", "content": "hi"}]
-# The shapes of the v1beta reference.
-ANSWER: dict[str, Any] = {
-    "candidates": [
-        {"content": {"parts": [{"text": "Hello"}], "role": "model"}, "finishReason": "STOP", "index": 0}
-    ],
-    "usageMetadata": {
-        "promptTokenCount": 9,
-        "cachedContentTokenCount": 4,
-        "candidatesTokenCount": 12,
-        "thoughtsTokenCount": 5,
-        "toolUsePromptTokenCount": 2,
-        "totalTokenCount": 28,
-    },
-    "modelVersion": "gemini-2.5-flash-001",
-    "responseId": "r1",
-}
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63)
-    | st.floats(allow_nan=False)
-    | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
-    max_leaves=5,
+from tests.support.gemini_requests import (
+    ANSWER,
+    CHAT,
+    EMBEDDINGS,
+    GEMINI,
+    JSON,
+    RESPONSES,
+    TRANSCRIPTIONS,
+    USER,
+    call,
+    ok,
+    read,
 )
-
-
-def call(body: dict[str, Any], *, endpoint: str = CHAT, model: str = MODEL, **more: Any) -> Call:
-    return Call(endpoint, model, body, **more)
-
-
-def ok(value: Any, **headers: str) -> HttpResponse:
-    body = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return HttpResponse(200, {name.replace("_", "-"): text for name, text in headers.items()}, body)
-
-
-def read(value: Any, body: dict[str, Any] | None = None, endpoint: str = CHAT) -> Reply:
-    return GEMINI.parse_response(call(body or {"messages": USER}, endpoint=endpoint), ok(value))
+from workers.core.errors import ContentBlocked, KeyRefused, ProviderError, RequestRefused, UnusableReply
+from workers.core.messages import Usage
 
 
 def candidate(*parts: dict[str, Any], ends: str = "STOP") -> dict[str, Any]:

@@ -8,10 +8,11 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config.catalog import ModelTraits
+from tests.support.adapters import CHAT, ENDPOINTS, MESSAGES, a_call, few
 from workers.core.errors import Untranslatable
 from workers.core.messages import Call
 from workers.providers.anthropic import Anthropic
@@ -21,36 +22,6 @@ from workers.providers.ollama import Ollama
 from workers.providers.openai import OpenAI
 
 pytestmark = pytest.mark.fast
-CHAT, RESPONSES, EMBEDDINGS = "/v1/chat/completions", "/v1/responses", "/v1/embeddings"
-ENDPOINTS = (
-    CHAT,
-    RESPONSES,
-    EMBEDDINGS,
-    "/v1/completions",
-    "/v1/audio/transcriptions",
-    "/v1/audio/speech",
-)
-MESSAGES = [{"role": "user", "content": "hi"}]
-MODELS = {
-    "openai": "gpt-4o",
-    "anthropic": "claude-sonnet-4-5",
-    "gemini": "gemini-2.5-flash",
-    "ollama": "llama3.2",
-}
-few = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-def adapters() -> dict[str, Adapter]:
-    return {"openai": OpenAI(), "anthropic": Anthropic(), "gemini": Gemini(), "ollama": Ollama()}
-
-
-@pytest.fixture(params=list(MODELS), scope="module")
-def adapter(request: pytest.FixtureRequest) -> Adapter:
-    return adapters()[request.param]
-
-
-def a_call(adapter: Adapter, body: dict[str, Any], endpoint: str = CHAT) -> Call:
-    return Call(endpoint, MODELS[adapter.name], body)
 
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
