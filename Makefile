@@ -56,7 +56,7 @@ docs: setup ## write .env.example, docs/cli.md and the table of docs/providers.m
 lock: ## resolve the dependencies anew (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv; name it by UV=/path/to/uv" >&2; exit 1; }
 	@$(UV) $(COMPILE) $(ARGS) --all-extras -o requirements.lock >/dev/null
-	@$(UV) $(COMPILE) -c requirements.lock -o deploy/requirements-image.lock >/dev/null
+	@$(UV) $(COMPILE) --extra fast -c requirements.lock -o deploy/requirements-image.lock >/dev/null
 	@! grep -n '://' requirements.lock deploy/requirements-image.lock
 
 clean: ## remove .venv and caches; data in .batchwright stays

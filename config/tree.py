@@ -132,10 +132,38 @@ class Worker:
     processes: int | None = setting(None, "Worker processes. Unset: one per core.", minimum=1)
     threads: int = setting(8, "Shards worked on at once per process.", minimum=1, maximum=64)
     drain_grace_s: float = setting(25.0, "Time for running calls to end at a stop.", minimum=0)
-    transport: Literal["auto", "httpx"] = setting(
-        "auto", "HTTP client for providers; auto takes the fastest one installed."
-    )
     max_call_slots: int = setting(256, "Calls at once per process and provider.", minimum=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http:
+    """How workers reach providers."""
+
+    transport: Literal["auto", "httpx", "pyreqwest"] = setting(
+        "auto",
+        "HTTP client for providers; auto takes pyreqwest where it is installed, else httpx.",
+        also=("BATCHWRIGHT_WORKER_TRANSPORT",),
+    )
+    max_connections: int = setting(100, "Connections at once per process and provider.", minimum=1)
+    streams_per_connection: int = setting(
+        50, "Requests at once over one HTTP/2 connection.", minimum=1, maximum=1000
+    )
+    keepalive_s: float = setting(60.0, "An idle connection is closed after this.", minimum=1)
+    ca_file: Path | None = setting(
+        None, "Certificate authorities to trust besides the usual ones, PEM.", also=("SSL_CERT_FILE",)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breaker:
+    """When a model of a provider is left alone for a while, or its items go to another provider."""
+
+    failures: int = setting(10, "Failures in a row, over all workers, that open the breaker.", minimum=1)
+    open_s: float = setting(5.0, "First rest of an open breaker; doubled each time.", minimum=0.1)
+    max_open_s: float = setting(60.0, "Longest rest of an open breaker.", minimum=0.1)
+    hand_over: bool = setting(
+        True, "Items go to another provider that offers their model when theirs fails for good."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +218,25 @@ class Cache:
     enabled: bool = setting(True, "Answer repeated requests from the cache.", also=("CACHE_ENABLED",))
     ttl_answers_s: int = setting(7 * _DAY_S, "Life of an answer.", also=("CACHE_TTL",), minimum=1)
     ttl_embeddings_s: int = setting(_DAY_S, "Life of an embedding.", also=("CACHE_EMBEDDING_TTL",), minimum=1)
+    ttl_live_s: int = setting(
+        3_600, "Life of an answer to an interactive request.", also=("CACHE_INFERENCE_TTL",), minimum=1
+    )
+    ttl_conversation_s: int = setting(
+        3_600, "Life of an answer of task type conversation.", also=("CACHE_TTL_CONVERSATION",), minimum=1
+    )
+    ttl_grammar_s: int = setting(
+        _DAY_S, "Life of an answer of task type grammar.", also=("CACHE_TTL_GRAMMAR",), minimum=1
+    )
+    ttl_scenario_s: int = setting(
+        7_200, "Life of an answer of task type scenario.", also=("CACHE_TTL_SCENARIO",), minimum=1
+    )
     max_entry_bytes: int = setting(256 * 1_024, "Larger answers are not cached.", minimum=1)
+    compress_over_bytes: int = setting(2_048, "Larger answers are cached compressed (zstd).", minimum=0)
+    early_refresh: float = setting(
+        1.0,
+        "How early warmed answers are asked for anew before they expire (XFetch's beta); 0: never.",
+        minimum=0,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,6 +330,8 @@ class Settings:
     api: Api = field(default_factory=Api)
     flower: Flower = field(default_factory=Flower)
     worker: Worker = field(default_factory=Worker)
+    http: Http = field(default_factory=Http)
+    breaker: Breaker = field(default_factory=Breaker)
     lease: Lease = field(default_factory=Lease)
     batch: Batch = field(default_factory=Batch)
     shard: ShardRules = field(default_factory=ShardRules)

@@ -39,6 +39,8 @@ STREAM_OVER_CHARACTERS = 500
 _STREAMED_TASKS = ("creative", "summarization")
 _CAPS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _NONE: Mapping[str, Any] = {}
+# Our own fields of a request body; they go no further than here.
+OWN_FIELDS = frozenset({"task_type", "priority", "provider_options"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ def read_wanted(endpoint: str, model: str, body: Mapping[str, Any], catalog: Cat
     value that is unknown or of the wrong type.
     """
     needs = needs_of(endpoint, body) if model == AUTO else frozenset()
+    if OWN_FIELDS.isdisjoint(body):
+        return Wanted(endpoint, model, needs=needs)
     task_type: str | None = None
     priority: Priority | None = None
     if (named := body.get("task_type")) is not None:
@@ -148,6 +152,8 @@ def call_of(
         nothing had to change, and never changed itself.
     """
     traits = catalog.traits(chosen.model, kind)
+    if OWN_FIELDS.isdisjoint(body):
+        return Call(endpoint, chosen.model, body, options, traits)
     named, own = body.get("task_type"), body.get("provider_options")
     ours = [name for name in ("task_type", "provider_options") if name in body]
     if isinstance(body.get("priority"), str):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from config.catalog import Catalog
-from workers.core.choose import Chosen, Wanted, choose, read_wanted
+from workers.core.choose import AUTO, OWN_FIELDS, Chosen, Wanted, choose, read_wanted
 from workers.core.messages import LineProblem
 from workers.core.route import Offer
 
@@ -21,9 +21,13 @@ class Chooser:
         """`offers` in the order of asking."""
         self.offers, self.catalog = tuple(offers), catalog
         self._chosen: dict[Wanted, Chosen | None] = {}
+        self._plain: dict[tuple[str, str], Chosen] = {}
 
     def choose(self, endpoint: str, model: str, body: Mapping[str, Any]) -> Chosen | LineProblem | None:
         """The one who answers; None when nobody does, a problem (without its line) when our own fields are wrong."""
+        plain = model != AUTO and OWN_FIELDS.isdisjoint(body)
+        if plain and (known := self._plain.get((endpoint, model))) is not None:
+            return known  # nearly every request: nothing but its model decides
         wanted = read_wanted(endpoint, model, body, self.catalog)
         if isinstance(wanted, LineProblem):
             return wanted
@@ -31,6 +35,9 @@ class Chooser:
         if isinstance(found, str):
             if len(self._chosen) >= _MEMO_SIZE:  # names come from users: there is no end of them
                 self._chosen.clear()
+                self._plain.clear()
             # Plans run on threads of their own: another one may clear what was just written.
             found = self._chosen[wanted] = choose(wanted, self.offers, self.catalog)
+        if plain and found is not None:
+            self._plain[endpoint, model] = found
         return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from config.catalog import ModelTraits
@@ -127,6 +128,17 @@ class Usage:
     reasoning_tokens: int = 0
     cache_write_tokens: int = 0
 
+    @property
+    def counts(self) -> tuple[int, int, int, int, int]:
+        """The five numbers in their order; `dataclasses.astuple` takes twenty times as long."""
+        return (
+            self.input_tokens,
+            self.output_tokens,
+            self.cached_tokens,
+            self.reasoning_tokens,
+            self.cache_write_tokens,
+        )
+
     def __add__(self, other: Usage) -> Usage:
         """Both together."""
         return Usage(
@@ -136,6 +148,9 @@ class Usage:
             self.reasoning_tokens + other.reasoning_tokens,
             self.cache_write_tokens + other.cache_write_tokens,
         )
+
+
+NO_USAGE = Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +178,30 @@ class ItemError:
     message: str
 
 
+NOT_WAITED: Mapping[str, float] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of an item that failed, or that was not made where it stood.
+
+    Attributes:
+        at: when it ended, Unix seconds.
+        code: the error's, as in the error file; `status` the HTTP status where there was one.
+        then: what followed: `retry`, `hand_over` (another provider's turn) or `give_up`.
+        wait_s: the wait before the next try, in seconds.
+        excess: the next try may repeat a call that happened.
+    """
+
+    at: float
+    provider: str
+    code: str
+    status: int | None
+    then: Literal["retry", "hand_over", "give_up"]
+    wait_s: float = 0.0
+    excess: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """The one recorded answer or final error of an item.
@@ -175,6 +214,8 @@ class Result:
         cost_usd: None when the price is unknown, never 0 for it.
         asks_again: answers before this one that did not match the schema; usage and cost hold theirs, too.
         warnings: what the request lost on its way to the provider, a sentence each.
+        attempts: its failed tries, oldest first; where there were very many, the first and the latest.
+        waited_s: how long it rested, by reason (`limit`, `paused`, `concurrency`, `breaker`, `retry`, `budget`).
     """
 
     line: int
@@ -185,13 +226,15 @@ class Result:
     error: ItemError | None = None
     request_id: str | None = None
     model: str = ""
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = NO_USAGE
     calls: int = 0
     excess: int = 0
     asks_again: int = 0
     cost_usd: float | None = 0.0
     latency_ms: float = 0.0
     warnings: tuple[str, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    waited_s: Mapping[str, float] = field(default_factory=lambda: NOT_WAITED, hash=False)
 
     @property
     def ok(self) -> bool:

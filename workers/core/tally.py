@@ -45,9 +45,12 @@ class Tally:
     def add(self, result: Result, line_bytes: int) -> None:
         """Count one recorded result whose line in its file has `line_bytes` bytes."""
         self.recorded += 1
-        self.completed += result.ok
-        self.never_ran += result.never_ran
-        self.failed += not result.ok and not result.never_ran
+        if result.ok:
+            self.completed += 1
+        elif result.never_ran:
+            self.never_ran += 1
+        else:
+            self.failed += 1
         self.cached += result.source == "cache"
         self.coalesced += result.source == "coalesced"
         self.calls += result.calls

@@ -30,16 +30,38 @@ def output_line(batch_id: str, result: Result) -> bytes:
     """
     head = {"id": batch_request_id(batch_id, result.line), "custom_id": result.custom_id or None}
     prefix = orjson.dumps(head)[:-1]
-    error = {"code": result.error.code, "message": result.error.message} if result.error else None
-    tail = b""
-    if result.warnings:
-        tail = b',"batchwright":' + orjson.dumps({"warnings": result.warnings})
+    error, tail = _error(result), _warnings(result) if result.warnings else b""
     if result.status_code is None:
-        return b'%s,"response":null,"error":%s%s}\n' % (prefix, orjson.dumps(error), tail)
+        return b'%s,"response":null,"error":%s%s}\n' % (prefix, error, tail)
     response = orjson.dumps({"status_code": result.status_code, "request_id": result.request_id or ""})
     body = result.body or b"{}"
-    shown = (prefix, response[:-1], body, orjson.dumps(error), tail)
-    return b'%s,"response":%s,"body":%s},"error":%s%s}\n' % shown
+    return b'%s,"response":%s,"body":%s},"error":%s%s}\n' % (prefix, response[:-1], body, error, tail)
+
+
+# `{"id":"batch_req_` + 32 digits + `","custom_id":` ... `,"response":` ... `,"error":` ... `}` and the line end
+_PLAIN_LINE_BYTES = len(b'{"id":"batch_req_","custom_id":,"response":,"error":}\n') + 32
+
+
+def _error(result: Result) -> bytes:
+    if result.error is None:
+        return b"null"
+    return orjson.dumps({"code": result.error.code, "message": result.error.message})
+
+
+def _warnings(result: Result) -> bytes:
+    return b',"batchwright":' + orjson.dumps({"warnings": result.warnings})
+
+
+def line_bytes(result: Result) -> int:
+    """The length of `output_line`, without making it: every result is measured as it is recorded."""
+    size = _PLAIN_LINE_BYTES + len(orjson.dumps(result.custom_id or None)) + len(_error(result))
+    if result.warnings:
+        size += len(_warnings(result))
+    if result.status_code is None:
+        return size + len(b"null")
+    body = len(result.body or b"{}")
+    named = len(str(result.status_code)) + len(orjson.dumps(result.request_id or ""))
+    return size + len(b'{"status_code":,"request_id":,"body":}') + named + body
 
 
 def item_object(result: Result) -> dict[str, Any]:

@@ -13,8 +13,7 @@ from workers.core.choose import Chosen, call_of
 from workers.core.errors import InternalFault, ProviderError, TransportError
 from workers.core.identity import call_fingerprint
 from workers.core.lines import EMBEDDINGS, check_line
-from workers.core.messages import HttpResponse, InputLine, Item, ItemError, Reply, Result, Usage
-from workers.core.rate import estimate_tokens
+from workers.core.messages import NO_USAGE, HttpResponse, InputLine, Item, ItemError, Reply, Result, Usage
 from workers.core.retry import RetryRules
 from workers.engine.ports import Link
 from workers.engine.work import Answered, Failed, Work, sum_usd
@@ -50,8 +49,7 @@ def prepare(
         # Settings have changed since the plan: the provider is still the one it was given to.
         chosen = Chosen(link.name, line.model.removeprefix(f"{link.name}/"))
     call = call_of(line.url, line.body, chosen, link.kind, link.chooser.catalog, link.options)
-    est_tokens = estimate_tokens(item.length, call.body, line.url)
-    work = Work(item, line.custom_id, call, est_tokens, warnings=chosen.warnings)
+    work = Work(item, line.custom_id, call, warnings=chosen.warnings)
     if options.get("cache", True):
         work.fingerprint = call_fingerprint(
             call, secret=secret, generation=generation, answers_as=link.answers_as
@@ -171,7 +169,7 @@ def _of_reply(work: Work, reply: Reply, source: Any, cost: float | None, latency
         body=reply.body,
         request_id=reply.request_id,
         model=reply.model or work.call.model,
-        usage=work.spent + reply.usage,
+        usage=reply.usage if work.spent is NO_USAGE else work.spent + reply.usage,
         calls=work.calls,
         excess=work.excess,
         asks_again=work.asks_again,

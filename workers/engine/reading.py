@@ -72,7 +72,8 @@ class Reader:
             if isinstance(made, Result):
                 self._sink.add(Target(doc, tally), made)
             else:
-                made.recall(doc["attempts"].get(str(item.line), made.history))
+                if history := doc["attempts"].get(str(item.line)):
+                    made.recall(history)
                 works.append(made)
         return works
 

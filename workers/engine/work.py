@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from workers.core.errors import ProviderError, TransportError
-from workers.core.messages import Call, Item, Reply, Usage
+from workers.core.messages import NO_USAGE, Call, Item, Reply, Usage
+from workers.core.rate import estimate_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Held:
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """An item with everything its call needs; `est_tokens` is its estimated input and its output cap together.
+    """An item with everything its call needs.
 
     Attributes:
         fingerprint: what makes two requests the same; empty when this one must not be shared.
@@ -41,7 +42,6 @@ class Work:
     item: Item
     custom_id: str
     call: Call
-    est_tokens: int
     fingerprint: str = ""
     cache_key: str = ""
     attempt: int = 0
@@ -51,12 +51,20 @@ class Work:
     excess: int = 0
     asks_again: int = 0
     again: Call | None = None
-    spent: Usage = field(default_factory=Usage)
+    spent: Usage = NO_USAGE
     spent_usd: float | None = 0.0
     due: float = 0.0
     warnings: tuple[str, ...] = ()
     looked_up: bool = False
     owns_flight: bool = False
+    _est_tokens: int | None = None
+
+    @property
+    def est_tokens(self) -> int:
+        """Its estimated input and its output cap together. Counted when asked for: a cached answer needs none."""
+        if self._est_tokens is None:
+            self._est_tokens = estimate_tokens(self.item.length, self.call.body, self.call.endpoint)
+        return self._est_tokens
 
     def spend(self, usage: Usage, cost_usd: float | None) -> None:
         """Keep what a call took that did not bring the item's answer."""
@@ -67,7 +75,7 @@ class Work:
     def history(self) -> list[float | None]:
         """What the next lease of this item must know; `excess` is settled when the shard is given back."""
         counts = [self.attempt, self.refusals, self.unknown, self.calls, self.asks_again]
-        return [*counts, self.spent_usd, *astuple(self.spent)]
+        return [*counts, self.spent_usd, *self.spent.counts]
 
     def recall(self, history: Sequence[Any]) -> None:
         """Go on where an earlier lease stopped: with the request as it was first, but all its counts."""

@@ -1,17 +1,23 @@
-"""Connections to the two Redis instances, and the one way to run a Lua script."""
+"""Connections to the two Redis instances, and the one way to run a Lua script.
+
+redis-py's asyncio connection writes each argument of a command in Python, three microseconds apiece; a chunk of 128
+answers is a thousand arguments. Ours let hiredis write the whole command in C.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import hiredis
 import redis.exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
-from redis.commands.core import AsyncScript
 
 # Redis did not answer, refused for memory, or is loading: go on without it or wait, never fail an item.
 REDIS_DOWN = (redis.exceptions.RedisError, OSError)
@@ -30,7 +36,27 @@ def connect(url: str, *, max_connections: int = 50, timeout_s: float = 5.0) -> R
         health_check_interval=25,
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 2),
     )
+    pool.connection_class = _packing_in_c(pool.connection_class)
     return Redis(connection_pool=pool)
+
+
+@cache
+def _packing_in_c(kind: type[AbstractConnection]) -> type[AbstractConnection]:
+    """A connection of this kind (plain, TLS, Unix socket) whose commands hiredis writes."""
+
+    class Packing(kind):  # type: ignore[misc, valid-type]
+        def pack_command(self, *args: Any) -> list[bytes]:
+            words = args[0].split()  # "SCRIPT LOAD" is one name to redis-py and two words to the server
+            return [hiredis.pack_command((*words, *args[1:]))]
+
+    return Packing
+
+
+@cache
+def _script(name: str) -> tuple[str, str]:
+    """A script's text and the hash Redis knows it by."""
+    text = source(name)
+    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 @cache
@@ -46,5 +72,8 @@ async def run_script(
 
     redis-py repeats a timed-out command, so every script must be safe to run twice.
     """
-    script = AsyncScript(client, source(name))
-    return await script(keys=list(keys), args=list(args))
+    text, sha = _script(name)
+    try:
+        return await client.execute_command("EVALSHA", sha, len(keys), *keys, *args)
+    except redis.exceptions.NoScriptError:
+        return await client.execute_command("EVAL", text, len(keys), *keys, *args)

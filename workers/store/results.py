@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from bson import Binary
@@ -18,7 +18,7 @@ from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure
 from workers.core.identity import hash64, line_of, result_id
 from workers.core.messages import NEVER_RAN_CODES, ItemError, Result, Usage
 from workers.core.tally import Tally, tally_from
-from workers.core.wire import output_line
+from workers.core.wire import line_bytes, output_line
 from workers.store.blobs import Blobs
 from workers.store.mongo import DUPLICATE_KEY, MONGO_DOWN, Db, Doc
 
@@ -65,16 +65,13 @@ class Record:
     fence: int
     result: Result
     line_bytes: int
-
-    @property
-    def id(self) -> str:
-        """The `_id` it will have."""
-        return result_id(self.batch_id, self.result.line)
+    id: str
 
 
 def record(batch_id: str, tenant: str, shard_id: str, fence: int, result: Result) -> Record:
-    """Measure the result's line and wrap it."""
-    return Record(batch_id, tenant, shard_id, fence, result, len(output_line(batch_id, result)))
+    """Measure the result's line and wrap it; `id` is the `_id` it will have."""
+    id_ = result_id(batch_id, result.line)
+    return Record(batch_id, tenant, shard_id, fence, result, line_bytes(result), id_)
 
 
 # What says no to these very bytes, in whatever words; trying them again is of no use.
@@ -175,7 +172,7 @@ class Results:
             "source": result.source,
             "status_code": result.status_code,
             "body": None if blob or body is None else Binary(body),
-            "usage": list(astuple(result.usage)),
+            "usage": list(result.usage.counts),
             "calls": result.calls,
             "excess": result.excess,
             "cost_usd": result.cost_usd,

@@ -12,7 +12,7 @@ from hypothesis import given
 from tests.support.results import RESULTS
 from workers.core.messages import ItemError, Result
 from workers.core.states import BatchStatus
-from workers.core.wire import STATUS_TIMES, batch_object, error_body, file_object, output_line
+from workers.core.wire import STATUS_TIMES, batch_object, error_body, file_object, line_bytes, output_line
 
 
 @given(RESULTS)
@@ -28,6 +28,11 @@ def test_an_output_line_is_one_line_of_json_with_the_keys_of_the_batch_api(resul
         assert (shown["error"] is None) == (result.error is None)
         assert list(shown["response"]) == ["status_code", "request_id", "body"]
         assert isinstance(shown["response"]["body"], dict)
+
+
+@given(RESULTS)
+def test_a_line_is_measured_as_long_as_it_is_written(result: Result) -> None:
+    assert line_bytes(result) == len(output_line("batch_1", result))
 
 
 def test_a_success_carries_the_providers_body_untouched() -> None:

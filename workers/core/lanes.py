@@ -1,0 +1,110 @@
+"""What the limits of a provider are asked and told: values only. store/limits.py decides over them in Redis.
+
+A *lane* is one model at one provider: concurrency that adapts and the breaker count by it, since a provider
+throttles and fails by model. Requests and tokens a minute are the provider's as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Blocked = Literal["limit", "paused", "concurrency", "breaker", "redis"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What a provider allows all workers together; None: no limit of ours."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is anything to keep when nobody can be asked."""
+        return any((self.requests_per_minute, self.tokens_per_minute, self.concurrency))
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One call that wants to start: its model, and its input and output tokens as estimated."""
+
+    model: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """The call may start in `wait_s`, at most two seconds."""
+
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotNow:
+    """The call may not start; asking again before `wait_s` is of no use.
+
+    `limit`: requests or tokens a minute are used up; `paused`: the provider asked us to wait; `concurrency`: as
+    many calls are under way as it takes; `breaker`: this model has failed too often; `redis`: nobody can know.
+    """
+
+    why: Blocked
+    wait_s: float
+
+
+Verdict = Go | NotNow
+
+
+@dataclass(slots=True)
+class LaneSeen:
+    """What one process saw of a lane since it last said so."""
+
+    answered: int = 0
+    throttled: int = 0  # 429, and other words for "too many at once"
+    failed: int = 0  # 5xx, time-outs, broken or refused connections
+    retry_after_s: float | None = None  # the longest wait that a refusal named
+
+
+@dataclass(slots=True)
+class Seen:
+    """What one process saw of a provider since it last said so; `in_flight` is absolute, by model."""
+
+    reserved_tokens: int = 0
+    used_tokens: int = 0
+    lanes: dict[str, LaneSeen] = field(default_factory=dict)
+    in_flight: Mapping[str, int] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)  # the latest answer's
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerRules:
+    """When a lane counts as broken, and how long it is left alone: doubled each time, up to `max_open_s`."""
+
+    failures: int = 10
+    open_s: float = 5.0
+    max_open_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """How a lane stands, for people: `concurrency` None while nothing has cut it."""
+
+    model: str
+    in_flight: int
+    concurrency: int | None
+    breaker: Literal["closed", "open", "half-open"]
+    opens_in_s: float = 0.0
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """How a provider's limits stand: the wait that a request and a token would have now, and its lanes."""
+
+    provider: str
+    paused_s: float
+    request_wait_s: float
+    token_wait_s: float
+    lanes: tuple[LaneState, ...] = ()
