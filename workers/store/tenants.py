@@ -57,6 +57,18 @@ class Tenants:
             raise LookupError(f"no tenant {tenant_id!r}")
         return Tenant(doc["_id"], bytes(doc["secret"]), doc["generation"], doc["weight"])
 
+    def raise_generation(self, tenant_id: str) -> int:
+        """Put every cached answer of the tenant out of reach; gives the new generation. Raises LookupError.
+
+        Nothing is deleted: the old entries lie under keys that nobody asks for any more, until they expire.
+        """
+        doc = self._tenants.find_one_and_update(
+            {"_id": tenant_id}, {"$inc": {"generation": 1}}, return_document=ReturnDocument.AFTER
+        )
+        if doc is None:
+            raise LookupError(f"no tenant {tenant_id!r}")
+        return int(doc["generation"])
+
     def weights(self) -> dict[str, float]:
         """Every tenant's weight."""
         return {doc["_id"]: doc["weight"] for doc in self._tenants.find({}, {"weight": 1})}
