@@ -34,6 +34,7 @@ _KEYS = (
     "headers",
     "options",
     "models",
+    "fallback",
     "limits",
     "timeouts",
 )
@@ -55,6 +56,8 @@ def read_providers(
     if simulator_url is not None:
         known["sim"] = _simulator(simulator_url, answers_all=simulator_answers_all)
     configured = {name: _from_toml(name, entry, source, names, known) for name, entry in table.items()}
+    for name, provider in configured.items():
+        _check_fallback(f"providers.{name}.fallback", provider, source, configured)
     ordered = {"sim": known["sim"]} if "sim" in known else {}
     return tuple((ordered | configured | {k: v for k, v in known.items() if k not in configured}).values())
 
@@ -88,6 +91,7 @@ def _from_toml(
         "headers": lambda where, raw: {"headers": _toml_headers(where, raw, source)},
         "options": lambda where, raw: {"options": _toml_options(where, raw, source)},
         "models": lambda where, raw: {"models": _toml_models(where, raw, source)},
+        "fallback": lambda where, raw: {"fallback": _toml_fallback(where, raw, source)},
         "limits": lambda where, raw: {"limits": _toml_part(base.limits, where, raw, source)},
         "timeouts": lambda where, raw: {"timeouts": _toml_part(base.timeouts, where, raw, source)},
     }
@@ -187,13 +191,35 @@ def _toml_key(dotted: str, value: object, source: str, names: Names) -> dict[str
 
 
 def _toml_models(dotted: str, value: object, source: str) -> tuple[str, ...]:
+    return _names_in(dotted, value, source, 'a list of model names such as ["gpt-*"]')
+
+
+def _toml_fallback(dotted: str, value: object, source: str) -> tuple[str, ...]:
+    return _names_in(dotted, value, source, 'a list such as ["azure", "gemini/gemini-flash"]')
+
+
+def _names_in(dotted: str, value: object, source: str, words: str) -> tuple[str, ...]:
     if (
         not isinstance(value, list)
         or not value
         or not all(isinstance(item, str) and item.strip() for item in value)
     ):
-        raise SettingsError(dotted, source, 'a list of model names such as ["gpt-*"]', str(value))
+        raise SettingsError(dotted, source, words, str(value))
     return tuple(value)
+
+
+def _check_fallback(dotted: str, provider: Provider, source: str, configured: Mapping[str, Provider]) -> None:
+    """Every entry names another provider.
+
+    A well-known one need not be there: only workers have every key, and the settings are read by others, too.
+    """
+    names = [name for name in dict.fromkeys([*configured, *KINDS]) if name != provider.name]
+    for entry in provider.fallback:
+        name, slash, model = entry.partition("/")
+        if name == provider.name:
+            raise SettingsError(dotted, source, "other providers than itself", entry)
+        if name not in names or (slash and not model):
+            raise SettingsError(dotted, source, f"PROVIDER or PROVIDER/MODEL of {', '.join(names)}", entry)
 
 
 def _toml_part(start: _Part, dotted: str, table: object, source: str) -> _Part:

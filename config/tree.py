@@ -299,6 +299,7 @@ class Provider:
         key_header: the header that carries the key, where it is not `authorization`.
         headers: sent with every request; they may hold secrets, so they are in no repr.
         options: default `provider_options`, under those of each request.
+        fallback: who answers when it fails for good, the first first: a provider's name, or `provider/model`.
     """
 
     name: str
@@ -311,6 +312,7 @@ class Provider:
     key_header: str = "authorization"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    fallback: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
 

@@ -7,12 +7,15 @@ asynchronous runs in the one loop thread that this module owns.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import uvloop
@@ -23,6 +26,7 @@ from workers.core.tally import Tally
 from workers.dispatcher import Dispatcher
 from workers.engine.desk import Desk
 from workers.engine.heartbeat import Heartbeat
+from workers.engine.limiting import Limiting
 from workers.engine.reading import Reader
 from workers.engine.recorder import Recorder
 from workers.engine.sharing import Sharing
@@ -30,12 +34,13 @@ from workers.engine.shelf import Shelf
 from workers.engine.steward import Steward
 from workers.queue import Queue
 from workers.store import keys, mongo, redis
-from workers.store.cache import Cache
 from workers.store.flights import Flights
-from workers.store.limits import Limits
+from workers.store.limiter import Limiter
 from workers.store.stores import stores_of
 from workers.store.threads import Threads
 from workers.sweeper import Sweeper
+from workers.transport.choice import transport_name
+from workers.vitals import ProviderVitals, Vitals, resident_bytes
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -47,6 +52,7 @@ BROKEN_EXIT_CODE = 70
 # Beyond the grace for running calls: the last bulk, and the connections' ends.
 AFTER_DRAIN_S = 5.0
 ORPHAN_DRAIN_S = 4.0
+GC_AFTER = 50_000
 
 
 class Runtime:
@@ -74,6 +80,7 @@ class Runtime:
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
         self._parent = os.getppid()
+        self._started_at = time.time()
 
     # --- from Celery's threads
 
@@ -123,9 +130,13 @@ class Runtime:
         self._make_engine()
         await self._beat_once()
         await self.threads.call(stores.tenants.ensure)
+        # What is loaded stays; items come and go by the thousand and make no cycles worth a search for each 700.
+        gc.freeze()
+        gc.set_threshold(GC_AFTER, 20, 50)
         runs = (
             self.recorder.run(),
             self.shelf.run(),
+            self.limiting.run(),
             self.heartbeat.run(),
             self.dispatcher.run(),
             self.sweeper.run(),
@@ -137,11 +148,18 @@ class Runtime:
 
     def _make_engine(self) -> None:
         settings, stores, lease = self.settings, self.stores, self.settings.lease
-        limits = Limits(self._control)
+        self.limiting = Limiting(
+            Limiter(
+                self._control,
+                holder=self.owner,
+                processes=wiring.worker_processes(settings),
+                breaker=wiring.breaker_rules(settings),
+            )
+        )
         flights = Flights(self._control, lease_ms=int(lease.lease_s * 1000))
-        cache = Cache(self._cache_redis, max_entry_bytes=settings.cache.max_entry_bytes)
-        known = cache if settings.cache.enabled else None
-        self.shelf = Shelf(known, flights, limits, stores.results, self.threads, self.recorder)
+        self.cache = wiring.cache(settings, self._cache_redis)
+        known = self.cache if settings.cache.enabled else None
+        self.shelf = Shelf(known, flights, stores.results, self.threads, self.recorder)
         self.heartbeat = Heartbeat(
             stores.shards,
             self.threads,
@@ -167,7 +185,14 @@ class Runtime:
             heartbeat=self.heartbeat,
             recorder=self.recorder,
             reader=Reader(stores, self.threads, self.recorder),
-            desk=Desk(wiring.engine_rules(settings), self.shelf, self.sharing, limits, self.recorder),
+            desk=Desk(
+                wiring.engine_rules(settings),
+                self.shelf,
+                self.sharing,
+                self.limiting,
+                self.recorder,
+                wiring.elsewhere(settings),
+            ),
             owner=self.owner,
             after=self._after_shard,
         )
@@ -176,6 +201,8 @@ class Runtime:
         await self.steward.drain()
         await self.shelf.flush()
         await self.recorder.flush()
+        await self.limiting.flush()
+        await self.cache.flush_counts()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -211,16 +238,42 @@ class Runtime:
 
     async def _beat(self) -> None:
         while True:
+            due = time.monotonic() + BEAT_EVERY_S
             await asyncio.sleep(BEAT_EVERY_S)
-            await self._beat_once()
+            await self._beat_once(loop_lag_s=time.monotonic() - due)
+            await self.cache.flush_counts()
 
-    async def _beat_once(self) -> None:
+    async def _beat_once(self, *, loop_lag_s: float = 0.0) -> None:
         slots = 0 if self._draining else self.settings.worker.threads
         names = [provider.name for provider in self.providers]
+        stats = self._vitals(loop_lag_s).to_doc()
         try:
-            await self.threads.call(self.stores.processes.beat, self.owner, providers=names, slots=slots)
+            await self.threads.call(
+                self.stores.processes.beat, self.owner, providers=names, slots=slots, stats=stats
+            )
         except mongo.STORE_TROUBLE as error:
             log.warning("cannot say that this process lives: %s", type(error).__name__)
+
+    def _vitals(self, loop_lag_s: float) -> Vitals:
+        providers = {
+            name: ProviderVitals(
+                client=link.transport.stats(), slots_in_use=link.slots.in_use, slots=link.slots.total
+            )
+            for name, link in self.links.items()
+        }
+        return Vitals(
+            transport=transport_name(self.settings.http.transport),
+            started_at=self._started_at,
+            providers=providers,
+            cache=asdict(self.cache.counts),
+            flights_owned=self.sharing.owned,
+            flights_held=self.shelf.held,
+            record_buffer_results=self.recorder.waiting,
+            record_buffer_bytes=self.recorder.waiting_bytes,
+            record_buffer_oldest_s=self.recorder.oldest_s(time.monotonic()),
+            loop_lag_s=max(0.0, loop_lag_s),
+            resident_bytes=resident_bytes(),
+        )
 
     async def _hear_flights(self) -> None:
         """Pass on what other processes say of ended flights; a lost message costs a waiter two seconds."""

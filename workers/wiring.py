@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 
+from redis.asyncio import Redis
+
 from config.settings import Provider, Settings
 from workers.core.choose import Chosen
 from workers.core.chooser import Chooser
+from workers.core.lanes import BreakerRules, Rates
+from workers.core.messages import InputLine
 from workers.core.planner import ShardLimits, shard_limits
 from workers.core.price import Prices
 from workers.core.retry import RetryRules
@@ -16,9 +20,10 @@ from workers.engine.slots import CallSlots
 from workers.finalizer import Finalizer
 from workers.planning import Planning
 from workers.providers.registry import adapter_for, address_of, answers_as, offers
-from workers.store.limits import Rates
+from workers.store.cache import Cache
 from workers.store.stores import Stores
-from workers.transport.httpx_transport import HttpxTransport
+from workers.transport.choice import transport_for
+from workers.transport.port import TransportRules
 
 
 def worker_processes(settings: Settings) -> int:
@@ -38,10 +43,37 @@ def engine_rules(settings: Settings) -> EngineRules:
         lease_s=settings.lease.lease_s,
         call_margin_s=settings.lease.call_margin_s,
         drain_grace_s=settings.worker.drain_grace_s,
-        ttl_answers_s=settings.cache.ttl_answers_s,
-        ttl_embeddings_s=settings.cache.ttl_embeddings_s,
         retry=retry,
     )
+
+
+def cache(settings: Settings, client: Redis) -> Cache:
+    """The store of answers, over a connection that belongs to one event loop."""
+    rules = settings.cache
+    return Cache(
+        client,
+        max_entry_bytes=rules.max_entry_bytes,
+        compress_over_bytes=rules.compress_over_bytes,
+        early_refresh=rules.early_refresh,
+    )
+
+
+def breaker_rules(settings: Settings) -> BreakerRules:
+    """When a model of a provider is left alone."""
+    rules = settings.breaker
+    return BreakerRules(failures=rules.failures, open_s=rules.open_s, max_open_s=rules.max_open_s)
+
+
+def elsewhere(settings: Settings) -> Callable[[InputLine, frozenset[str]], Chosen | None]:
+    """Who else could answer a request, given those that must not get it (again)."""
+    chooser = Chooser(offers(settings), settings.catalog)
+
+    def other(asked: InputLine, without: frozenset[str]) -> Chosen | None:
+        if not settings.breaker.hand_over:
+            return None
+        return chooser.elsewhere(asked.url, asked.model, asked.body, without=without)
+
+    return other
 
 
 def links(settings: Settings, providers: Sequence[Provider]) -> dict[str, Link]:
@@ -51,30 +83,31 @@ def links(settings: Settings, providers: Sequence[Provider]) -> dict[str, Link]:
 
 def _link(settings: Settings, provider: Provider) -> Link:
     timeouts = provider.timeouts
-    transport = HttpxTransport(
-        address_of(provider),
+    rules = TransportRules(
         connect_s=timeouts.connect_s,
-        read_s=timeouts.read_s,
         write_s=timeouts.write_s,
         pool_s=timeouts.pool_s,
+        keepalive_s=settings.http.keepalive_s,
+        max_connections=settings.http.max_connections,
+        streams_per_connection=settings.http.streams_per_connection,
         prior_knowledge=provider.kind == "sim",
+        ca_file=settings.http.ca_file,
     )
-    slots = settings.worker.max_call_slots
-    if provider.limits.concurrency is not None:
-        slots = max(1, min(slots, provider.limits.concurrency // worker_processes(settings)))
+    limits = provider.limits
     return Link(
         name=provider.name,
         kind=provider.kind,
         answers_as=answers_as(provider),
         adapter=adapter_for(provider),
-        transport=transport,
+        transport=transport_for(address_of(provider), rules, settings.http.transport),
         api_key=lambda: provider.api_key.reveal() if provider.api_key else None,
-        rates=Rates(provider.limits.requests_per_minute, provider.limits.tokens_per_minute),
-        slots=CallSlots(slots),
+        rates=Rates(limits.requests_per_minute, limits.tokens_per_minute, limits.concurrency),
+        slots=CallSlots(settings.worker.max_call_slots),
         deadline_s=timeouts.read_s,
         chooser=Chooser([one for one in offers(settings) if one.provider == provider.name], settings.catalog),
         prices=Prices(settings.prices),
         options=provider.options,
+        cache=settings.cache,
     )
 
 

@@ -14,7 +14,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ from workers.core.identity import shard_id
 from workers.core.messages import HttpRequest, HttpResponse
 from workers.runtime import Runtime
 from workers.store.mongo import Doc
+from workers.transport.port import ClientStats, Streamed
 
 T = TypeVar("T")
 Script = Callable[[int], Awaitable[HttpResponse]]
@@ -81,6 +82,16 @@ class ScriptedTransport:
         self.asked.append(json.loads(request.body))
         return await self.script(self.seen)
 
+    def stream(
+        self, request: HttpRequest, *, deadline_s: float, idle_s: float
+    ) -> AbstractAsyncContextManager[Streamed]:
+        raise NotImplementedError("the engine of batches never streams")
+
+    def stats(self) -> ClientStats:
+        return ClientStats(
+            client="script", connections=None, connections_opened=None, in_flight=0, requests=self.seen
+        )
+
     async def close(self) -> None:
         pass
 
@@ -96,6 +107,13 @@ class Engine:
     def play(self, script: Script) -> None:
         """Every call from here on is answered by this script, which is told the number of the call."""
         self.provider.script, self.provider.seen, self.provider.asked = script, 0, []
+        self.begin(self._forget_limits()).result(RUN_S)
+
+    async def _forget_limits(self) -> None:
+        """What another script's refusals have closed is no matter of this one's."""
+        await self.runtime.limiting.flush()
+        await self.runtime._control.flushdb()
+        self.runtime.limiting._limiter._providers.clear()
 
     def gate(self) -> Gate:
         return Gate(self.runtime.loop)
@@ -163,6 +181,7 @@ def open_engine(
         "OPENAI_BASE_URL": NOBODY_LISTENS,
         "BATCHWRIGHT_SWEEP_S": "3600",
         "BATCHWRIGHT_RETRY_MAX_WAIT_S": "0.05",
+        "BATCHWRIGHT_BREAKER_FAILURES": "1000",
         "BATCHWRIGHT_WORKER_DRAIN_GRACE_S": "0.2",
         **settings,
     }

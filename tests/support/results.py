@@ -7,12 +7,24 @@ from typing import Any
 import orjson
 from hypothesis import strategies as st
 
-from workers.core.messages import NEVER_RAN_CODES, ItemError, Result, Source, Usage
+from workers.core.messages import NEVER_RAN_CODES, Attempt, ItemError, Result, Source, Usage
 
 _TOKENS = st.integers(0, 100_000)
 _TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 _USAGE = st.builds(Usage, _TOKENS, _TOKENS, _TOKENS, _TOKENS, _TOKENS)
 _SOURCES: list[Source] = ["call", "cache", "coalesced"]
+_MILLISECONDS = st.integers(0, 10**6).map(lambda n: n / 1000)
+ATTEMPTS = st.builds(
+    Attempt,
+    at=st.floats(0, 2e9),
+    provider=st.sampled_from(["openai", "acme"]),
+    code=st.sampled_from(["timeout", "rate_limited"]),
+    status=st.none() | st.integers(400, 599),
+    then=st.sampled_from(["retry", "hand_over", "give_up"]),
+    wait_s=_MILLISECONDS,
+    excess=st.booleans(),
+)
+WAITS = st.dictionaries(st.sampled_from(["limit", "retry", "breaker"]), _MILLISECONDS, max_size=2)
 _BODIES = st.dictionaries(_TEXT, _TEXT | st.integers(-(2**53), 2**53), max_size=3)
 
 
@@ -30,6 +42,8 @@ def _common(line: st.SearchStrategy[int]) -> dict[str, st.SearchStrategy[Any]]:
         "model": _TEXT,
         "request_id": st.none() | _TEXT,
         "warnings": st.lists(_TEXT, max_size=2).map(tuple),
+        "attempts": st.lists(ATTEMPTS, max_size=2).map(tuple),
+        "waited_s": WAITS,
     }
 
 

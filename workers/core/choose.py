@@ -121,7 +121,7 @@ def considered(wanted: Wanted, offers: Sequence[Offer], catalog: Catalog) -> Ite
     for candidate in map(
         catalog.resolve, catalog.route(wanted.priority or DEFAULT_PRIORITY, _route_of(wanted))
     ):
-        takers = [offer for offer in offers if _takes(offer, candidate)]
+        takers = [offer for offer in offers if takes(offer, candidate)]
         able = (offer for offer in takers if _traits(candidate, offer, catalog).can(wanted.needs))
         offer = next(able, None)
         if offer is not None:
@@ -176,24 +176,24 @@ def should_stream(task_type: str | None, content_characters: int, streaming: Str
 
 def _named(model: str, offers: Sequence[Offer], catalog: Catalog) -> Chosen | None:
     if found := by_name(model, offers):
-        return _settled(*found, catalog)
+        return settled(*found, catalog)
     alias = catalog.resolve(Candidate(None, model))
     if alias.place is not None:
-        taker = next((offer for offer in offers if _takes(offer, alias)), None)
+        taker = next((offer for offer in offers if takes(offer, alias)), None)
         if taker is not None:
-            return _settled(taker, alias.model, catalog)
+            return settled(taker, alias.model, catalog)
     elif alias.model != model:
         return _named(alias.model, offers, catalog)
     kind, _, rest = model.partition("/")
     if kind in KINDS and rest:
         said = catalog.resolve(Candidate(kind, rest, ours=True))
-        taker = next((offer for offer in offers if _takes(offer, said)), None)
+        taker = next((offer for offer in offers if takes(offer, said)), None)
         if taker is not None:
-            return _settled(taker, said.model, catalog)
-    return _settled(*found, catalog) if (found := by_pattern(model, offers)) else None
+            return settled(taker, said.model, catalog)
+    return settled(*found, catalog) if (found := by_pattern(model, offers)) else None
 
 
-def _settled(offer: Offer, model: str, catalog: Catalog) -> Chosen:
+def settled(offer: Offer, model: str, catalog: Catalog) -> Chosen:
     """The name that a provider is asked for: aliases at that place followed, a retired name replaced."""
     if model in offer.models:
         return Chosen(offer.provider, model)
@@ -207,7 +207,8 @@ def _settled(offer: Offer, model: str, catalog: Catalog) -> Chosen:
     return Chosen(offer.provider, newer, (f"model: {known} is retired; {newer} answers in its place",))
 
 
-def _takes(offer: Offer, candidate: Candidate) -> bool:
+def takes(offer: Offer, candidate: Candidate) -> bool:
+    """Whether a provider is one that a candidate means, by its place and its name."""
     if offer.provider == candidate.place and not candidate.ours:
         return True  # the user's own word for where to find it
     if offer.kind == "sim":

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from config.catalog import Catalog
 from workers.core.choose import AUTO, OWN_FIELDS, Chosen, Wanted, choose, read_wanted
+from workers.core.elsewhere import choose_elsewhere
 from workers.core.messages import LineProblem
+from workers.core.needs import needs_of
 from workers.core.route import Offer
 
 _MEMO_SIZE = 4096
@@ -22,6 +25,7 @@ class Chooser:
         self.offers, self.catalog = tuple(offers), catalog
         self._chosen: dict[Wanted, Chosen | None] = {}
         self._plain: dict[tuple[str, str], Chosen] = {}
+        self._elsewhere: dict[tuple[Wanted, frozenset[str]], Chosen | None] = {}
 
     def choose(self, endpoint: str, model: str, body: Mapping[str, Any]) -> Chosen | LineProblem | None:
         """The one who answers; None when nobody does, a problem (without its line) when our own fields are wrong."""
@@ -40,4 +44,23 @@ class Chooser:
             found = self._chosen[wanted] = choose(wanted, self.offers, self.catalog)
         if plain and found is not None:
             self._plain[endpoint, model] = found
+        return found
+
+    def elsewhere(
+        self, endpoint: str, model: str, body: Mapping[str, Any], *, without: frozenset[str]
+    ) -> Chosen | None:
+        """Who answers the same request after the providers that had it (`without`); None when nobody is left.
+
+        `model` and `body` as the user wrote them, our own fields included: they say what else would do.
+        """
+        wanted = read_wanted(endpoint, model, body, self.catalog)
+        if isinstance(wanted, LineProblem):
+            return None
+        wanted = replace(wanted, needs=needs_of(endpoint, body))
+        found = self._elsewhere.get((wanted, without), _UNASKED)
+        if isinstance(found, str):
+            if len(self._elsewhere) >= _MEMO_SIZE:
+                self._elsewhere.clear()
+            found = choose_elsewhere(wanted, self.offers, self.catalog, without=without)
+            self._elsewhere[wanted, without] = found
         return found

@@ -95,8 +95,22 @@ class LaneState:
     in_flight: int
     concurrency: int | None
     breaker: Literal["closed", "open", "half-open"]
-    opens_in_s: float = 0.0
-    failures: int = 0
+    opens_in_s: float = 0.0  # until an open breaker lets one call try
+    failures: int = 0  # in a row
+    rests_s: float = 0.0  # until a call may start after refusals, or by the gap
+    gap_s: float = 0.0  # between the starts of two calls; 0: none is kept
+    refusals: int = 0  # reports in a row with refusals and no answer
+
+
+@dataclass(frozen=True, slots=True)
+class AllowanceState:
+    """What a provider's headers left us, calls under way taken off."""
+
+    kind: Literal["requests", "tokens"]
+    limit: int
+    left: int
+    per_minute: float  # what comes back by the provider's own word
+    forgotten_in_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +122,8 @@ class LimitState:
     request_wait_s: float
     token_wait_s: float
     lanes: tuple[LaneState, ...] = ()
+    in_flight: int = 0  # over all processes
+    concurrency: int | None = None  # as configured
+    processes: int = 0  # that have called within the last seconds
+    allowances: tuple[AllowanceState, ...] = ()
+    redis: bool = True  # False: it is away, and this is what the process knows by itself

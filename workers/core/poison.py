@@ -44,7 +44,10 @@ def decide(takeovers: int, items: Sequence[Item]) -> Split | Condemn | None:
 
 
 def parts(doc: Mapping[str, Any], step: Split) -> list[dict[str, Any]]:
-    """The parent's `moved` entries; child ids derive from the parent's and the lines, so repeating is harmless."""
+    """The parent's `moved` entries; child ids derive from the parent's and the lines, so repeating is harmless.
+
+    The halves of a shard that was handed over stay so: what they do not say, they have of their parent.
+    """
     return [
         {
             "child_id": f"{doc['_id']}.{half[0].line}",

@@ -22,9 +22,11 @@ class Waiting:
     """One reason why shards of a batch do not run.
 
     Attributes:
-        kind: planning, no_worker, paused, budget, limit, backoff, lease_expired, drain, dependency, queue or closing.
+        kind: planning, no_worker, paused, budget, limit, provider_paused, concurrency, breaker, retry, redis,
+            lease_expired, drain, dependency, queue or closing.
         provider: None when it is not about one provider.
         shards: how many wait for it; 0 before there are any.
+        since: Unix seconds since when they rest for it; None where nothing was noted.
         until: Unix seconds when it ends by itself; None if nobody can say.
         text: one sentence, and what to do.
     """
@@ -34,10 +36,11 @@ class Waiting:
     shards: int
     until: int | None
     text: str
+    since: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The form a reply carries."""
-        names = ("kind", "provider", "shards", "until", "text")
+        names = ("kind", "provider", "shards", "since", "until", "text")
         return {name: getattr(self, name) for name in names}
 
 
@@ -52,7 +55,7 @@ def waiting_for(
 
     Args:
         batch: the batch document.
-        rows: its open shards by provider, status and reason, with the earliest `next_at` (aware).
+        rows: its open shards by provider, status and reason, with the earliest `since` and `next_at` (aware).
         slots: slots of living workers by provider.
         workers: how many worker processes live.
         now: aware.
@@ -73,10 +76,12 @@ def waiting_for(
             key = (waiting.kind, waiting.provider)
             merged[key] = _joined(merged[key], waiting) if key in merged else waiting
     for kind, provider in list(merged):
-        # What waits for a slot behind shards that a limit has parked waits for the limit: more slots would not help.
-        if kind == "queue" and ("limit", provider) in merged:
-            limit, queued = merged["limit", provider], merged.pop((kind, provider))
-            merged["limit", provider] = replace(limit, shards=limit.shards + queued.shards)
+        # What waits for a slot behind shards that something has parked for the whole provider waits for that: more
+        # slots would not help.
+        behind = next((why for why in _WHOLE_PROVIDER if (why, provider) in merged), None)
+        if kind == "queue" and behind is not None:
+            parked, queued = merged[behind, provider], merged.pop((kind, provider))
+            merged[behind, provider] = replace(parked, shards=parked.shards + queued.shards)
     return sorted(merged.values(), key=lambda waiting: -waiting.shards)
 
 
@@ -105,11 +110,11 @@ def _reason(
 ) -> Waiting | None:
     if row["status"] == ShardStatus.LEASED:
         return None
-    provider, reason, shards = row["provider"], row["reason"], row["shards"]
+    provider, shards = row["provider"], row["shards"]
     next_at: datetime | None = row["next_at"]
     never = next_at is not None and next_at.year >= _NEVER_YEAR
-    until = None if next_at is None or never or next_at <= now else int(next_at.timestamp())
-    if reason == "paused":
+    until = None if next_at is None or never or next_at <= now else next_at
+    if row["reason"] == "paused" and never:
         at_ceiling = batch.get("pause_reason") == BUDGET
         return Waiting(BUDGET if at_ceiling else "paused", provider, shards, None, _paused(batch))
     if slots == 0:
@@ -117,10 +122,13 @@ def _reason(
     if never:
         text = "The batch's shards are still being written; nothing to do."
         return Waiting("planning", provider, shards, None, text)
-    kind = reason if reason in _TEXTS and (until is not None or reason not in _TIMED) else "queue"
-    when = "" if until is None or next_at is None else f" (in {_span(next_at, now)})"
-    text = _TEXTS[kind].format(provider=provider, slots=slots, when=when)
-    return Waiting(kind, provider, shards, until, text)
+    reason = _RENAMED.get(row["reason"], row["reason"])
+    if reason not in _TEXTS or (until is None and reason in _TIMED):
+        text = _QUEUE.format(slots=slots, provider=provider)
+        return Waiting("queue", provider, shards, None, text)
+    since: datetime | None = row.get("since")
+    text = _TEXTS[reason].format(provider=provider, when=_when(since, until, now))
+    return Waiting(reason, provider, shards, _unix(until), text, _unix(since))
 
 
 def _paused(batch: Mapping[str, Any]) -> str:
@@ -133,19 +141,32 @@ def _paused(batch: Mapping[str, Any]) -> str:
     return "The batch is paused; let it go on with POST /v1/batches/{id}/resume."
 
 
+# What a shard's `reason` is called here where it is not the same. `paused` with a time is the provider's wish;
+# shards that were parked before there were breakers say `backoff`.
+_RENAMED = {"paused": "provider_paused", "backoff": "retry"}
 # Reasons that are over once their time has come: then the shard waits for a slot like any other.
-_TIMED = ("limit", "backoff", BUDGET)
+_TIMED = ("limit", "provider_paused", "concurrency", "breaker", "retry", "redis", BUDGET)
+_WHOLE_PROVIDER = ("provider_paused", "limit", "redis")
 _TEXTS = {
     "limit": "The rate limit of '{provider}' lets the next calls through later{when}; "
     "if your account allows more, raise the limits of providers.{provider}.",
-    "backoff": "'{provider}' failed and is tried again later{when}; nothing to do unless it stays away.",
+    "provider_paused": "'{provider}' asked for a rest and gets it{when}; nothing to do, or lower the limits of "
+    "providers.{provider} if it asks often.",
+    "concurrency": "'{provider}' takes no more calls at once{when}; nothing to do, it is tried with more as soon as "
+    "it keeps up.",
+    "breaker": "'{provider}' failed too often in a row and is left alone{when}; `batchwright doctor` says whether it "
+    "answers, and providers.{provider}.fallback who answers in its place.",
+    "retry": "'{provider}' failed and is tried again later{when}; nothing to do unless it stays away: "
+    "`batchwright doctor` says whether it answers.",
+    "redis": "Redis does not answer, so nobody knows what the limits of '{provider}' allow{when}; "
+    "`batchwright doctor` says what is wrong with it.",
     BUDGET: "What is left of the batch's ceiling is held for calls under way; the rest is looked at again when they "
-    "have ended{when}; nothing to do.",
-    "lease_expired": "Their worker stopped answering; another one takes them over, nothing to do.",
-    "drain": "Their worker was stopped; another one takes them over, nothing to do.",
+    "have ended{when}; nothing to do, or raise it: `batchwright resume {{id}} --max-cost-usd N`.",
+    "lease_expired": "Their worker stopped answering{when}; another one takes them over, nothing to do.",
+    "drain": "Their worker was stopped{when}; another one takes them over, nothing to do.",
     "dependency": "Equal requests are being answered elsewhere and will be shared{when}; nothing to do.",
-    "queue": "The next requests wait for one of the {slots} worker slots that serve '{provider}'.",
 }
+_QUEUE = "The next requests wait for one of the {slots} worker slots that serve '{provider}'."
 
 
 def _no_worker(provider: str, workers: int) -> str:
@@ -157,13 +178,25 @@ def _no_worker(provider: str, workers: int) -> str:
     )
 
 
-def _span(then: datetime, now: datetime) -> str:
-    seconds = max(1, round((then - now).total_seconds()))
+def _when(since: datetime | None, until: datetime | None, now: datetime) -> str:
+    said = [] if since is None else [f"for {_span(since, now)}"]
+    if until is not None:
+        said.append(f"next look in {_span(now, until)}")
+    return f" ({', '.join(said)})" if said else ""
+
+
+def _span(one: datetime, other: datetime) -> str:
+    seconds = max(1, round((other - one).total_seconds()))
     if seconds < 120:
         return f"{seconds} s"
     return f"{round(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+def _unix(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp())
+
+
 def _joined(one: Waiting, other: Waiting) -> Waiting:
     first = one if other.until is None or (one.until is not None and one.until <= other.until) else other
-    return replace(first, shards=one.shards + other.shards)
+    since = min((each.since for each in (one, other) if each.since is not None), default=None)
+    return replace(first, shards=one.shards + other.shards, since=since)

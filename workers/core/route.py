@@ -15,11 +15,15 @@ EVERYTHING = "*"
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a configured provider says it answers: model names or shell patterns. `kind`: which API it speaks."""
+    """What a configured provider says it answers: model names or shell patterns. `kind`: which API it speaks.
+
+    `fallback`: who answers when it fails for good, the first first: a provider's name, or `provider/model`.
+    """
 
     provider: str
     models: tuple[str, ...]
     kind: str = ""
+    fallback: tuple[str, ...] = ()
 
     def names(self, model: str) -> bool:
         """Whether a pattern that says more than "everything" matches."""

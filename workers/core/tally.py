@@ -80,10 +80,14 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """What the shards of a batch have done so far; lines that no provider was asked for count under ''."""
+    """What the shards of a batch have done so far; lines that no provider was asked for count under ''.
+
+    `handed_over`: items given to another provider, each time they were.
+    """
 
     by_provider: Mapping[str, Tally]
     possibly_repeated: int
+    handed_over: int = 0
 
     @property
     def total(self) -> Tally:
@@ -93,7 +97,8 @@ class Sums:
     def as_dict(self, counts: Tally) -> dict[str, Any]:
         """What a batch document keeps, around `counts`: those summed here, or made again from the results."""
         shares = {name: tally.as_dict() for name, tally in self.by_provider.items() if name}
-        return {**counts.as_dict(), "possibly_repeated": self.possibly_repeated, "by_provider": shares}
+        ours = {"possibly_repeated": self.possibly_repeated, "handed_over": self.handed_over}
+        return {**counts.as_dict(), **ours, "by_provider": shares}
 
 
 FIELD_NAMES = tuple(field.name for field in fields(Tally))

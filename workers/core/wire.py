@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from workers.core.identity import batch_request_id
-from workers.core.messages import Result
+from workers.core.messages import Attempt, Result
 
 STATUS_TIMES = (
     "in_progress_at",
@@ -64,8 +64,11 @@ def line_bytes(result: Result) -> int:
     return size + len(b'{"status_code":,"request_id":,"body":}') + named + body
 
 
-def item_object(result: Result) -> dict[str, Any]:
-    """What one request of a batch took; the answer itself is in the output file."""
+def item_object(result: Result, provider: str | None) -> dict[str, Any]:
+    """What one request of a batch took; the answer itself is in the output file.
+
+    `provider`: whose turn it was when the result was recorded; None for a line that no provider was asked for.
+    """
     usage = result.usage
     return {
         "line": result.line,
@@ -74,6 +77,7 @@ def item_object(result: Result) -> dict[str, Any]:
         "status_code": result.status_code,
         "error": {"code": result.error.code, "message": result.error.message} if result.error else None,
         "source": result.source,
+        "provider": provider or None,
         "model": result.model,
         "calls": result.calls,
         "excess_calls": result.excess,
@@ -84,7 +88,14 @@ def item_object(result: Result) -> dict[str, Any]:
         "output_tokens": usage.output_tokens,
         "cost_usd": result.cost_usd,
         "warnings": list(result.warnings),
+        "attempts": [_attempt(one) for one in result.attempts],
+        "waited_s": dict(result.waited_s),
     }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    names = ("at", "provider", "code", "status", "then", "wait_s")
+    return {name: getattr(attempt, name) for name in names}
 
 
 def error_body(message: str, *, kind: str, param: str | None = None, code: str | None = None) -> bytes:

@@ -54,15 +54,20 @@ class Coalescing:
                 asked.append(work)
             else:
                 self._wait(work, self._sharing.wait_local)
-        verdicts = await self._shelf.take([self.ticket(work) for work in asked])
+        tickets = [self.ticket(work) for work in asked]
         owned = []
-        for work, claimed in zip(asked, verdicts, strict=True):
-            if claimed.verdict == "own":
-                work.owns_flight = True
-                owned.append(work)
-                continue
-            known = await self._shelf.recorded(claimed.result_id) if claimed.verdict == "see" else None
-            self._not_ours(work, known)
+        with self._sharing.asking(ticket.key for ticket in tickets):
+            verdicts = await self._shelf.take(tickets)
+            for work, claimed in zip(asked, verdicts, strict=True):
+                if claimed.verdict == "own":
+                    work.owns_flight = True
+                    owned.append(work)
+                elif claimed.verdict == "wait":
+                    self._not_ours(work, None)
+                elif (known := await self._shelf.recorded(claimed.result_id)) is not None:
+                    self._not_ours(work, known)
+                else:
+                    mine.append(work)  # recorded, but unreadable: waiting for it would only pass the time
         return mine + await self._look_behind_owners(owned)
 
     def answered(self, work: Work, result: Result) -> None:
@@ -96,12 +101,16 @@ class Coalescing:
         for key, told in self._waiting.values():
             self._sharing.forget_remote(key, told)
         self._waiting.clear()
+        await self.give_up(works)
+        return waited
+
+    async def give_up(self, works: Iterable[Work]) -> None:
+        """End the flights of these items without an answer: others may try now."""
         owners = [work for work in works if work.owns_flight]
         for work in owners:
             work.owns_flight = False
             self._sharing.let_go(self._key(work))
         await self._shelf.end([self.ticket(work) for work in owners])
-        return waited
 
     def ticket(self, work: Work) -> Ticket:
         """The item's name at its flight: a later lease of the same item takes over its own flight at once."""
@@ -121,7 +130,7 @@ class Coalescing:
 
         Without this look 24 % of the calls were extra ones in a run of 4 processes over the same prompts.
         """
-        found = await self._shelf.find(work.cache_key for work in owned)
+        found = await self._shelf.find((work.cache_key for work in owned), again=True)
         known = [work for work in owned if work.cache_key in found]
         for work in known:
             result = pipeline.cached(work, found[work.cache_key])

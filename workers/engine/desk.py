@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from workers.core.choose import Chosen
+from workers.core.history import History
+from workers.core.messages import InputLine
+from workers.engine.limiting import Limiting
 from workers.engine.ports import EngineRules, Sink
 from workers.engine.sharing import Sharing
 from workers.engine.shelf import Shelf
-from workers.store.limits import Limits
 
 StopReason = Literal["drain", "ending", "paused", "lost"]
 
@@ -19,23 +23,27 @@ class Ran:
 
     Attributes:
         park_s: seconds until the shard should be tried again; None when all is answered or we were stopped.
-        attempts: what items that are not recorded yet have been through, {line: Work.history}.
+        histories: what the items that are not recorded yet have been through, by line.
         unknown: calls that were cut off under way, or that the next lease may repeat.
     """
 
     stopped: StopReason | None
     park_s: float | None
     park_reason: str | None
-    attempts: dict[str, list[float | None]]
+    histories: dict[int, History]
     unknown: int
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What every running shard of a process shares."""
+    """What every running shard of a process shares.
+
+    `elsewhere` says who else could answer a request, given the providers that must not get it (again).
+    """
 
     rules: EngineRules
     shelf: Shelf
     sharing: Sharing
-    limits: Limits
+    limits: Limiting
     sink: Sink
+    elsewhere: Callable[[InputLine, frozenset[str]], Chosen | None]

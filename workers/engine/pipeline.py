@@ -12,9 +12,10 @@ from workers.core import structured
 from workers.core.choose import Chosen, call_of
 from workers.core.errors import InternalFault, ProviderError, TransportError
 from workers.core.identity import call_fingerprint
-from workers.core.lines import EMBEDDINGS, check_line
+from workers.core.lines import check_line
 from workers.core.messages import NO_USAGE, HttpResponse, InputLine, Item, ItemError, Reply, Result, Usage
 from workers.core.retry import RetryRules
+from workers.core.ttl import ttl_s
 from workers.engine.ports import Link
 from workers.engine.work import Answered, Failed, Work, sum_usd
 from workers.store import keys
@@ -30,10 +31,13 @@ def prepare(
     link: Link,
     secret: bytes,
     generation: int,
+    chosen: Chosen | None = None,
 ) -> Work | Result:
     """Read an item's line again and make ready what its call needs.
 
-    Gives a Result when the line cannot be read as it was planned, which only a changed file or store can cause.
+    Args:
+        chosen: who answers an item that was handed over, in place of the one who would be chosen.
+    Returns: a Result when the line cannot be read as it was planned, which only a changed file or store can cause.
     """
     options = batch["options"]
     line = check_line(raw, item.line, batch["endpoint"], model=options.get("model"))
@@ -44,17 +48,18 @@ def prepare(
             "none",
             error=ItemError(line.code, f"the stored line is unreadable: {line.message}"),
         )
-    chosen = link.chooser.choose(line.url, line.model, line.body)
-    if not isinstance(chosen, Chosen):
+    answers = chosen or link.chooser.choose(line.url, line.model, line.body)
+    if not isinstance(answers, Chosen):
         # Settings have changed since the plan: the provider is still the one it was given to.
-        chosen = Chosen(link.name, line.model.removeprefix(f"{link.name}/"))
-    call = call_of(line.url, line.body, chosen, link.kind, link.chooser.catalog, link.options)
-    work = Work(item, line.custom_id, call, warnings=chosen.warnings)
+        answers = Chosen(link.name, line.model.removeprefix(f"{link.name}/"))
+    call = call_of(line.url, line.body, answers, link.kind, link.chooser.catalog, link.options)
+    work = Work(item, line, call, warnings=answers.warnings)
     if options.get("cache", True):
         work.fingerprint = call_fingerprint(
             call, secret=secret, generation=generation, answers_as=link.answers_as
         )
         work.cache_key = keys.answer(link.name, line.url, work.fingerprint)
+        work.ttl_s = ttl_s(line.url, _task_type(line, link), live=False, rules=link.cache)
     return work
 
 
@@ -70,12 +75,12 @@ async def make_call(work: Work, link: Link) -> Answered | Failed:
         response = await link.transport.send(built.request, deadline_s=link.deadline_s)
         if response.status >= 400:
             error = link.adapter.parse_error(_without_key(response, key))
-            return Failed(error, _since_ms(started), warnings)
+            return Failed(error, _since_ms(started), warnings, response.headers)
         reply = link.adapter.parse_response(call, response)
         if warnings:
             reply = replace(reply, warnings=warnings + reply.warnings)
         cost_usd = link.cost_usd(call.model, reply.usage, reply.tier)
-        return Answered(reply, _since_ms(started), cost_usd)
+        return Answered(reply, _since_ms(started), cost_usd, response.headers)
     except (ProviderError, TransportError) as error:
         return Failed(error, _since_ms(started), warnings)
     except Exception:
@@ -148,16 +153,13 @@ def failed(work: Work, outcome: Failed, link: Link) -> Result:
         "usage": work.spent + charged if charged else work.spent,
         "cost_usd": sum_usd(work.spent_usd, link.cost_usd(work.call.model, charged) if charged else 0.0),
         "warnings": work.warnings + outcome.warnings,
+        "attempts": work.attempts,
+        "waited_s": work.waited_s,
     }
     refused = isinstance(error, ProviderError) and error.status is not None and error.status >= 400
     if isinstance(error, ProviderError) and refused and error.body is not None:
         return Result(status_code=error.status, body=error.body, request_id=error.request_id, **base)
     return Result(error=ItemError(error.code, error.message), **base)
-
-
-def ttl_s(endpoint: str, *, answers_s: int, embeddings_s: int) -> int:
-    """How long an answer of this endpoint is kept."""
-    return embeddings_s if endpoint == EMBEDDINGS else answers_s
 
 
 def _of_reply(work: Work, reply: Reply, source: Any, cost: float | None, latency_ms: float) -> Result:
@@ -176,7 +178,15 @@ def _of_reply(work: Work, reply: Reply, source: Any, cost: float | None, latency
         cost_usd=sum_usd(work.spent_usd, cost),
         latency_ms=latency_ms,
         warnings=work.warnings + reply.warnings,
+        attempts=work.attempts,
+        waited_s=work.waited_s,
     )
+
+
+def _task_type(line: InputLine, link: Link) -> str | None:
+    named = line.body.get("task_type")
+    found = link.chooser.catalog.task_type(named) if isinstance(named, str) else None
+    return found.name if found else None
 
 
 def _charged(outcome: Failed) -> Usage | None:

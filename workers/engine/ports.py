@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from config.settings import Cache as CacheRules
 from workers.core.chooser import Chooser
+from workers.core.lanes import Rates
 from workers.core.messages import Result, Usage
 from workers.core.price import Prices
 from workers.core.retry import RetryRules
 from workers.engine.slots import CallSlots
 from workers.engine.work import Held
 from workers.providers.base import Adapter
-from workers.store.limits import Rates
 from workers.transport.port import Transport
 
 
@@ -23,7 +24,7 @@ class Link:
 
     `answers_as` says whose answers these are, for the cache: the base URL, or `sim` for a simulator, which
     answers the same on whatever port it was started. `chooser` knows this provider's offer alone, `options` are
-    laid under every request's own.
+    laid under every request's own, `cache` says how long answers live.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Link:
     chooser: Chooser
     prices: Prices
     options: Mapping[str, Any]
+    cache: CacheRules
 
     def cost_usd(self, model: str, usage: Usage, tier: str = "") -> float | None:
         """What an answer of one of its models cost; None when nobody knows."""
@@ -51,8 +53,6 @@ class EngineRules:
     lease_s: float
     call_margin_s: float
     drain_grace_s: float
-    ttl_answers_s: int
-    ttl_embeddings_s: int
     retry: RetryRules
 
 

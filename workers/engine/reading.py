@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from workers.core.handover import chosen_of, tried
+from workers.core.history import History
 from workers.core.messages import Item, Result, unpack_items
 from workers.core.tally import Tally
 from workers.engine import pipeline
@@ -59,7 +61,7 @@ class Reader:
         raws = await self._threads.call(
             lambda: list(self._stores.files.blobs.ranges(batch["input_file_id"], wanted))
         )
-        works = []
+        works, chosen = [], chosen_of(doc)
         for item, raw in zip(items, raws, strict=True):
             made = pipeline.prepare(
                 raw,
@@ -68,12 +70,13 @@ class Reader:
                 link=link,
                 secret=tenant.secret,
                 generation=tenant.generation,
+                chosen=chosen,
             )
             if isinstance(made, Result):
                 self._sink.add(Target(doc, tally), made)
             else:
                 if history := doc["attempts"].get(str(item.line)):
-                    made.recall(history)
+                    made.recall(History.from_doc(history))
                 works.append(made)
         return works
 
@@ -100,4 +103,4 @@ class Target:
 
 def held_of(doc: Mapping[str, Any]) -> Held:
     """The names of a claimed shard."""
-    return Held(doc["batch_id"], doc["tenant"], doc["_id"], doc["fence"])
+    return Held(doc["batch_id"], doc["tenant"], doc["_id"], doc["fence"], tried(doc))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -35,6 +36,7 @@ class _Entry:
     record: Record
     run: RecordTarget
     on_recorded: Callable[[], None] | None
+    added_at: float
 
 
 class Recorder:
@@ -57,7 +59,7 @@ class Recorder:
         """Take one result."""
         held = run.held
         rec = record(held.batch_id, held.tenant, held.shard_id, held.fence, result)
-        entry = _Entry(rec, run, on_recorded)
+        entry = _Entry(rec, run, on_recorded, time.monotonic())
         self._buffer.append(entry)
         self._bytes += entry.record.line_bytes
         self._added += 1
@@ -67,6 +69,20 @@ class Recorder:
     def has_room(self) -> bool:
         """Whether new calls may start."""
         return len(self._buffer) < BUFFER_RESULTS and self._bytes < BUFFER_BYTES
+
+    @property
+    def waiting(self) -> int:
+        """Results that wait for the database."""
+        return len(self._buffer)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of the results that wait or are being written."""
+        return self._bytes
+
+    def oldest_s(self, now: float) -> float:
+        """How long the first of them has waited, in seconds; `now` is monotonic."""
+        return now - self._buffer[0].added_at if self._buffer else 0.0
 
     async def flush(self) -> None:
         """Record everything that was added before this call, however much comes in meanwhile."""

@@ -6,7 +6,8 @@ waiters on another process's flight are told over Redis, and look again every tw
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from workers.core.messages import Result
@@ -27,6 +28,14 @@ class Sharing:
     def __init__(self) -> None:
         self._own: dict[str, _Shared] = {}
         self._remote: dict[str, list[Waiter]] = {}
+        # Keys that Redis is being asked for, and whether their flights have ended meanwhile: the channel may be
+        # quicker than the answer, and a wake-up before the waiting would be heard by nobody.
+        self._asking: dict[str, bool] = {}
+
+    @property
+    def owned(self) -> int:
+        """Questions that this process asks once for all its items."""
+        return len(self._own)
 
     def try_own(self, key: str) -> bool:
         """Become the process's one asker for this key; False if another item is."""
@@ -47,12 +56,28 @@ class Sharing:
         """The asker gives up without an answer to share; everyone looks for themselves."""
         self._tell(key, None)
 
+    @contextmanager
+    def asking(self, keys: Iterable[str]) -> Iterator[None]:
+        """While other processes' flights are asked for: an end that is heard now counts for who waits in here."""
+        asked = list(keys)
+        self._asking.update(dict.fromkeys(asked, False))
+        try:
+            yield
+        finally:
+            for key in asked:
+                self._asking.pop(key, None)
+
     def wait_remote(self, key: str, waiter: Waiter) -> None:
         """Be told when another process's flight ends."""
-        self._remote.setdefault(key, []).append(waiter)
+        if self._asking.get(key):
+            waiter(None)
+        else:
+            self._remote.setdefault(key, []).append(waiter)
 
     def flight_ended(self, key: str) -> None:
         """Another process says that this flight has ended."""
+        if key in self._asking:
+            self._asking[key] = True
         for waiter in self._remote.pop(key, ()):
             waiter(None)
 
@@ -99,4 +124,6 @@ def shared_copy(work: Work, result: Result) -> Result:
         asks_again=work.asks_again,
         cost_usd=work.spent_usd,
         warnings=tuple(dict.fromkeys(work.warnings + result.warnings)),
+        attempts=work.attempts,
+        waited_s=work.waited_s,
     )

@@ -15,11 +15,10 @@ from functools import partial
 from workers.core.errors import MissingBytes
 from workers.core.identity import result_id
 from workers.core.messages import Reply, Result
-from workers.engine.ports import Link, RecordTarget, Sink
+from workers.engine.ports import RecordTarget, Sink
 from workers.engine.work import Work
 from workers.store.cache import Cache
 from workers.store.flights import Claimed, Flights, Ticket
-from workers.store.limits import Limits
 from workers.store.mongo import MONGO_DOWN
 from workers.store.results import Results
 from workers.store.threads import Threads
@@ -34,7 +33,6 @@ class _Fresh:
     reply: Reply
     result: Result
     ticket: Ticket
-    ttl_s: int
 
 
 class Shelf:
@@ -44,28 +42,30 @@ class Shelf:
         self,
         cache: Cache | None,
         flights: Flights,
-        limits: Limits,
         results: Results,
         threads: Threads,
         sink: Sink,
     ) -> None:
         """`cache` None: every look-up misses and nothing is kept; equal requests in flight are still shared."""
-        self._cache, self._flights, self._limits = cache, flights, limits
+        self._cache, self._flights = cache, flights
         self._results, self._threads, self._sink = results, threads, sink
         self._held: dict[str, Ticket] = {}
         self._fresh: list[_Fresh] = []
         self._ended: list[Ticket] = []
-        self._settlements: dict[str, tuple[Link, int, int]] = {}
-        self._pauses: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
 
+    @property
+    def held(self) -> int:
+        """Flights that are ours in Redis."""
+        return len(self._held)
+
     # --- looking
 
-    async def find(self, cache_keys: Iterable[str]) -> dict[str, Reply]:
-        """Known answers."""
+    async def find(self, cache_keys: Iterable[str], *, again: bool = False) -> dict[str, Reply]:
+        """Known answers. `again`: these were looked for and missed before."""
         wanted = list(dict.fromkeys(cache_keys))
-        return await self._cache.find(wanted) if self._cache and wanted else {}
+        return await self._cache.find(wanted, again=again) if self._cache and wanted else {}
 
     async def take(self, tickets: Sequence[Ticket]) -> list[Claimed]:
         """Ask for flights; owned ones are renewed until they end."""
@@ -99,23 +99,9 @@ class Shelf:
         self._ended.append(ticket)
         self._wake.set()
 
-    def put(
-        self, run: RecordTarget, work: Work, reply: Reply, result: Result, *, ticket: Ticket, ttl_s: int
-    ) -> None:
+    def put(self, run: RecordTarget, work: Work, reply: Reply, result: Result, ticket: Ticket) -> None:
         """An answer to keep, tell and record."""
-        self._fresh.append(_Fresh(run, work, reply, result, ticket, ttl_s))
-        self._wake.set()
-
-    def settle(self, link: Link, *, reserved: int, used: int) -> None:
-        """Correct the reserved tokens by the used ones."""
-        if link.rates.tokens_per_minute is not None:
-            _, before_reserved, before_used = self._settlements.get(link.name, (link, 0, 0))
-            self._settlements[link.name] = (link, before_reserved + reserved, before_used + used)
-            self._wake.set()
-
-    def pause(self, link: Link, wait_s: float) -> None:
-        """Nobody calls this provider for a while."""
-        self._pauses[link.name] = max(wait_s, self._pauses.get(link.name, 0.0))
+        self._fresh.append(_Fresh(run, work, reply, result, ticket))
         self._wake.set()
 
     async def run(self) -> None:
@@ -133,20 +119,11 @@ class Shelf:
         kept: set[str] = set()
         if self._cache and fresh:
             replies = {one.work.cache_key: one.reply for one in fresh}
-            kept = await self._cache.keep(replies, {one.work.cache_key: one.ttl_s for one in fresh})
+            kept = await self._cache.keep(replies, {one.work.cache_key: one.work.ttl_s for one in fresh})
         for one in fresh:
             after = None if one.work.cache_key in kept else partial(self._end_by_record, one)
             self._sink.add(one.run, one.result, on_recorded=after)
-        await self._tell_limits()
         await self.end([one.ticket for one in fresh if one.work.cache_key in kept] + ended)
-
-    async def _tell_limits(self) -> None:
-        pauses, self._pauses = self._pauses, {}
-        settlements, self._settlements = self._settlements, {}
-        for name, wait_s in pauses.items():
-            await self._limits.pause(name, wait_s)
-        for link, reserved, used in settlements.values():
-            await self._limits.settle(link.name, link.rates, reserved=reserved, used=used)
 
     def _forget(self, ticket: Ticket) -> None:
         if self._held.get(ticket.key) == ticket:

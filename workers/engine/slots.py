@@ -1,48 +1,77 @@
-"""Call slots: how many requests one process has under way at one provider, shared fairly by its shards."""
+"""Call slots: how many requests one process has under way at one provider, shared fairly by its batches.
+
+Shards of one batch are not kept equal: whoever asks first gets what is free, so slots that come free together are
+filled by one shard, with one set of look-ups. In eight equal shares the look-ups of an answer cost as much as its call.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class _Holder:
+    batch_id: str
+    wake: Callable[[], None]
+    held: int = 0
 
 
 class CallSlots:
-    """A counter with shares. Each running shard may hold at most its equal share, so none starves another."""
+    """A counter with shares. Each running batch may hold at most its equal share, so none starves another."""
 
     def __init__(self, total: int) -> None:
         self.total = total
         self._free = total
-        self._shards: dict[str, int] = {}
-        self._wake: dict[str, Callable[[], None]] = {}
+        self._shards: dict[str, _Holder] = {}
+        self._held_by: Counter[str] = Counter()
+        self._running: Counter[str] = Counter()
 
-    def join(self, shard_id: str, wake: Callable[[], None]) -> None:
-        """A shard starts to use slots; `wake` is called when some may be free again."""
-        self._shards[shard_id], self._wake[shard_id] = 0, wake
+    def join(self, shard_id: str, batch_id: str, wake: Callable[[], None]) -> None:
+        """A shard of a batch starts to use slots; `wake` is called when some may be free again."""
+        self._shards[shard_id] = _Holder(batch_id, wake)
+        self._running[batch_id] += 1
 
     def leave(self, shard_id: str) -> None:
         """A shard is done; whatever it still held is free."""
-        self._free += self._shards.pop(shard_id, 0)
-        self._wake.pop(shard_id, None)
+        holder = self._shards.pop(shard_id, None)
+        if holder is None:
+            return
+        self._free += holder.held
+        self._held_by[holder.batch_id] -= holder.held
+        self._running[holder.batch_id] -= 1
+        if not self._running[holder.batch_id]:
+            del self._running[holder.batch_id], self._held_by[holder.batch_id]
         self._tell()
+
+    @property
+    def in_use(self) -> int:
+        """How many are held now."""
+        return self.total - self._free
 
     def available(self, shard_id: str) -> int:
         """How many this shard could take now."""
-        share = max(1, self.total // max(1, len(self._shards)))
-        return max(0, min(self._free, share - self._shards[shard_id]))
+        share = max(1, self.total // max(1, len(self._running)))
+        return max(0, min(self._free, share - self._held_by[self._shards[shard_id].batch_id]))
 
     def take(self, shard_id: str, wanted: int) -> int:
         """Take up to `wanted`; gives how many."""
-        taken = min(wanted, self.available(shard_id))
+        holder, taken = self._shards[shard_id], min(wanted, self.available(shard_id))
         self._free -= taken
-        self._shards[shard_id] += taken
+        holder.held += taken
+        self._held_by[holder.batch_id] += taken
         return taken
 
     def give_back(self, shard_id: str, count: int = 1) -> None:
         """Return slots; the shards hear of it."""
-        if shard_id in self._shards:
-            self._shards[shard_id] -= count
+        holder = self._shards.get(shard_id)
+        if holder is not None:
+            holder.held -= count
+            self._held_by[holder.batch_id] -= count
             self._free += count
         self._tell()
 
     def _tell(self) -> None:
-        for wake in self._wake.values():
-            wake()
+        for holder in self._shards.values():
+            holder.wake()

@@ -15,7 +15,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from workers.core import poison
+from workers.core import handover, poison
+from workers.core.choose import Chosen
 from workers.core.price import load_lists
 from workers.core.states import Ending
 from workers.core.tally import Tally
@@ -26,6 +27,7 @@ from workers.engine.ports import Link
 from workers.engine.purse import Purse
 from workers.engine.reading import Reader, Target, held_of
 from workers.engine.recorder import Recorder
+from workers.engine.running import Writes
 from workers.engine.shard import ShardRun
 from workers.engine.work import Work
 from workers.store.mongo import MONGO_DOWN, STORE_TROUBLE
@@ -217,6 +219,12 @@ class Steward:
             )
             return bool(held)
 
+        async def move(parcel: Mapping[Work, Chosen], started: int, unknown: int) -> bool:
+            chosen = {work.item.line: other for work, other in parcel.items()}
+            histories = {work.item.line: work.history() for work in parcel}
+            parts = handover.parts(doc, chosen, histories)
+            return await self._move_out(doc, lease, parts, started=started, unknown=unknown)
+
         run = ShardRun(
             held_of(doc),
             works,
@@ -224,7 +232,7 @@ class Steward:
             link=link,
             desk=self.desk,
             tally=active.tally,
-            announce=announce,
+            writes=Writes(announce, move),
             purse=active.purse,
         )
         active.run = run
@@ -257,7 +265,7 @@ class Steward:
                 fence,
                 wait_s=wait_s,
                 reason=reasons[ran.stopped],
-                attempts=ran.attempts,
+                attempts={str(line): history.to_doc() for line, history in ran.histories.items() if history},
                 unknown=ran.unknown,
             ),
         )
@@ -271,15 +279,23 @@ class Steward:
         moved = poison.parts(doc, step)
         if active.purse is not None:
             await active.purse.settle()
-        done = await self._patiently(
-            lease, lambda: self.stores.shards.move_out(doc["_id"], lease.fence, moved)
-        )
-        if not done:
+        if not await self._move_out(doc, lease, moved):
             return "lease lost"
-        doc["moved"] = [*doc["moved"], *moved]
-        await self._insert_missing_children(doc)
         await self._patiently(lease, lambda: self.stores.shards.finish(doc["_id"], lease.fence, active.tally))
         return "done"
+
+    async def _move_out(
+        self, doc: dict[str, Any], lease: Lease, parts: list[dict[str, Any]], **counts: int
+    ) -> bool:
+        """Parent first, then the children: whoever claims the parent later inserts those that are missing."""
+        done = await self._patiently(
+            lease, lambda: self.stores.shards.move_out(doc["_id"], lease.fence, parts, **counts)
+        )
+        if done:
+            doc["moved"] = [*doc["moved"], *parts]
+            await self._insert_missing_children(doc)
+            await self.after(doc["batch_id"], False)
+        return bool(done)
 
     # --- help
 

@@ -43,4 +43,4 @@ def offers(settings: Settings) -> list[Offer]:
     """
     everything = settings.simulator.all_models
     asked = [one for one in settings.providers if one.kind == "sim" or not everything]
-    return [Offer(one.name, ("*",) if everything else one.models, one.kind) for one in asked]
+    return [Offer(one.name, ("*",) if everything else one.models, one.kind, one.fallback) for one in asked]

@@ -7,7 +7,7 @@ answers is a thousand arguments. Ours let hiredis write the whole command in C.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -26,21 +26,22 @@ REDIS_DOWN = (redis.exceptions.RedisError, OSError)
 def connect(url: str, *, max_connections: int = 50, timeout_s: float = 5.0) -> Redis:
     """A client that belongs to one event loop."""
     # A plain pool raises when it is empty, which would look like Redis being away; this one waits its turn.
+    # A Unix socket has no TCP options, and its connection refuses to be told of any.
+    tcp = {} if url.startswith("unix:") else {"socket_keepalive": True}
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=max_connections,
         timeout=timeout_s,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
-        socket_keepalive=True,
         health_check_interval=25,
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 2),
+        **tcp,
     )
     pool.connection_class = _packing_in_c(pool.connection_class)
     return Redis(connection_pool=pool)
 
 
-@cache
 def _packing_in_c(kind: type[AbstractConnection]) -> type[AbstractConnection]:
     """A connection of this kind (plain, TLS, Unix socket) whose commands hiredis writes."""
 
@@ -73,7 +74,8 @@ async def run_script(
     redis-py repeats a timed-out command, so every script must be safe to run twice.
     """
     text, sha = _script(name)
+    run: Callable[..., Awaitable[Any]] = client.execute_command
     try:
-        return await client.execute_command("EVALSHA", sha, len(keys), *keys, *args)
+        return await run("EVALSHA", sha, len(keys), *keys, *args)
     except redis.exceptions.NoScriptError:
-        return await client.execute_command("EVAL", text, len(keys), *keys, *args)
+        return await run("EVAL", text, len(keys), *keys, *args)

@@ -15,6 +15,7 @@ from bson import Binary
 from bson.errors import BSONError
 from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure
 
+from workers.core.history import tries_doc, tries_from
 from workers.core.identity import hash64, line_of, result_id
 from workers.core.messages import NEVER_RAN_CODES, ItemError, Result, Usage
 from workers.core.tally import Tally, tally_from
@@ -139,13 +140,18 @@ class Results:
             result = self._from_doc(doc)
             yield result.line, output_line(batch_id, result)
 
-    def page(self, batch_id: str, *, after_line: int, limit: int, ok: bool | None = None) -> list[Result]:
-        """Results in input order without their bodies, those after a line; `ok` keeps answers or failures alone."""
+    def page(
+        self, batch_id: str, *, after_line: int, limit: int, ok: bool | None = None
+    ) -> list[tuple[Result, str]]:
+        """Results in input order without their bodies, each with its shard's id, those after a line.
+
+        `ok` keeps answers or failures alone.
+        """
         where: Doc = {"_id": {"$gt": result_id(batch_id, after_line), "$lt": batch_id + ";"}}
         if ok is not None:
             where["ok"] = ok
         docs = self._docs.find(where, {"body": 0}).sort("_id", 1).limit(limit)
-        return [without_body(doc) for doc in docs]
+        return [(without_body(doc), doc["shard"]) for doc in docs]
 
     def tally(self, batch_id: str) -> Tally:
         """Every count of a batch, made again from its results by the database itself."""
@@ -190,6 +196,8 @@ class Results:
             doc["warnings"] = list(result.warnings)
         if result.error:
             doc["error"] = {"code": result.error.code, "message": result.error.message}
+        if result.attempts or result.waited_s:
+            doc |= tries_doc(result.attempts, result.waited_s)
         return doc
 
     def _from_doc(self, doc: Doc) -> Result:
@@ -206,6 +214,7 @@ def body_name(result_id_: str, body: bytes) -> str:
 def without_body(doc: Doc, body: bytes | None = None) -> Result:
     """A result from its document; the body as given."""
     error: dict[str, Any] | None = doc.get("error")
+    attempts, waited_s = tries_from(doc)
     return Result(
         line=line_of(doc["_id"]),
         custom_id=doc["custom_id"],
@@ -222,6 +231,8 @@ def without_body(doc: Doc, body: bytes | None = None) -> Result:
         cost_usd=doc["cost_usd"],
         latency_ms=doc["latency_ms"],
         warnings=tuple(doc.get("warnings", ())),
+        attempts=attempts,
+        waited_s=waited_s,
     )
 
 

@@ -1,8 +1,10 @@
 """The shard documents (`batch_shards`): the queue's truth. One function per legal move of core/states.py.
 
 A shard: _id (derived), batch_id, tenant, provider, seq, priority, items (packed), size, est_tokens, status,
-next_at (date), reason (why it rests), owner, fence, lease_until, dispatch {token, at}, started, prior
-[{fence, started}], possibly_repeated, moved [{child_id, provider, lines}], attempts, counts (Tally).
+next_at (date), reason (why it rests), parked_at (since when), owner, fence, lease_until, dispatch {token, at},
+started, prior [{fence, started}], possibly_repeated, moved [{child_id, provider, lines, ...}], attempts {line:
+core/history.py}, counts (Tally). A child has its parent, and one that was handed over tried, model and warnings
+(core/handover.py).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pymongo import DESCENDING, ReturnDocument, UpdateOne
 
 from workers.core import states
 from workers.core.fairness import Waiting
+from workers.core.handover import INHERITED
 from workers.core.messages import ShardPlan, pack_items, unpack_items
 from workers.core.tally import FIELD_NAMES, Sums, Tally, tally_from
 from workers.store.mongo import EPOCH, NEVER, NOW, Db, Doc, after_s, insert_missing, is_due
@@ -51,7 +54,11 @@ def shard_doc(shard_id: str, plan: ShardPlan, batch: Mapping[str, Any]) -> Doc:
 
 
 def child_docs(parent: Mapping[str, Any], moved: Iterable[Mapping[str, Any]]) -> list[Doc]:
-    """The documents of a shard's moved parts, free to run at once."""
+    """The documents of a shard's moved parts, free to run at once.
+
+    What the parent had under way when it lost a lease stays the parent's to settle; what its items have been through
+    goes along.
+    """
     by_line = {item.line: item for item in unpack_items(parent["items"])}
     docs = []
     for part in moved:
@@ -59,6 +66,10 @@ def child_docs(parent: Mapping[str, Any], moved: Iterable[Mapping[str, Any]]) ->
         tokens = parent["est_tokens"] * len(items) // max(1, parent["size"])
         plan = ShardPlan(parent["seq"], part["provider"], items, tokens, sum(item.length for item in items))
         doc = shard_doc(part["child_id"], plan, {**parent, "_id": parent["batch_id"]})
+        histories = parent["attempts"] | part.get("attempts", {})
+        names = map(str, part["lines"])
+        doc["attempts"] = {name: histories[name] for name in names if name in histories}
+        doc |= {name: value for name in INHERITED if (value := part.get(name, parent.get(name))) is not None}
         docs.append(doc | {"next_at": EPOCH, "takeovers": part.get("takeovers", 0), "parent": parent["_id"]})
     return docs
 
@@ -201,19 +212,22 @@ class Shards:
         *,
         wait_s: float = 0.0,
         reason: str | None = None,
-        attempts: Mapping[str, Sequence[float | None]] | None = None,
+        attempts: Mapping[str, Any] | None = None,
         unknown: int = 0,
     ) -> bool:
         """leased -> queued: parked until `wait_s` from now (negative: until `let_go`), or free at once.
 
-        `unknown`: calls that were cut off under way, so that a repeat of them is counted.
+        Args:
+            attempts: what items without a result have been through, {line: History.to_doc()}.
+            unknown: calls that were cut off under way, so that a repeat of them is counted.
         """
         new: Doc = {
             "status": str(states.RELEASE.target),
             "next_at": after_s(wait_s) if wait_s >= 0 else NEVER,
             "reason": {"$literal": reason},
+            "parked_at": NOW,
             "started": 0,
-            "attempts": {"$literal": {line: list(history) for line, history in (attempts or {}).items()}},
+            "attempts": {"$literal": dict(attempts or {})},
             "possibly_repeated": {"$add": ["$possibly_repeated", unknown]},
         }
         where = {"_id": shard_id, "fence": fence, "status": states.RELEASE.filter()}
@@ -229,17 +243,31 @@ class Shards:
             "status": str(states.EXPIRE.target),
             "next_at": NOW,
             "reason": "lease_expired",
+            "parked_at": NOW,
             "takeovers": {"$add": ["$takeovers", 1]},
         }
         return self._docs.update_many(where | {"_id": {"$in": ids}}, [{"$set": new}]).modified_count
 
-    def move_out(self, shard_id: str, fence: int, moved: Sequence[Doc]) -> bool:
+    def move_out(
+        self, shard_id: str, fence: int, moved: Sequence[Doc], *, started: int | None = None, unknown: int = 0
+    ) -> bool:
         """Give parts of the shard to children; the parent says so first, in one write that needs its fence.
 
-        Whoever claims the parent later inserts the children that are missing (`child_docs`).
+        Whoever claims the parent later inserts the children that are missing (`child_docs`). True for parts that
+        have moved already: asking again, when nobody knows whether it was written, adds nothing.
+
+        Args:
+            started: calls of this lease that may still be repeated, without those of the moved items (`set_started`).
+            unknown: calls for the moved items that their next calls may repeat; counted here, once.
         """
-        where = {"_id": shard_id, "fence": fence, "status": "leased"}
-        return bool(self._docs.update_one(where, {"$push": {"moved": {"$each": list(moved)}}}).modified_count)
+        ids = [part["child_id"] for part in moved]
+        held = {"_id": shard_id, "fence": fence, "status": "leased"}
+        new: Doc = {"$push": {"moved": {"$each": list(moved)}}, "$inc": {"possibly_repeated": unknown}}
+        if started is not None:
+            new["$set"] = {"started": started}
+        if self._docs.update_one(held | {"moved.child_id": {"$nin": ids}}, new).modified_count:
+            return True
+        return self._docs.find_one(held | {"moved.child_id": {"$all": ids}}, {"_id": 1}) is not None
 
     # --- ends
 
@@ -265,12 +293,13 @@ class Shards:
     def hold_back(self, batch_id: str) -> None:
         """Keep what is not leased from running until `let_go`."""
         where = {"batch_id": batch_id, "status": states.HOLD_BACK.filter(), "next_at": {"$lt": NEVER}}
-        new = {"status": str(states.HOLD_BACK.target), "next_at": NEVER, "reason": "paused"}
-        self._docs.update_many(where, {"$set": new})
+        new: Doc = {"status": str(states.HOLD_BACK.target), "next_at": NEVER, "reason": "paused"}
+        self._docs.update_many(where, [{"$set": new | {"parked_at": NOW}}])
 
     def let_go(self, batch_id: str) -> None:
         """Let what a pause held back run again."""
-        where = {"batch_id": batch_id, "status": "queued", "reason": "paused"}
+        # A shard that rests because its provider asked for it has the same reason, and a time.
+        where = {"batch_id": batch_id, "status": "queued", "reason": "paused", "next_at": NEVER}
         self._docs.update_many(where, [{"$set": {"next_at": NOW, "reason": None}}])
 
     # --- reading
@@ -290,20 +319,30 @@ class Shards:
         return list(self._docs.find(where).limit(limit))
 
     def summed(self, batch_id: str) -> Sums:
-        """The sums of the shards' tallies by provider, and of their possibly repeated calls."""
+        """The sums of the shards' tallies by provider, of their possibly repeated calls and of their hand-overs."""
         group: Doc = {"_id": "$provider", "possibly_repeated": {"$sum": "$possibly_repeated"}}
+        group["handed_over"] = {"$sum": _lines_of(_HANDED_OVER)}
         group |= {name: {"$sum": f"$counts.{name}"} for name in FIELD_NAMES}
         rows = list(self._docs.aggregate([{"$match": {"batch_id": batch_id}}, {"$group": group}]))
         by_provider = {row["_id"]: tally_from(row) for row in sorted(rows, key=lambda row: row["_id"])}
-        return Sums(by_provider, sum(row["possibly_repeated"] for row in rows))
+        repeated, handed_over = (
+            sum(row[name] for row in rows) for name in ("possibly_repeated", "handed_over")
+        )
+        return Sums(by_provider, repeated, handed_over)
 
     def by_state(self, batch_id: str) -> list[Doc]:
-        """Rows {provider, status, reason, shards, next_at}: what the open shards of a batch wait for."""
+        """Rows {provider, status, reason, shards, since, next_at}: what the open shards of a batch wait for."""
         keys = {"provider": "$provider", "status": "$status", "reason": "$reason"}
-        group = {"_id": keys, "shards": {"$sum": 1}, "next_at": {"$min": "$next_at"}}
+        group = {"_id": keys, "shards": {"$sum": 1}}
+        group |= {"since": {"$min": "$parked_at"}, "next_at": {"$min": "$next_at"}}
         where = {"batch_id": batch_id, "status": {"$nin": _ENDED}}
         rows = self._docs.aggregate([{"$match": where}, {"$group": group}])
-        return [{**row["_id"], "shards": row["shards"], "next_at": row["next_at"]} for row in rows]
+        return [{**row.pop("_id"), **row} for row in rows]
+
+    def providers_of(self, shard_ids: Iterable[str]) -> dict[str, str]:
+        """Whose these shards are; shards that do not exist are left out."""
+        rows = self._docs.find({"_id": {"$in": list(set(shard_ids))}}, {"provider": 1})
+        return {row["_id"]: row["provider"] for row in rows}
 
     def children_missing(self, moved: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Those of a shard's moved parts whose child document does not exist yet."""
@@ -312,4 +351,10 @@ class Shards:
         return [part for child_id, part in parts.items() if child_id not in there]
 
 
-MOVED_LINES: Doc = {"$sum": {"$map": {"input": "$moved", "as": "part", "in": {"$size": "$$part.lines"}}}}
+def _lines_of(parts: Doc | str) -> Doc:
+    return {"$sum": {"$map": {"input": parts, "as": "part", "in": {"$size": "$$part.lines"}}}}
+
+
+MOVED_LINES = _lines_of("$moved")
+# The parts for other providers: halves of a split shard have tried nobody yet.
+_HANDED_OVER: Doc = {"$filter": {"input": "$moved", "as": "part", "cond": {"$isArray": "$$part.tried"}}}

@@ -25,6 +25,7 @@ from workers.providers.gemini import Gemini
 from workers.providers.ollama import Ollama
 from workers.providers.openai import OpenAI
 from workers.transport.httpx_transport import HttpxTransport
+from workers.transport.port import TransportRules
 
 CHAT, RESPONSES, EMBEDDINGS = "/v1/chat/completions", "/v1/responses", "/v1/embeddings"
 TRANSCRIPTIONS, SPEECH = "/v1/audio/transcriptions", "/v1/audio/speech"
@@ -91,7 +92,8 @@ class Wire:
         self.simulator = simulator
         self.key = key
         self._transports = {
-            prefix: HttpxTransport(simulator.url + prefix, prior_knowledge=True) for prefix in ("", "/v1")
+            prefix: HttpxTransport(simulator.url + prefix, TransportRules(prior_knowledge=True))
+            for prefix in ("", "/v1")
         }
         self._client = httpx.AsyncClient(verify=False, timeout=20)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.batches import Stores, records
 from tests.support.results import results
-from workers.core.messages import ItemError, Result, Usage
+from workers.core.messages import Attempt, ItemError, Result, Usage
 from workers.core.tally import Tally
 from workers.store.results import INLINE_BODY_BYTES, body_name, tally_of
 
@@ -37,6 +37,18 @@ def test_a_result_comes_back_as_it_was(stores: Stores, data: st.DataObject) -> N
     stores.db["batch_results"].delete_many({})
     assert stores.results.insert(records("b", [result])) == []
     assert stores.results.get("b:000000007") == result
+
+
+def test_a_plain_result_has_nothing_about_tries_and_waits_and_an_endless_one_has_little(
+    stores: Stores,
+) -> None:
+    tries = tuple(Attempt(float(n), "acme", "timeout", None, "retry", 1.0) for n in range(500))
+    stores.results.insert(records("b", [answer(1), answer(2, attempts=tries, waited_s={"retry": 500.0})]))
+    plain = stores.db["batch_results"].find_one({"_id": "b:000000001"})
+    assert plain is not None and not {"attempts", "waited_s"} & plain.keys()
+    (_, (endless, shard_id)) = stores.results.page("b", after_line=0, limit=9)
+    assert (endless.attempts, endless.waited_s) == ((*tries[:3], *tries[-20:]), {"retry": 500.0})
+    assert shard_id == "s"
 
 
 def test_a_large_body_goes_to_the_object_store_and_comes_back_whole(stores: Stores) -> None:

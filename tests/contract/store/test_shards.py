@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tests.support.batches import Stores
 from tests.support.eventually import eventually
-from workers.core import poison
+from workers.core import handover, poison
+from workers.core.choose import Chosen
+from workers.core.history import History
 from workers.core.messages import unpack_items
 from workers.core.states import SHARD_MOVES, ShardStatus
 from workers.core.tally import Tally
@@ -151,16 +154,18 @@ def test_expired_leases_go_back_to_the_queue_and_count_as_vanished_workers(store
 def test_a_parked_shard_rests_until_its_time_and_keeps_its_attempts(stores: Stores) -> None:
     (shard_id,) = stores.queued("b", 2)
     fence = claimed(stores, shard_id)["fence"]
+    history = History(2, unknown=1, calls=2, waiting=("limit", 9.5)).to_doc()
     assert stores.shards.release(
-        shard_id, fence, wait_s=60.0, reason="limit", attempts={"1": [2, 0, 1, 2]}, unknown=1
+        shard_id, fence, wait_s=60.0, reason="limit", attempts={"1": history}, unknown=1
     )
     after = stores.shard(shard_id)
-    assert (after["status"], after["reason"], after["attempts"]) == ("queued", "limit", {"1": [2, 0, 1, 2]})
+    assert (after["status"], after["reason"], after["attempts"]) == ("queued", "limit", {"1": history})
     assert after["possibly_repeated"] == 1
     assert stores.shards.claim(shard_id, "w", LEASE_S) is None
     assert stores.shards.waiting("sim", 10) == [] and stores.shards.dispatch([shard_id], "t") == []
     (row,) = stores.shards.by_state("b")
     assert (row["provider"], row["status"], row["reason"], row["shards"]) == ("sim", "queued", "limit", 1)
+    assert row["next_at"] - row["since"] == timedelta(seconds=60)
 
 
 def test_a_released_shard_is_free_at_once(stores: Stores) -> None:
@@ -180,6 +185,13 @@ def test_a_pause_holds_back_what_is_not_leased_until_it_is_let_go(stores: Stores
     assert [stores.shard(one)["status"] for one in (leased, ended)] == ["leased", "done"]
     stores.shards.let_go("b")
     assert claimed(stores, queued) and claimed(stores, dispatched)
+
+
+def test_a_rest_that_the_provider_asked_for_outlasts_a_resume(stores: Stores) -> None:
+    (shard_id,) = stores.queued("b", 1)
+    stores.shards.release(shard_id, claimed(stores, shard_id)["fence"], wait_s=60.0, reason="paused")
+    stores.shards.let_go("b")
+    assert stores.shards.claim(shard_id, "w", LEASE_S) is None
 
 
 # --- what a lost lease may have called
@@ -246,6 +258,125 @@ def test_moved_parts_become_children_that_run_at_once_and_only_once(stores: Stor
     for child in children:
         assert (child["batch_id"], child["tenant"], child["takeovers"]) == ("b", "t9", 1)
     assert sum(child["est_tokens"] for child in children) == doc["est_tokens"]
+
+
+# --- hand-over
+
+
+def move(stores: Stores, parent: Doc, lines: list[int], provider: str, **more: Any) -> list[Doc]:
+    """Hand lines of a claimed shard over, as the engine does; gives the children as they are inserted."""
+    chosen = Chosen(provider, f"{provider}-large", ("m: another one",))
+    moved = handover.parts(parent, dict.fromkeys(lines, chosen), more.pop("histories", {}))
+    assert stores.shards.move_out(parent["_id"], parent["fence"], moved, **more)
+    fresh = stores.shard(parent["_id"])
+    stores.shards.insert_missing(child_docs(fresh, stores.shards.children_missing(fresh["moved"])))
+    return [stores.shard(part["child_id"]) for part in moved]
+
+
+def lines_of(doc: Doc) -> list[int]:
+    return [item.line for item in unpack_items(doc["items"])]
+
+
+def test_handed_over_items_are_a_shard_of_another_provider_with_all_they_have_been_through(
+    stores: Stores,
+) -> None:
+    (shard_id,) = stores.queued("b", 5, tenant="t9")
+    parent = claimed(stores, shard_id)
+    (child,) = move(stores, parent, [2, 4], "other", histories={4: History(3, unknown=1, calls=3)})
+    assert (child["provider"], child["tenant"], child["batch_id"], child["seq"]) == ("other", "t9", "b", 1)
+    assert (child["tried"], handover.chosen_of(child)) == (
+        ["sim"],
+        Chosen("other", "other-large", ("m: another one",)),
+    )
+    assert lines_of(child) == [2, 4]
+    assert child["attempts"] == {"4": History(unknown=1, calls=3).to_doc()}
+    assert [one.shard_id for one in stores.shards.waiting("other", 10)] == [child["_id"]]
+    assert stores.shards.dispatch([child["_id"]], "t") == [child["_id"]]
+    assert not stores.shards.finish(shard_id, 1, Tally(recorded=5))
+    assert stores.shards.finish(shard_id, 1, Tally(recorded=3))
+    assert stores.shards.any_open("b"), "the batch waits for its child"
+    assert stores.shards.finish(child["_id"], claimed(stores, child["_id"])["fence"], Tally(recorded=2))
+    assert not stores.shards.any_open("b")
+    assert stores.shards.summed("b").handed_over == 2
+    assert stores.shards.providers_of([shard_id, child["_id"], "gone"]) == {
+        shard_id: "sim",
+        child["_id"]: "other",
+    }
+
+
+def test_a_hand_over_that_is_written_twice_moves_once(stores: Stores) -> None:
+    """The first write's answer may be lost; nobody knows then whether it happened."""
+    (shard_id,) = stores.queued("b", 4)
+    parent = claimed(stores, shard_id)
+    moved = handover.parts(parent, {3: Chosen("other", "m")}, {})
+    for _ in range(2):
+        assert stores.shards.move_out(shard_id, 1, moved, unknown=1)
+    after = stores.shard(shard_id)
+    assert (len(after["moved"]), after["possibly_repeated"]) == (1, 1)
+    assert not stores.shards.move_out(shard_id, 2, moved), "another lease's fence"
+
+
+def test_two_hand_overs_of_one_lease_are_two_children_even_at_one_provider(stores: Stores) -> None:
+    (shard_id,) = stores.queued("b", 4)
+    parent = claimed(stores, shard_id)
+    (first,), (second,) = move(stores, parent, [1, 3], "other"), move(stores, parent, [2], "other")
+    assert (lines_of(first), lines_of(second)) == ([1, 3], [2])
+    assert stores.shards.finish(shard_id, 1, Tally(recorded=1))
+
+
+def test_what_may_be_repeated_is_counted_by_the_parent_once(stores: Stores) -> None:
+    (shard_id,) = stores.queued("b", 5)
+    parent = claimed(stores, shard_id)
+    stores.shards.set_started(shard_id, 1, 5)
+    (child,) = move(stores, parent, [1, 2], "other", started=3, unknown=1)
+    assert (child["possibly_repeated"], child["prior"], child["started"]) == (0, [], 0)
+    run_out(stores, shard_id)
+    again = claimed(stores, shard_id)
+    assert again["prior"] == [{"fence": 1, "started": 3}], (
+        "the moved items' calls are no longer its to settle"
+    )
+    stores.shards.settle_prior(shard_id, again["fence"], 3)
+    assert stores.shards.summed("b").possibly_repeated == 4
+
+
+def test_a_child_parks_is_taken_over_split_and_handed_on_like_any_other_shard(stores: Stores) -> None:
+    (shard_id,) = stores.queued("b", 4)
+    (child,) = move(stores, claimed(stores, shard_id), [1, 2, 3], "other", histories={3: History(calls=2)})
+    child_id = child["_id"]
+    waiting = {"2": History(1, calls=1, waiting=("retry", 5.0)).to_doc()} | child["attempts"]
+    stores.shards.release(child_id, claimed(stores, child_id)["fence"], reason="retry", attempts=waiting)
+    assert claimed(stores, child_id)["tried"] == ["sim"]
+    run_out(stores, child_id)
+    taken = claimed(stores, child_id)
+    assert (taken["takeovers"], taken["attempts"]) == (1, waiting)
+
+    step = poison.decide(poison.SUSPECT_AFTER, unpack_items(taken["items"]))
+    assert isinstance(step, poison.Split)
+    halves = poison.parts(taken, step)
+    assert stores.shards.move_out(child_id, taken["fence"], halves)
+    stores.shards.insert_missing(child_docs(stores.shard(child_id), halves))
+    first, second = (claimed(stores, part["child_id"]) for part in halves)
+    assert (first["provider"], first["tried"], first["model"]) == ("other", ["sim"], "other-large")
+    assert (first["attempts"], second["attempts"]) == ({}, waiting), "each has its own items' histories"
+
+    (third,) = move(stores, second, [2, 3], "third")
+    assert (third["tried"], third["model"], third["provider"]) == (["sim", "other"], "third-large", "third")
+    with pytest.raises(ValueError, match="was at sim before"):
+        handover.parts(third, {2: Chosen("sim", "m")}, {})
+    assert stores.shards.finish(child_id, taken["fence"], Tally())
+    assert stores.shards.finish(second["_id"], second["fence"], Tally())
+    assert stores.shards.summed("b").handed_over == 5, "three of them once, two twice"
+
+
+def test_whoever_claims_a_parent_can_insert_the_children_it_only_promised(stores: Stores) -> None:
+    (shard_id,) = stores.queued("b", 2)
+    parent = claimed(stores, shard_id)
+    moved = handover.parts(parent, {1: Chosen("other", "m")}, {1: History(calls=1)})
+    stores.shards.move_out(shard_id, 1, moved)
+    stores.shards.release(shard_id, 1)
+    again = claimed(stores, shard_id)
+    stores.shards.insert_missing(child_docs(again, stores.shards.children_missing(again["moved"])))
+    assert stores.shard(moved[0]["child_id"])["attempts"] == {"1": History(calls=1).to_doc()}
 
 
 def test_a_free_shard_is_closed_from_the_queue_and_a_leased_one_by_its_holder(stores: Stores) -> None:

@@ -96,7 +96,7 @@ def test_slots_are_those_of_processes_that_live(stores: Stores) -> None:
     processes.beat("w2", providers=["sim"], slots=4)
     processes.beat("w2", providers=["sim"], slots=3)
     assert processes.slots() == {"sim": 11, "openai": 8} and processes.count() == 2
-    stores.db["worker_processes"].update_one({"_id": "w1"}, {"$set": {"seen_at": EPOCH}})
+    stores.db["worker_processes"].update_one({"owner": "w1"}, {"$set": {"seen_at": EPOCH}})
     assert processes.slots() == {"sim": 3}
     assert processes.forget_dead() == 1
     processes.leave("w2")

@@ -92,7 +92,7 @@ def test_a_stop_under_load_pays_nothing_twice_and_leaves_no_lease(site: Site, cr
     shards = site.shards(batch_id)
     assert {shard["status"] for shard in shards} <= {"queued", "done"}, "nor is one sent to nobody"
     assert sum(shard["possibly_repeated"] + shard["started"] for shard in shards) == 0
-    alive = site.stores.db["worker_processes"].distinct("_id")
+    alive = site.stores.db["worker_processes"].distinct("owner")
     assert not [name for name in alive if f":{worker.process.pid}" in name], "it has signed off"
 
 

@@ -41,7 +41,7 @@ def test_a_limit_is_named_with_its_end() -> None:
     [waiting] = asked(row(reason="limit", next_at=then))
     assert waiting.kind == "limit"
     assert waiting.until == int(then.timestamp())
-    assert "(in 34 s)" in waiting.text
+    assert "(next look in 34 s)" in waiting.text
     assert "providers.acme" in waiting.text
 
 
@@ -50,7 +50,40 @@ def test_money_in_other_hands_is_no_pause() -> None:
     assert waiting.kind == "budget" and "nothing to do" in waiting.text
 
 
-@pytest.mark.parametrize("reason", ["limit", "backoff", "budget"])
+@pytest.mark.parametrize(
+    ("reason", "kind", "said"),
+    [
+        ("limit", "limit", "raise the limits of providers.acme"),
+        ("paused", "provider_paused", "'acme' asked for a rest"),
+        ("concurrency", "concurrency", "no more calls at once"),
+        ("breaker", "breaker", "providers.acme.fallback"),
+        ("retry", "retry", "`batchwright doctor`"),
+        ("backoff", "retry", "`batchwright doctor`"),
+        ("budget", "budget", "batchwright resume {id} --max-cost-usd"),
+        ("redis", "redis", "`batchwright doctor`"),
+    ],
+)
+def test_whatever_a_shard_rests_for_is_said_with_its_beginning_its_end_and_what_helps(
+    reason: str, kind: str, said: str
+) -> None:
+    since, then = NOW - timedelta(minutes=5), NOW + timedelta(seconds=34)
+    [waiting] = asked(row(reason=reason, since=since, next_at=then))
+    assert (waiting.kind, waiting.since, waiting.until) == (
+        kind,
+        int(since.timestamp()),
+        int(then.timestamp()),
+    )
+    assert said in waiting.text and "(for 5 min, next look in 34 s)" in waiting.text
+
+
+def test_a_rest_that_the_provider_asked_for_is_no_pause_of_the_batch() -> None:
+    assert kinds(asked(row(reason="paused", next_at=NEVER))) == ["paused"]
+    assert kinds(asked(row(reason="paused", next_at=NOW + timedelta(seconds=9)))) == ["provider_paused"]
+
+
+@pytest.mark.parametrize(
+    "reason", ["limit", "paused", "concurrency", "breaker", "retry", "backoff", "redis", "budget"]
+)
 def test_a_limit_that_is_over_leaves_waiting_for_a_slot(reason: str) -> None:
     [waiting] = asked(row(reason=reason, next_at=NOW - timedelta(seconds=1)))
     assert (waiting.kind, waiting.until) == ("queue", None)
@@ -93,16 +126,18 @@ def test_the_reason_that_holds_most_shards_comes_first_and_the_soonest_end_count
     soon, late = NOW + timedelta(seconds=5), NOW + timedelta(seconds=500)
     found = asked(
         row(shards=1),
-        row(reason="backoff", shards=2, next_at=late),
-        row(reason="backoff", status="dispatched", shards=2, next_at=soon),
+        row(reason="retry", shards=2, since=NOW, next_at=late),
+        row(reason="retry", status="dispatched", shards=2, since=NOW - timedelta(seconds=9), next_at=soon),
     )
-    assert kinds(found) == ["backoff", "queue"]
+    assert kinds(found) == ["retry", "queue"]
     assert (found[0].shards, found[0].until) == (4, int(soon.timestamp()))
+    assert found[0].since == int(NOW.timestamp()) - 9, "the longest rest counts"
 
 
-def test_what_queues_behind_a_limit_waits_for_the_limit() -> None:
-    [waiting] = asked(row(shards=1970), row(reason="limit", shards=14, next_at=NOW + timedelta(seconds=5)))
-    assert (waiting.kind, waiting.shards) == ("limit", 1984)
+@pytest.mark.parametrize(("reason", "kind"), [("limit", "limit"), ("paused", "provider_paused")])
+def test_what_queues_behind_a_limit_waits_for_the_limit(reason: str, kind: str) -> None:
+    [waiting] = asked(row(shards=1970), row(reason=reason, shards=14, next_at=NOW + timedelta(seconds=5)))
+    assert (waiting.kind, waiting.shards) == (kind, 1984)
 
 
 @pytest.mark.parametrize(

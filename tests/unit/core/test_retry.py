@@ -9,15 +9,32 @@ from hypothesis import strategies as st
 from workers.core.errors import (
     BodyTooLarge,
     CallTimeout,
+    ContentBlocked,
+    ContextTooLong,
+    InternalFault,
     KeyRefused,
+    ModelUnknown,
     Overloaded,
     ProviderError,
+    QuotaExhausted,
     RateLimited,
     RequestRefused,
     TransportError,
+    Untranslatable,
     UnusableReply,
 )
-from workers.core.retry import MAX_ASKED_WAIT_S, GiveUp, Retry, RetryRules, after_failure
+from workers.core.messages import Attempt
+from workers.core.retry import (
+    MAX_ASKED_WAIT_S,
+    GiveUp,
+    HandOver,
+    NextStep,
+    Retry,
+    RetryRules,
+    after_failure,
+    attempt_of,
+    counted_as,
+)
 
 JITTER = st.floats(0, 1, exclude_max=True)
 ASKED = st.none() | st.floats(0, 1e9)
@@ -38,9 +55,15 @@ def decide(
     unknown: int = 0,
     rules: RetryRules | None = None,
     jitter: float = 0.0,
-) -> Retry | GiveUp:
+    elsewhere: bool = False,
+) -> NextStep:
     return after_failure(
-        error, attempt=attempt, unknown_outcomes=unknown, rules=rules or RetryRules(), jitter=jitter
+        error,
+        attempt=attempt,
+        unknown_outcomes=unknown,
+        rules=rules or RetryRules(),
+        jitter=jitter,
+        elsewhere=elsewhere,
     )
 
 
@@ -73,21 +96,107 @@ def test_no_wait_is_longer_than_a_quarter_of_an_hour_or_our_own_bound(
             Overloaded("500", provider="acme"),
             UnusableReply("html", provider="acme"),
             CallTimeout("late", bytes_sent=True),
-            TransportError("refused", bytes_sent=False),
         ]
     ),
     RULES,
     JITTER,
+    st.booleans(),
 )
-def test_every_request_comes_to_an_end(
-    error: ProviderError | TransportError, rules: RetryRules, jitter: float
+def test_every_request_that_reaches_its_provider_comes_to_an_end_there(
+    error: ProviderError | TransportError, rules: RetryRules, jitter: float, elsewhere: bool
 ) -> None:
     unknown = 0
     for attempt in range(1, 40):
-        unknown += isinstance(error, TransportError) and error.bytes_sent
-        if isinstance(decide(error, attempt, unknown=unknown, rules=rules, jitter=jitter), GiveUp):
+        unknown += isinstance(error, TransportError)
+        step = decide(error, attempt, unknown=unknown, rules=rules, jitter=jitter, elsewhere=elsewhere)
+        if not isinstance(step, Retry):
+            assert elsewhere or isinstance(step, GiveUp)
             return
     pytest.fail("it would be asked for ever")
+
+
+@given(st.integers(0, 5), RULES, JITTER)
+def test_a_call_of_unknown_outcome_is_never_followed_by_more_calls_than_may_be_paid_twice(
+    unknown: int, rules: RetryRules, jitter: float
+) -> None:
+    """Wherever the next call would go."""
+    late = CallTimeout("late", bytes_sent=True)
+    for attempt in range(1, 12):
+        step = decide(late, attempt, unknown=unknown, rules=rules, jitter=jitter, elsewhere=True)
+        assert isinstance(step, GiveUp) == (unknown > rules.repeat_unknown)
+        assert isinstance(step, GiveUp) or step.excess
+
+
+@pytest.mark.parametrize("kind", [QuotaExhausted, KeyRefused, ModelUnknown])
+def test_what_this_provider_will_never_answer_goes_to_another_at_once(kind: type[ProviderError]) -> None:
+    assert isinstance(decide(kind("no", provider="a"), elsewhere=True), HandOver)
+    assert isinstance(decide(kind("no", provider="a")), GiveUp)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Overloaded("503", provider="a"),
+        UnusableReply("html", provider="a"),
+        CallTimeout("late", bytes_sent=True),
+    ],
+)
+def test_the_last_attempt_is_followed_by_another_provider(error: ProviderError | TransportError) -> None:
+    assert isinstance(decide(error, 2, unknown=1, elsewhere=True), Retry)
+    step = decide(error, 3, unknown=1, elsewhere=True)
+    assert isinstance(step, HandOver) and step.excess == isinstance(error, TransportError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RequestRefused("400", provider="a"),
+        ContextTooLong("too long", provider="a"),
+        ContentBlocked("filtered", provider="a"),
+        Untranslatable("no n", provider="a", param="n"),
+        InternalFault("bug", provider="a"),
+        BodyTooLarge("1 GB", bytes_sent=True),
+    ],
+)
+def test_what_is_no_failure_of_the_provider_goes_nowhere_else(error: ProviderError | TransportError) -> None:
+    assert isinstance(decide(error, unknown=1, elsewhere=True), GiveUp)
+
+
+def test_a_provider_that_nobody_reaches_is_asked_for_ever_and_less_and_less_often() -> None:
+    unsent, rules = TransportError("refused", bytes_sent=False), RetryRules(max_attempts=1)
+    steps = [decide(unsent, tries, rules=rules, elsewhere=True) for tries in (1, 2, 3, 1000)]
+    assert steps == [Retry(0.5), Retry(1.0), Retry(2.0), Retry(32.0)]
+
+
+def test_failures_are_counted_by_their_kind() -> None:
+    late, refused = CallTimeout("late", bytes_sent=True), TransportError("refused", bytes_sent=False)
+    assert [
+        counted_as(error) for error in (late, refused, rate_limited(None), KeyRefused("", provider="a"))
+    ] == [
+        "attempt",
+        "unreached",
+        "refusals",
+        "attempt",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("step", "kept"),
+    [
+        (Retry(2.5, excess=True), Attempt(9.0, "a", "timeout", None, "retry", 2.5, excess=True)),
+        (HandOver("why", excess=True), Attempt(9.0, "a", "timeout", None, "hand_over", excess=True)),
+        (GiveUp("why"), Attempt(9.0, "a", "timeout", None, "give_up")),
+    ],
+)
+def test_a_failed_try_is_kept_with_what_followed(step: NextStep, kept: Attempt) -> None:
+    assert attempt_of(CallTimeout("late", bytes_sent=True), step, at=9.0, provider="a") == kept
+
+
+def test_a_failed_try_is_kept_in_the_words_of_the_error_file() -> None:
+    overloaded = Overloaded("503", provider="a", status=503)
+    assert attempt_of(overloaded, Retry(1.0), at=1.0, provider="a") == Attempt(
+        1.0, "a", "provider_unavailable", 503, "retry", 1.0
+    )
 
 
 @pytest.mark.parametrize("refused", [RequestRefused("400", provider="a"), KeyRefused("401", provider="a")])

@@ -1,0 +1,182 @@
+"""Take a running shard's items through cache, flights, money and limits, a chunk at a time, and start their calls.
+
+todo -> cached? recorded
+     -> somebody else's call? wait for it (coalesce.py)
+     -> no money? wait or park      -> no limit left? rest or park      -> breaker open? another provider
+     -> called
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+
+from workers.core.budget import BUDGET
+from workers.core.lanes import Ask, Go, NotNow
+from workers.core.messages import Attempt, Result
+from workers.core.rate import must_park
+from workers.engine import pipeline
+from workers.engine.coalesce import Coalescing
+from workers.engine.lineup import Call
+from workers.engine.running import Running
+from workers.engine.work import Answered, Failed, Work
+
+CHUNK_ITEMS = 128
+MONEY_WAIT_S = 0.25
+MONEY_PARK_S = 3.0
+
+
+class Feeder:
+    """Starts the calls of one running shard."""
+
+    def __init__(
+        self,
+        running: Running,
+        flights: Coalescing,
+        *,
+        record: Callable[[Result], None],
+        on_called: Callable[[Call], None],
+    ) -> None:
+        """`record` takes a cached answer, `on_called` every call that has ended."""
+        self._running, self._flights = running, flights
+        self._record, self._on_called = record, on_called
+        self._poor_since: float | None = None
+
+    def may_feed(self) -> bool:
+        """Whether there is anything to start and nothing against it."""
+        running = self._running
+        return bool(
+            running.lineup.todo
+            and not running.ending
+            and running.desk.sink.has_room()
+            and running.may_call()
+            and time.monotonic() >= running.no_money_until
+        )
+
+    async def feed(self) -> bool:
+        """Take one chunk as far as it goes. False if there was nothing to do."""
+        running, slots = self._running, self._running.link.slots
+        chunk = self._take_chunk()
+        if not chunk:
+            return False
+        missed = await self._answer_from_cache(chunk)
+        free = slots.take(running.held.shard_id, len(missed))
+        ready, rest = missed[:free], missed[free:]
+        running.lineup.put_back(rest)
+        owned = await self._flights.own(ready)
+        started = await self._start(owned) if owned else 0
+        if free > started:
+            slots.give_back(running.held.shard_id, free - started)
+        return bool(started or len(rest) < len(chunk))
+
+    def _take_chunk(self) -> list[Work]:
+        # Items not yet looked up need no slot; the others are useless without one.
+        lineup = self._running.lineup
+        room = self._running.link.slots.available(self._running.held.shard_id)
+        first = lineup.todo[0]
+        return lineup.take(CHUNK_ITEMS if room or (first.cache_key and not first.looked_up) else 0)
+
+    async def _answer_from_cache(self, chunk: list[Work]) -> list[Work]:
+        fresh = [work for work in chunk if work.cache_key and not work.looked_up]
+        found = await self._running.desk.shelf.find(work.cache_key for work in fresh)
+        for work in fresh:
+            work.looked_up = True
+        missed = []
+        for work in chunk:
+            reply = found.get(work.cache_key) if work.cache_key else None
+            if reply is None:
+                missed.append(work)
+            else:
+                self._record(pipeline.cached(work, reply))
+        return missed
+
+    async def _start(self, owned: list[Work]) -> int:
+        running = self._running
+        works = await self._afford(owned)
+        granted = await self._reserve(works) if works else []
+        if not granted:
+            return 0
+        running.started += len(granted)
+        if not await running.writes.announce(running.started):
+            self._take_back([work for work, _ in granted])
+            return 0
+        for work, wait_s in granted:
+            task = asyncio.create_task(self._call(work, wait_s))
+            running.lineup.called[task] = work
+            task.add_done_callback(self._on_called)
+        return len(granted)
+
+    def _take_back(self, works: list[Work]) -> None:
+        self._drop_money(works)
+        for work in works:
+            self._running.desk.limits.ended(self._running.link, work.call.model)
+        self._running.lineup.put_back(works)
+
+    async def _call(self, work: Work, wait_s: float) -> Answered | Failed | None:
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)  # the limit grants a time, not only a number
+        if self._running.stop or not self._running.may_call():
+            return None
+        work.calls += 1
+        return await pipeline.make_call(work, self._running.link)
+
+    # --- limits
+
+    async def _reserve(self, works: list[Work]) -> list[tuple[Work, float]]:
+        """Those that may be called, with the seconds each still has to wait; the others rest or go elsewhere."""
+        running = self._running
+        asks = [Ask(work.call.model, work.est_tokens) for work in works]
+        verdicts = await running.desk.limits.reserve(running.link, asks)
+        granted, refused = [], []
+        for work, verdict in zip(works, verdicts, strict=True):
+            if isinstance(verdict, Go):
+                granted.append((work, verdict.wait_s))
+            else:
+                refused.append(work)
+                self._hold_back(work, verdict)
+        self._drop_money(refused)
+        return granted
+
+    def _hold_back(self, work: Work, verdict: NotNow) -> None:
+        running = self._running
+        if verdict.why == "breaker" and (other := running.elsewhere(work)) is not None:
+            work.note(Attempt(time.time(), running.link.name, "breaker_open", None, "hand_over"))
+            running.lineup.moving[work] = other
+            return
+        running.lineup.rest(work, verdict.why, now=time.monotonic(), wait_s=verdict.wait_s)
+        if verdict.why not in ("breaker", "concurrency") and must_park(verdict.wait_s):
+            # It holds for the whole provider: nothing of this shard can go on sooner.
+            running.park = running.park or (verdict.wait_s, verdict.why)
+
+    # --- money
+
+    async def _afford(self, works: list[Work]) -> list[Work]:
+        """Those whose money is held; the rest waits for other calls to end, or the batch has come to rest."""
+        running = self._running
+        if running.purse is None:
+            return works
+        allowed = await running.purse.allow(works)
+        running.lineup.put_back(works[allowed.count :])
+        if allowed.then == "pause":
+            running.stop = running.stop or "paused"
+        elif allowed.then == "wait":
+            # The whole shard waits, and holds no slot: asking item by item would keep others from settling theirs.
+            now = time.monotonic()
+            running.no_money_until = now + MONEY_WAIT_S * (1 + random.random())  # noqa: S311
+            self._wait_or_park(now, idle=not running.lineup.called and not allowed.count)
+        return works[: allowed.count]
+
+    def _wait_or_park(self, now: float, *, idle: bool) -> None:
+        """Who waits for others' money alone gives its place in this process to them, or they might never get one."""
+        if not idle:
+            self._poor_since = None
+        elif self._poor_since is None:
+            self._poor_since = now
+        elif must_park(now - self._poor_since):
+            self._running.park = (MONEY_PARK_S, BUDGET)
+
+    def _drop_money(self, works: list[Work]) -> None:
+        if self._running.purse is not None:
+            self._running.purse.drop(works)

@@ -1,0 +1,160 @@
+"""The limits of every provider as this process meets them: ask before a call, tell what came of it.
+
+    reserve -> Go | NotNow        store/limiter.py decides in Redis, for all processes together
+    began, ended, saw -> report   told in parcels, since every call would be a round trip
+
+A refusal is told at once: everybody waits then. The rest goes in parcels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from workers.core.errors import (
+    BodyTooLarge,
+    InternalFault,
+    Overloaded,
+    RateLimited,
+    TransportError,
+    UnusableReply,
+)
+from workers.core.lanes import Ask, Go, LaneSeen, LimitState, Rates, Seen, Verdict
+from workers.engine.ports import Link
+from workers.engine.work import Answered, Failed
+from workers.store.limiter import Limiter
+
+# Where somebody waits for what we tell (a limit is set, or the provider has refused), and where nobody does.
+TELL_SOON_S = 0.02
+TELL_S = 0.25
+# A process that says nothing for 15 s counts as dead, and its calls as ended.
+RENEW_S = 5.0
+_TROUBLE_S = 10.0
+
+
+@dataclass(slots=True)
+class _Provider:
+    """What this process knows of one provider."""
+
+    rates: Rates
+    seen: Seen = field(default_factory=Seen)
+    under_way: Counter[str] = field(default_factory=Counter)
+    untold: bool = False
+    trouble_until: float = 0.0
+
+    def lane(self, model: str) -> LaneSeen:
+        """What was seen of a model since the last report."""
+        return self.seen.lanes.setdefault(model, LaneSeen())
+
+
+class Limiting:
+    """One per process, in its event loop."""
+
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter = limiter
+        self._providers: dict[str, _Provider] = {}
+        self._wake = asyncio.Event()
+
+    async def reserve(self, link: Link, asks: Sequence[Ask]) -> list[Verdict]:
+        """For each call whether it may start. What may start counts as under way from here on: see `ended`."""
+        one = self._of(link)
+        verdicts = await self._limiter.reserve(link.name, one.rates, asks, in_flight=one.under_way)
+        for ask, verdict in zip(asks, verdicts, strict=True):
+            if isinstance(verdict, Go):
+                one.under_way[ask.model] += 1
+            elif verdict.why != "limit":
+                one.trouble_until = time.monotonic() + _TROUBLE_S
+        return verdicts
+
+    def ended(self, link: Link, model: str) -> None:
+        """A call that might start is over, or was not made after all."""
+        one = self._of(link)
+        one.under_way[model] -= 1
+        if not one.under_way[model]:
+            del one.under_way[model]
+        self._tell(one)
+
+    def saw(self, link: Link, model: str, outcome: Answered | Failed, reserved_tokens: int) -> None:
+        """What came of a call, for all processes to know."""
+        one = self._of(link)
+        lane, seen = one.lane(model), one.seen
+        used = reserved_tokens
+        if isinstance(outcome, Answered):
+            lane.answered += 1
+            used = outcome.reply.usage.input_tokens + outcome.reply.usage.output_tokens
+        elif isinstance(outcome.error, RateLimited):
+            lane.throttled += 1
+            used = 0
+        elif _is_the_providers_fault(outcome):
+            lane.failed += 1
+            used = reserved_tokens if outcome.error.bytes_sent and outcome.unknown else 0
+        elif not isinstance(outcome.error, InternalFault):
+            lane.answered += 1  # a refusal is an answer: the provider works
+            used = 0
+        if isinstance(outcome, Failed):
+            one.trouble_until = time.monotonic() + _TROUBLE_S
+            if outcome.retry_after_s is not None:
+                lane.retry_after_s = max(outcome.retry_after_s, lane.retry_after_s or 0.0)
+        seen.reserved_tokens += reserved_tokens
+        seen.used_tokens += used
+        if outcome.headers:
+            seen.headers = outcome.headers
+        self._tell(one)
+
+    async def state(self, link: Link) -> LimitState:
+        """How a provider's limits stand for all processes."""
+        return await self._limiter.state(link.name, link.rates)
+
+    async def run(self) -> None:
+        """Tell what was seen, for ever; cancel to stop, after `flush`."""
+        while True:
+            if not await self._woken(RENEW_S):
+                for one in self._providers.values():
+                    one.untold = one.untold or bool(one.under_way)
+            elif not any(one.untold and self._is_urgent(one) for one in self._providers.values()):
+                await self._woken(TELL_S)
+            await asyncio.sleep(TELL_SOON_S)  # what comes together is told together
+            await self.flush()
+
+    async def _woken(self, within_s: float) -> bool:
+        try:
+            async with asyncio.timeout(within_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        self._wake.clear()
+        return True
+
+    async def flush(self) -> None:
+        """Tell what is here now."""
+        for name, one in list(self._providers.items()):
+            if not one.untold:
+                continue
+            one.untold, seen, one.seen = False, one.seen, Seen()
+            seen.in_flight = dict(one.under_way)
+            await self._limiter.report(name, one.rates, seen)
+
+    def _of(self, link: Link) -> _Provider:
+        found = self._providers.get(link.name)
+        if found is None:
+            found = self._providers[link.name] = _Provider(link.rates)
+        return found
+
+    def _tell(self, one: _Provider) -> None:
+        if not one.untold or self._is_urgent(one):
+            one.untold = True
+            self._wake.set()
+
+    @staticmethod
+    def _is_urgent(one: _Provider) -> bool:
+        return one.rates.limited or one.trouble_until > time.monotonic()
+
+
+def _is_the_providers_fault(outcome: Failed) -> bool:
+    error = outcome.error
+    if isinstance(error, BodyTooLarge):
+        return False
+    return isinstance(error, Overloaded | UnusableReply | TransportError)

@@ -1,0 +1,121 @@
+"""What comes of a running shard's calls: an answer to keep and record, another try, another provider, or the end.
+
+ended call -> answered -> matches its schema? -> cache, flight, record
+                 |             `-> asked again
+              failed -> again.py: rest and try again
+                           `-> another provider (moving.py), or recorded as failed
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from workers.core.choose import Chosen
+from workers.core.errors import InternalFault
+from workers.core.messages import Result
+from workers.engine import pipeline
+from workers.engine.again import Again
+from workers.engine.coalesce import Coalescing
+from workers.engine.lineup import Call
+from workers.engine.ports import RecordTarget
+from workers.engine.running import Running
+from workers.engine.work import Answered, Failed, Work
+
+log = logging.getLogger(__name__)
+
+
+class Outcomes:
+    """Takes the calls of one running shard as they end.
+
+    Attributes:
+        cut_off: calls that were ended by us while they were under way.
+    """
+
+    def __init__(
+        self,
+        target: RecordTarget,
+        running: Running,
+        flights: Coalescing,
+        *,
+        record: Callable[[Result], None],
+    ) -> None:
+        """`target` is who the results are recorded for, `record` takes those that need no cache before."""
+        self._target, self._running, self._flights, self._record = target, running, flights, record
+        self._again = Again(running, answered=self._answer, moves=self._move, fails=self._give_up)
+        self.cut_off = 0
+
+    def cut(self) -> None:
+        """End the calls under way."""
+        for task, work in self._running.lineup.called.items():
+            self.cut_off += work.calls > 0
+            task.cancel()
+
+    def leave(self) -> None:
+        """The run is over: whatever still goes on belongs to nobody."""
+        self._again.leave()
+        for task in self._running.lineup.called:
+            task.cancel()
+
+    def on_called(self, task: Call) -> None:
+        """A call has ended: its slot is free, its money is known, its outcome is taken."""
+        running, link = self._running, self._running.link
+        work = running.lineup.called.pop(task)
+        link.slots.give_back(running.held.shard_id)
+        running.desk.limits.ended(link, work.call.model)
+        running.changed.set()
+        outcome = None if task.cancelled() else task.result()
+        if running.purse is not None and not task.cancelled():
+            running.purse.take(work, outcome)  # what was cut off stays under way: it may be paid
+            running.no_money_until = 0.0
+        try:
+            self._take(work, outcome)
+        except Exception:
+            # asyncio would only log it, and the item would be in nobody's hands for ever.
+            log.exception("the outcome of item %d broke inside the engine", work.item.line)
+            fault = InternalFault("the engine failed on this answer", provider=link.name)
+            self._give_up(work, Failed(fault, 0.0))
+
+    def _take(self, work: Work, outcome: Answered | Failed | None) -> None:
+        running = self._running
+        if outcome is None:
+            running.started -= 1  # it never left; the next `announce` says so
+            running.lineup.put_back([work])
+            return
+        running.desk.limits.saw(running.link, work.call.model, outcome, work.est_tokens)
+        if self._again.takes(work, outcome):
+            return
+        if isinstance(outcome, Answered):
+            self._answer(work, outcome)
+        else:
+            self._again.failed(work, outcome)
+
+    def _answer(self, work: Work, outcome: Answered) -> None:
+        running, asked_before = self._running, work.asks_again
+        wrong = pipeline.ask_again(work, outcome, running.desk.rules.retry)
+        if wrong is not None:
+            self._end_unshared(work, pipeline.mismatched(work, outcome, wrong))
+            return
+        if work.asks_again > asked_before:
+            running.started -= 1  # its outcome is known: a crash from here on repeats nothing of it
+            running.lineup.todo.append(work)
+            return
+        result = pipeline.answered(work, outcome)
+        if not work.fingerprint:
+            self._record(result)
+            return
+        running.unrecorded += 1
+        self._flights.answered(work, result)
+        running.desk.shelf.put(self._target, work, outcome.reply, result, self._flights.ticket(work))
+
+    def _move(self, work: Work, other: Chosen) -> None:
+        self._running.lineup.moving[work] = other
+
+    def _give_up(self, work: Work, outcome: Failed) -> None:
+        self._running.started -= work.calls == 0
+        self._end_unshared(work, pipeline.failed(work, outcome, self._running.link))
+
+    def _end_unshared(self, work: Work, result: Result) -> None:
+        """A final failure: never cached, and shared only where the next one would get the same."""
+        self._flights.failed(work, result)
+        self._record(result)

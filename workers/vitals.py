@@ -1,0 +1,116 @@
+"""The vital signs of one worker process: what its clients, cache, flights and recorder have done and hold now.
+
+runtime.py fills one in at every beat, store/worker_processes.py carries it as a plain document, and `/metrics`
+and `batchwright doctor` read it back. Counts only grow while a process lives and start at 0 with the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from workers.transport.port import ClientStats
+
+Doc = dict[str, Any]
+
+# What the cache counts, in the words of store/cache_stats.py; others in a mapping are not carried.
+CACHE_COUNTS: Final = ("hits", "misses", "kept", "too_large", "corrupt", "early")
+_COUNTED = ("protocols", "failures")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderVitals:
+    """One provider as this process reaches it: its client, and its call slots in use of those there are."""
+
+    client: ClientStats
+    slots_in_use: int
+    slots: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vitals:
+    """One process at the moment of a beat.
+
+    Attributes:
+        transport: the HTTP client that was chosen, `httpx` or `pyreqwest`.
+        started_at: Unix seconds.
+        providers: by name.
+        cache: counts since the start, by the words of `CACHE_COUNTS`. Like all counts they never fall: Prometheus
+            would take that for a restart and count everything twice.
+        flights_owned: questions of which this process asks one copy for others.
+        flights_held: those of them that it holds in Redis for all workers.
+        record_buffer_results, record_buffer_bytes: answers that wait for MongoDB.
+        record_buffer_oldest_s: how long the first of them has waited; 0 when none waits.
+        loop_lag_s: how late the beat's own timer was, by which everything in that loop was late.
+        resident_bytes: memory of the process, see `resident_bytes()`.
+    """
+
+    transport: str
+    started_at: float
+    providers: Mapping[str, ProviderVitals] = field(default_factory=dict)
+    cache: Mapping[str, int] = field(default_factory=dict)
+    flights_owned: int = 0
+    flights_held: int = 0
+    record_buffer_results: int = 0
+    record_buffer_bytes: int = 0
+    record_buffer_oldest_s: float = 0.0
+    loop_lag_s: float = 0.0
+    resident_bytes: int = 0
+
+    def to_doc(self) -> Doc:
+        """A document for MongoDB; pairs instead of mappings, for `HTTP/1.1` has a dot, which no field may have."""
+        doc: Doc = {each.name: getattr(self, each.name) for each in fields(self)}
+        doc["providers"] = [[name, _provider_doc(each)] for name, each in self.providers.items()]
+        doc["cache"] = [[name, self.cache[name]] for name in CACHE_COUNTS if name in self.cache]
+        return doc
+
+    @classmethod
+    def from_doc(cls, doc: Mapping[str, Any]) -> Vitals:
+        """Read it back; fields that another version of this program wrote are passed over.
+
+        Raises: TypeError, ValueError or KeyError where a field that this version needs is missing or of another form.
+        """
+        known = _known(cls, doc)
+        known["providers"] = {name: _provider(each) for name, each in doc["providers"]}
+        known["cache"] = dict(doc["cache"])
+        return cls(**known)
+
+
+def _provider_doc(provider: ProviderVitals) -> Doc:
+    client: Doc = {each.name: getattr(provider.client, each.name) for each in fields(provider.client)}
+    for name in _COUNTED:
+        client[name] = [list(pair) for pair in client[name].items()]
+    return {"client": client, "slots_in_use": provider.slots_in_use, "slots": provider.slots}
+
+
+def _provider(doc: Mapping[str, Any]) -> ProviderVitals:
+    known = _known(ClientStats, doc["client"])
+    for name in _COUNTED:
+        known[name] = dict(known[name])
+    return ProviderVitals(
+        client=ClientStats(**known), slots_in_use=int(doc["slots_in_use"]), slots=int(doc["slots"])
+    )
+
+
+def _known(shape: type[Any], doc: Mapping[str, Any]) -> Doc:
+    return {each.name: doc[each.name] for each in fields(shape) if each.name in doc}
+
+
+def resident_bytes() -> int:
+    """Memory of this process now; where the system does not tell without a tool (no /proc), its peak so far."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        pass
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    # macOS counts in bytes, others in KiB: getrusage(2).
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
