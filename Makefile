@@ -14,7 +14,7 @@ export PYTHON
 # The stack and its tests are many short processes: without bytecode each of them would compile everything anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup run test test-fast benchmark lint format types check docs lock clean
+.PHONY: help setup run test test-fast test-load benchmark bench bench-setup lint format types check docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +31,17 @@ test: setup ## run the whole test suite
 test-fast: setup ## run the tests that need no server
 	@$(PY) -m pytest -m "not slow and not integration and not e2e and not live" $(ARGS)
 
+test-load: setup ## hold the engine to its laws under load (many minutes)
+	@$(PY) -m pytest -n 0 -s -m load tests/load $(ARGS)
+
 benchmark: setup ## time what an adapter costs an item
 	@$(PY) -m pytest -n 0 -m benchmark tests/benchmarks --benchmark-enable --benchmark-columns=min,median,max,rounds $(ARGS)
+
+bench: setup ## measure this engine beside others (ARGS="--quick": under two minutes)
+	@$(PY) -m app.cli.main bench $(ARGS)
+
+bench-setup: setup ## install those others into .venv-bench
+	@scripts/bench-setup.sh
 
 lint: setup ## check style and format
 	@$(PY) -m ruff check .
@@ -57,8 +66,9 @@ lock: ## resolve the dependencies anew (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv; name it by UV=/path/to/uv" >&2; exit 1; }
 	@$(UV) $(COMPILE) $(ARGS) --all-extras -o requirements.lock >/dev/null
 	@$(UV) $(COMPILE) --extra fast -c requirements.lock -o deploy/requirements-image.lock >/dev/null
-	@! grep -n '://' requirements.lock deploy/requirements-image.lock
+	@$(UV) $(subst pyproject.toml,bench/requirements.in,$(COMPILE)) $(ARGS) -o bench/requirements.lock >/dev/null
+	@! grep -n '://' requirements.lock deploy/requirements-image.lock bench/requirements.lock
 
-clean: ## remove .venv and caches; data in .batchwright stays
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+clean: ## remove .venv, .venv-bench and caches; data in .batchwright stays
+	@rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from app.api import batches, cached, costs, files, operations
+from app.api import batches, cached, costs, files, metrics, operations
 from app.api.auth import KeyCache
 from app.api.counts import Counts
 from app.api.door import complaint
@@ -47,7 +47,7 @@ def create_app(services: Services) -> Asgi:
         """That this process answers; it asks no other."""
         return json_reply({"status": "ok", "uptime_seconds": round(time.monotonic() - started, 3)})
 
-    for part in (files, batches, operations, costs, cached):
+    for part in (files, batches, operations, costs, cached, metrics):
         app.include_router(part.router)
     app.add_exception_handler(ApiError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

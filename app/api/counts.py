@@ -88,8 +88,9 @@ def extension(doc: Doc, counts: Doc, *, simulated: bool) -> Doc:
     """Our own fields of the batch object.
 
     `excess_calls` is an upper bound: calls known to repeat an unknown outcome, and those that workers lost in
-    flight may have made. The cost is null as soon as one answer has no known price. Under a ceiling, `held_usd` is
-    what calls under way may cost, and `lost_usd` what calls may have cost whose worker was lost with them.
+    flight may have made. `handed_over` counts items given to another provider, each time they were. The cost is
+    null as soon as one answer has no known price. Under a ceiling, `held_usd` is what calls under way may cost, and
+    `lost_usd` what calls may have cost whose worker was lost with them.
     """
     tally = tally_from(counts)
     money = money_of(doc["budget"]) if doc.get("budget") else None
@@ -103,6 +104,7 @@ def extension(doc: Doc, counts: Doc, *, simulated: bool) -> Doc:
         "calls": tally.calls,
         "excess_calls": tally.excess + counts.get("possibly_repeated", 0),
         "asked_again": tally.asks_again,
+        "handed_over": counts.get("handed_over", 0),
         "never_ran": tally.never_ran,
         "input_tokens": tally.input_tokens,
         "output_tokens": tally.output_tokens,

@@ -104,11 +104,12 @@ async def items(
     after: Annotated[int, Query(ge=0, le=999_999_999)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
-    """What each recorded request took: calls, tokens, cost and where its answer came from, by line, after a line."""
+    """What each recorded request took, by line, after a line: calls, failed tries, waits, tokens, cost, who answered."""
     await batch_of(behind, batch_id, tenant)
     ok = None if status is None else status == "completed"
     found = await behind.run(behind.results.page, batch_id, after_line=after, limit=limit + 1, ok=ok)
-    shown = [item_object(result) for result in found[:limit]]
+    providers = await behind.run(behind.shards.providers_of, [shard_id for _, shard_id in found])
+    shown = [item_object(result, providers.get(shard_id)) for result, shard_id in found[:limit]]
     return json_reply({"object": "list", "data": shown, "has_more": len(found) > limit})
 
 

@@ -163,7 +163,17 @@ def services_on(settings: Settings, db: Db, queue: Queue) -> Services:
 
 def _cache_of(settings: Settings) -> Cache | None:
     url = settings.servers.cache_redis_url
-    return Cache(redis.connect(url), max_entry_bytes=settings.cache.max_entry_bytes) if url else None
+    rules = settings.cache
+    return (
+        Cache(
+            redis.connect(url),
+            max_entry_bytes=rules.max_entry_bytes,
+            compress_over_bytes=rules.compress_over_bytes,
+            early_refresh=rules.early_refresh,
+        )
+        if url
+        else None
+    )
 
 
 def _services_of(request: Request) -> Services:

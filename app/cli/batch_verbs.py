@@ -240,8 +240,8 @@ def show(batch_id: str, *, as_json: bool) -> int:
         waiting = () if batch.ended else client.why(batch_id)
     if as_json:
         reasons = [
-            {"kind": each.kind, "provider": each.provider, "shards": each.shards, "until": each.until}
-            | {"text": each.text}
+            {"kind": each.kind, "provider": each.provider, "shards": each.shards, "since": each.since}
+            | {"until": each.until, "text": each.text}
             for each in waiting
         ]
         report.print_json({**summary.batch_line(batch), "waiting_for": reasons})

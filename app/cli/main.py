@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from app.cli.cache_group import cache
 from app.cli.group import Group
 from app.cli.models_group import models
 
@@ -161,6 +162,18 @@ def logs(
 
 
 @app.command()
+def doctor(json: Json = False) -> None:
+    """Look at everything the stack needs and say what is wrong.
+
+    Servers, providers, keys, this machine and the running workers' clients, with the stack up or down; takes ten
+    seconds at most and costs nothing. Exits with 1 if there is a problem; warnings alone are 0.
+    """
+    from app.cli import doctor as doctor_verb
+
+    raise typer.Exit(doctor_verb.doctor(as_json=json))
+
+
+@app.command()
 def submit(
     files: Files,
     model: Model = None,
@@ -257,6 +270,23 @@ def show(batch_id: BatchId, json: Json = False) -> None:
 
 
 @app.command()
+def items(
+    batch_id: BatchId,
+    failed: Annotated[bool, typer.Option("--failed", help="Those that failed alone.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many.")] = 100,
+    after: Annotated[int, typer.Option(min=0, metavar="LINE", help="Those after this line.")] = 0,
+    json: Json = False,
+) -> None:
+    """Show what each item of a batch took.
+
+    That includes who answered it, its failed tries and its waits.
+    """
+    from app.cli import item_verbs
+
+    raise typer.Exit(item_verbs.items(batch_id, failed=failed, limit=limit, after=after, as_json=json))
+
+
+@app.command()
 def cost(
     days: Annotated[int, typer.Option(min=1, max=366, metavar="N", help="Today and those before it.")] = 30,
     json: Json = False,
@@ -271,6 +301,7 @@ def cost(
 
 
 app.add_typer(models)
+app.add_typer(cache)
 
 
 @app.command()
@@ -296,6 +327,39 @@ def sim(
 
     code = stack_verbs.sim(port=port, latency_ms=latency_ms, log=log, seed=seed, config=config, as_json=json)
     raise typer.Exit(code)
+
+
+@app.command()
+def bench(  # noqa: PLR0913, PLR0917  a flag each
+    quick: Annotated[bool, typer.Option("--quick", help="Short rounds; under two minutes.")] = False,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files go.")] = Path("bench-results"),
+    growth: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Items of the largest batch; 0: none.")
+    ] = None,
+    only: Annotated[str, typer.Option(metavar="NAME,...", help="These engines alone.")] = "",
+    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="How often each engine runs.")] = 3,
+    concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Calls at once.")] = 800,
+    providers: Annotated[
+        bool, typer.Option("--providers", help="Time the configured providers instead.")
+    ] = False,
+    count: Annotated[int, typer.Option("-n", min=1, metavar="N", help="Calls of each kind.")] = 10,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calls that cost.")] = False,
+    json: Json = False,
+) -> None:
+    """Measure this engine beside others.
+
+    Starts servers of its own and a simulated provider, and takes them away again. With --providers it calls the
+    configured providers, and each call is paid.
+    """
+    from app.cli import bench as bench_verb
+
+    if providers:
+        raise typer.Exit(bench_verb.providers(count, yes=yes, as_json=json))
+    from app.bench.run import Options
+
+    names = tuple(name.strip() for name in only.split(",") if name.strip())
+    options = Options(quick=quick, growth=growth, only=names, rounds=rounds, concurrency=concurrency)
+    raise typer.Exit(bench_verb.bench(options, out, as_json=json))
 
 
 @app.command()

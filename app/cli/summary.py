@@ -76,6 +76,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "pause_reason": stats.pause_reason,
         "asked_again": stats.asked_again,
         "by_provider": stats.by_provider,
+        "handed_over": stats.handed_over,
     }
 
 
@@ -99,9 +100,11 @@ def fields(outcome: Outcome) -> list[tuple[str, str]]:
         ("tokens", f"{words.count(stats.input_tokens)} in, {words.count(stats.output_tokens)} out"),
         ("cost", words.money(stats.cost_usd) + _ceiling(stats)),
         *_shares(stats),
+        ("handed over", f"{words.things(stats.handed_over, 'item')} to another provider"),
         ("time", f"{words.duration(outcome.seconds)}, {words.rate(outcome.items_per_second)} items/s"),
     ]
-    return [row for row in rows if row != ("never ran", "0")]
+    nothing = {"never ran": not stats.never_ran, "handed over": not stats.handed_over}
+    return [row for row in rows if not nothing.get(row[0])]
 
 
 def _ceiling(stats: Stats) -> str:

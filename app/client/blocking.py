@@ -95,11 +95,25 @@ class Client:
         """What the batch waits for; empty when it moves."""
         return self._call(calls.why(batch_id))
 
+    def items(
+        self, batch_id: str, *, status: str | None = None, after: int = 0, limit: int = 100
+    ) -> Mapping[str, Any]:
+        """What each recorded item took, as the API says it; `status`: completed or failed ones alone."""
+        return self._call(calls.items(batch_id, status, after=after, limit=limit))
+
     def cached(
         self, endpoint: str, requests: Sequence[Mapping[str, Any]], *, model: str | None = None
     ) -> tuple[bool, ...]:
         """For each of up to 500 request bodies, whether its answer is cached; nothing is sent to a provider."""
         return self._call(calls.cached(endpoint, requests, model))
+
+    def cache_stats(self) -> Mapping[str, Any]:
+        """How the cache does, as the API says it; for keys of the first tenant."""
+        return self._call(calls.cache_stats())
+
+    def clear_cache(self, *, prefix: str | None = None, tenant: str | None = None) -> Mapping[str, Any]:
+        """Forget answers: by the beginning of their keys, or one tenant's, or all. Says how many, if it knows."""
+        return self._call(calls.clear_cache(prefix, tenant))
 
     def costs(self, days: int) -> Mapping[str, Any]:
         """What this key's batches of the last days took, by day and provider, as the API says it."""

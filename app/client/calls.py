@@ -128,6 +128,12 @@ def why(batch_id: str) -> HttpCall[tuple[Waiting, ...]]:
     return HttpCall("GET", f"/v1/batches/{quote(batch_id, safe='')}/why", models.waiting_from)
 
 
+def items(batch_id: str, status: str | None, *, after: int, limit: int) -> HttpCall[Mapping[str, Any]]:
+    """GET /v1/batches/{id}/items."""
+    params = {"after": str(after), "limit": str(limit)} | ({"status": status} if status else {})
+    return HttpCall("GET", f"/v1/batches/{quote(batch_id, safe='')}/items", lambda data: data, params=params)
+
+
 def cached(
     endpoint: str, requests: Sequence[Mapping[str, Any]], model: str | None
 ) -> HttpCall[tuple[bool, ...]]:
@@ -142,6 +148,18 @@ def cached(
         json=body,
         repeatable=False,
     )
+
+
+def cache_stats() -> HttpCall[Mapping[str, Any]]:
+    """GET /v1/cache."""
+    return HttpCall("GET", "/v1/cache", lambda data: data)
+
+
+def clear_cache(prefix: str | None, tenant: str | None) -> HttpCall[Mapping[str, Any]]:
+    """DELETE /v1/cache; a second one would only say that nothing was left, so a lost reply is not asked for again."""
+    given = {"prefix": prefix, "tenant": tenant}
+    params = {name: word for name, word in given.items() if word is not None}
+    return HttpCall("DELETE", "/v1/cache", lambda data: data, params=params, repeatable=False)
 
 
 def costs(days: int) -> HttpCall[Mapping[str, Any]]:

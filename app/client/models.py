@@ -32,6 +32,7 @@ class Stats:
         lost_usd: what calls may have cost whose worker was lost with them; it counts towards the ceiling.
         by_provider: what each provider did and took, as the API says it.
         simulated: at least one answer comes from the simulator.
+        handed_over: items given to another provider because theirs failed, each time they were.
     """
 
     total: int = 0
@@ -53,6 +54,7 @@ class Stats:
     max_cost_usd: float | None = None
     lost_usd: float = 0.0
     by_provider: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    handed_over: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +106,14 @@ class FileInfo:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One reason why a batch does not move; `text` says it in words, `until` is Unix seconds where known."""
+    """One reason why a batch does not move, in words: `text`. `since` and `until`: Unix seconds where known."""
 
     kind: str
     text: str
     provider: str | None = None
     shards: int = 0
     until: float | None = None
+    since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,7 @@ def _stats_from(ours: Mapping[str, Any], usage: Mapping[str, Any]) -> Stats:
         max_cost_usd=ours.get("max_cost_usd"),
         lost_usd=float(ours.get("lost_usd") or 0.0),
         by_provider=ours.get("by_provider") or {},
+        handed_over=int(ours.get("handed_over") or 0),
     )
 
 
@@ -193,6 +197,7 @@ def waiting_from(data: Mapping[str, Any]) -> tuple[Waiting, ...]:
             provider=each.get("provider"),
             shards=int(each.get("shards") or 0),
             until=each.get("until"),
+            since=each.get("since"),
         )
         for each in data["waiting_for"]
     )

@@ -30,6 +30,8 @@ ROOMS: dict[str, str] = {
     "workers.celery_config": "celery_config",
     "workers.queue": "queue",
     "workers.telemetry": "telemetry",
+    "workers.vitals": "vitals",
+    "workers.metrics": "vitals",
     "workers.planning": "steps",
     "workers.dispatcher": "steps",
     "workers.finalizer": "steps",
@@ -42,17 +44,26 @@ ROOMS: dict[str, str] = {
     "workers.main": "main",
     "app": "app",
     "app.api": "api",
+    "app.bench": "bench",
+    "app.bench.peers": "peers",
     "app.client": "client",
     "app.cli": "cli",
+    "app.doctor": "doctor",
     "app.embedded": "embedded",
     "app.simulator": "simulator",
     "batchwright": "face",
-    "batchwright.ai": "ai",
+    "batchwright.ai": "ai_face",
+    "batchwright.ai.tasks": "ai",
+    "batchwright.ai.routing": "ai",
+    "batchwright.ai.requests": "ai",
+    "batchwright.ai.caching": "ai",
+    "batchwright.ai.session": "ai_calls",
+    "batchwright.ai.calls": "ai_calls",
 }
 
 _BASE = {"config", "core"}
 _STEPS = {*_BASE, "providers", "store", "engine", "celery_config", "queue", "telemetry", "steps"}
-_RUNTIME = {*_STEPS, "transport", "runtime"}
+_RUNTIME = {*_STEPS, "transport", "vitals", "runtime"}
 
 # Room -> the rooms it may import, besides itself.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -61,6 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "providers": _BASE,
     "store": _BASE,
     "transport": _BASE,
+    "vitals": {*_BASE, "transport"},
     "engine": {*_BASE, "providers", "store", "transport"},
     "celery_config": _BASE,
     "queue": {*_BASE, "celery_config"},
@@ -73,11 +85,29 @@ MAY_IMPORT: dict[str, set[str]] = {
     "app": set(),
     "simulator": {*_BASE, "app"},
     "embedded": _BASE,
-    "api": {*_STEPS - {"engine"}, "app"},
+    "api": {*_STEPS - {"engine"}, "vitals", "app"},
     "client": {*_BASE, "app", "embedded"},
-    "cli": {*_BASE, "providers", "app", "client", "embedded", "simulator"},
+    # Works while the API is down, so it asks the servers and the store itself; `cli` shows what it finds.
+    "doctor": {*_BASE, "store", "transport", "vitals", "app", "client", "embedded"},
+    "cli": {*_BASE, "providers", "app", "client", "embedded", "doctor", "simulator", "bench"},
+    # Other people's engines, in environments in which nothing of ours is installed.
+    "peers": set(),
+    "bench": {
+        *_BASE,
+        "providers",
+        "store",
+        "transport",
+        "app",
+        "client",
+        "embedded",
+        "simulator",
+        "peers",
+    },
     "face": {*_BASE, "app", "client", "embedded"},
     "ai": {*_BASE, "providers"},
+    "ai_calls": {*_BASE, "providers", "store", "transport", "ai"},
+    # Pure names at once, those that do the work on demand.
+    "ai_face": {"ai", "ai_calls"},
 }
 
 # What decides is pure: these rooms get time, chance and bytes as arguments.
@@ -112,12 +142,14 @@ DRAWS_NAMES = {"workers.core.identity": {"secrets"}}
 
 # One package, one place: what a change of the HTTP client or of the database driver may touch.
 ONLY_IN: dict[str, set[str]] = {
-    "httpx": {"transport", "client", "embedded", "cli"},
+    "httpx": {"transport", "client", "embedded", "cli", "peers"},
     "httpx2": {"transport"},
-    "pyreqwest": {"transport"},
-    "pymongo": {"store", "embedded"},
+    "httpcore": {"transport"},
+    "pyreqwest": {"transport", "peers"},
+    "pymongo": {"store", "embedded", "doctor", "bench", "peers"},
+    "prometheus_client": {"api"},
     "gridfs": {"store"},
-    "celery": {"queue", "tasks", "main"},
+    "celery": {"queue", "tasks", "main", "peers"},
     "kombu": {"celery_config", "queue", "tasks", "main"},
     "fastapi": {"api"},
     "pydantic": {"api"},
@@ -127,7 +159,7 @@ ONLY_IN: dict[str, set[str]] = {
 
 # The environment is read by whoever starts a process; everybody else is handed the values.
 MAY_LOAD_SETTINGS = frozenset(
-    {"config", "runtime", "tasks", "main", "api", "client", "cli", "embedded", "face"}
+    {"config", "runtime", "tasks", "main", "api", "client", "cli", "embedded", "face", "ai_calls"}
 )
 
 

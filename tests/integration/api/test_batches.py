@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -14,7 +15,7 @@ from tests.support.api import Api, answered, input_line, never_ran, refused
 from tests.support.eventually import eventually
 from workers.celery_config import PLAN_QUEUE
 from workers.core import states
-from workers.core.messages import ItemError, Result
+from workers.core.messages import Attempt, ItemError, Result
 from workers.core.states import Ending
 
 pytestmark = pytest.mark.integration
@@ -135,6 +136,7 @@ def test_our_own_fields_say_what_the_batch_cost(api: Api) -> None:
         "calls": 2,
         "excess_calls": 1,
         "asked_again": 0,
+        "handed_over": 0,
         "never_ran": 0,
         "input_tokens": 20,
         "output_tokens": 10,
@@ -164,7 +166,10 @@ def test_our_own_fields_say_what_the_batch_cost(api: Api) -> None:
 
 def test_each_item_says_what_it_took_page_by_page(api: Api) -> None:
     batch_id = api.batch(input_file_id=api.input_file(3))
+    late = Attempt(9.5, "sim", "timeout", None, "retry", 0.5, excess=True)
+    last = Attempt(10.5, "sim", "provider_unavailable", 503, "give_up")
     failed = Result(3, "r3", "call", error=ItemError("timeout", "too late"), calls=2)
+    failed = replace(failed, attempts=(late, last), waited_s={"limit": 2.5, "retry": 0.5})
     api.work.complete(batch_id, [answered(1, cost_usd=0.25), answered(2, cost_usd=None), failed])
     ask = f"/v1/batches/{batch_id}/items"
     first = api.call("GET", f"{ask}?limit=2").json()
@@ -178,6 +183,16 @@ def test_each_item_says_what_it_took_page_by_page(api: Api) -> None:
         ("failed", 2, "timeout")
     ]
     assert not rest["has_more"]
+    assert [(row["provider"], row["waited_s"]) for row in (*first["data"], *rest["data"])] == [
+        ("sim", {}),
+        ("sim", {}),
+        ("sim", {"limit": 2.5, "retry": 0.5}),
+    ]
+    names = ("at", "provider", "code", "status", "then", "wait_s")
+    assert rest["data"][0]["attempts"] == [
+        dict(zip(names, (9.5, "sim", "timeout", None, "retry", 0.5), strict=True)),
+        dict(zip(names, (10.5, "sim", "provider_unavailable", 503, "give_up", 0.0), strict=True)),
+    ]
     assert [row["line"] for row in api.call("GET", f"{ask}?status=failed").json()["data"]] == [3]
     other = {"authorization": f"Bearer {api.other_key}"}
     assert api.call("GET", ask, headers=other).status_code == 404

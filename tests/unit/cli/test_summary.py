@@ -43,12 +43,19 @@ def test_the_json_line_keeps_its_promised_keys_in_order() -> None:
         "batch_id", "status", "total", "completed", "failed", "cached", "coalesced", "calls",
         "excess_calls", "input_tokens", "output_tokens", "cost_usd", "seconds", "items_per_second",
         "output_path", "error_path", "max_cost_usd", "pause_reason", "asked_again", "by_provider",
+        "handed_over",
     ]  # fmt: skip
     assert (line["items_per_second"], line["output_path"], line["error_path"]) == (
         5.0,
         "/x/a.out.jsonl",
         None,
     )
+
+
+def test_what_went_to_another_provider_is_said_where_anything_did() -> None:
+    said = dict(summary.fields(Outcome("a", batch(handed_over=1200), 1.0)))
+    assert said["handed over"] == "1,200 items to another provider"
+    assert "handed over" not in dict(summary.fields(Outcome("a", batch(), 1.0)))
 
 
 def test_items_done_before_we_came_do_not_make_us_fast() -> None:

@@ -79,7 +79,7 @@ def api() -> Iterator[FakeApi]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = _answer  # noqa: N815
+        do_DELETE = do_GET = do_POST = _answer  # noqa: N815
 
         def log_message(self, *args: Any) -> None: ...
 
@@ -132,6 +132,25 @@ def test_a_create_carries_our_options_under_our_own_key(api: FakeApi) -> None:
     (seen,) = api.seen
     assert json.loads(seen.body)["batchwright"] == {"model": "m", "cache": "off", "run_key": "k"}
     assert seen.headers["idempotency-key"] == "once"
+
+
+def test_a_cache_is_cleared_by_what_was_named_and_once(api: FakeApi) -> None:
+    api.reply("DELETE /v1/cache", (200, {"entries": 7}))
+    api.reply("GET /v1/cache", (200, {"away": False}))
+
+    async def again() -> Any:
+        async with AsyncClient(Place(api.url, None)) as client:
+            return await client.clear_cache(tenant="a b"), await client.cache_stats()
+
+    with Client(Place(api.url, None)) as client:
+        assert client.clear_cache(prefix="ai:v2:openai") == {"entries": 7}
+        assert client.cache_stats() == {"away": False}
+    assert asyncio.run(again()) == ({"entries": 7}, {"away": False})
+    api.reply("DELETE /v1/cache", (503, {"error": {"message": "away", "code": "cache_unavailable"}}))
+    with Client(Place(api.url, None)) as client, pytest.raises(ApiUnreachable, match="away"):
+        client.clear_cache()
+    paths = [seen.path for seen in api.seen if seen.method == "DELETE"]
+    assert paths == ["/v1/cache?prefix=ai%3Av2%3Aopenai", "/v1/cache?tenant=a+b", "/v1/cache"], "none twice"
 
 
 def test_a_busy_server_is_asked_again_only_where_that_is_safe(api: FakeApi) -> None:

@@ -185,3 +185,33 @@ def test_a_path_is_for_the_kind_openai_only(toml_file: Callable[[str], Path]) ->
     config = toml_file("[providers.anthropic]\npath = '/x/{model}'")
     with pytest.raises(SettingsError, match="only the kind openai"):
         load_settings({"ANTHROPIC_API_KEY": "k"}, config_file=config)
+
+
+def test_a_table_says_who_answers_when_it_fails(toml_file: Callable[[str], Path]) -> None:
+    config = toml_file("[providers.anthropic]\nfallback = ['gemini/gemini-flash', 'openai']")
+    environ = {"ANTHROPIC_API_KEY": "a", "OPENAI_API_KEY": "o"}
+    providers = {one.name: one for one in load_settings(environ, config_file=config).providers}
+    # Gemini has no key in this process; who has one may hand over to it all the same.
+    assert providers["anthropic"].fallback == ("gemini/gemini-flash", "openai")
+    assert providers["openai"].fallback == ()
+
+
+@pytest.mark.parametrize(
+    ("fallback", "words"),
+    [
+        ("['anthropic']", "expected other providers than itself, got 'anthropic'"),
+        ("['anthropic/claude-haiku']", "other providers than itself"),
+        ("['opnai']", "expected PROVIDER or PROVIDER/MODEL of openai, gemini, ollama, sim, got 'opnai'"),
+        ("['openai/']", "PROVIDER/MODEL"),
+        ("'openai'", "a list such as"),
+        ("[]", "a list such as"),
+        ("[1]", "a list such as"),
+    ],
+)
+def test_a_fallback_to_nobody_is_refused_at_once(
+    fallback: str, words: str, toml_file: Callable[[str], Path]
+) -> None:
+    config = toml_file(f"[providers.anthropic]\nfallback = {fallback}")
+    with pytest.raises(SettingsError, match=re.escape(words)) as refusal:
+        load_settings({}, config_file=config)
+    assert "providers.anthropic.fallback" in str(refusal.value)
