@@ -132,7 +132,7 @@ class Worker:
     processes: int | None = setting(None, "Worker processes. Unset: one per core.", minimum=1)
     threads: int = setting(8, "Shards worked on at once per process.", minimum=1, maximum=64)
     drain_grace_s: float = setting(25.0, "Time for running calls to end at a stop.", minimum=0)
-    max_call_slots: int = setting(256, "Calls at once per process and provider.", minimum=1)
+    max_call_slots: int = setting(512, "Calls at once per process and provider.", minimum=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +208,7 @@ class ShardRules:
     max_items: int = setting(500, "Items in one shard.", minimum=1, maximum=500)
     max_line_bytes: int = setting(4 * _MB, "Sum of the lines of one shard.", minimum=1)
     max_span_bytes: int = setting(32 * _MB, "Stretch of the input file one shard covers.", minimum=1)
-    slot_seconds: float = setting(2.0, "Work for one slot at its share of the provider's rate.", minimum=0.1)
+    slot_seconds: float = setting(2.0, "Work in one shard, at its provider's requests a minute.", minimum=0.1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

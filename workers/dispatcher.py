@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from workers.core.errors import StoreUnavailable
-from workers.core.fairness import choose
+from workers.core.fairness import Out, choose, enough
+from workers.core.lanes import Rates
 from workers.queue import Queue
 from workers.store.mongo import STORE_TROUBLE
 from workers.store.stores import Stores
@@ -33,6 +35,7 @@ class Dispatcher:
     queue: Queue
     threads: Threads
     owner: str
+    rates: Mapping[str, Rates]
     _nudged: asyncio.Event = field(default_factory=asyncio.Event)
 
     def nudge(self) -> None:
@@ -76,18 +79,19 @@ class Dispatcher:
         if not self.stores.elections.hold(name, self.owner, HOLD_S):
             return False
         try:
-            out, tokens = self.stores.shards.out(provider)
-            free = slots - out
-            if free > 0:
-                self._dispatch(provider, free, tokens)
+            out = self.stores.shards.out(provider)
+            free = slots - out.shards
+            if free > 0 and not self.stores.shards.waits_for_its_limit(provider):
+                self._dispatch(provider, free, out)
         finally:
             self.stores.elections.give_up(name, self.owner)
         return True
 
-    def _dispatch(self, provider: str, free: int, tokens: dict[str, int]) -> None:
+    def _dispatch(self, provider: str, free: int, out: Out) -> None:
         waiting = self.stores.shards.waiting(provider, per_tenant=free)
         if not waiting:
             return
-        chosen = choose(waiting, tokens, self.stores.tenants.weights(), free)
-        ours = self.stores.shards.dispatch(chosen, secrets.token_hex(8))
+        fair = choose(waiting, out.tokens, self.stores.tenants.weights(), free)
+        chosen = enough(fair, out, self.rates.get(provider, Rates()))
+        ours = self.stores.shards.dispatch([one.shard_id for one in chosen], secrets.token_hex(8))
         self.queue.publish_shards(provider, ours)

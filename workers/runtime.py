@@ -167,7 +167,13 @@ class Runtime:
             before_renewal=self.recorder.flush,
             after_renewal=self.shelf.renew,
         )
-        self.dispatcher = Dispatcher(stores, self.queue, self.threads, self.owner)
+        self.dispatcher = Dispatcher(
+            stores,
+            self.queue,
+            self.threads,
+            self.owner,
+            rates={name: link.rates for name, link in self.links.items()},
+        )
         self.sweeper = Sweeper(
             stores,
             self.finalizer,

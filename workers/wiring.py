@@ -143,7 +143,6 @@ def _has_price(settings: Settings) -> Callable[[Chosen], bool]:
 
 def _limits_of(settings: Settings, providers: Mapping[str, Provider]) -> Callable[[str], ShardLimits]:
     rules = settings.shard
-    slots = settings.worker.threads * worker_processes(settings)
 
     def limits_of(name: str) -> ShardLimits:
         return shard_limits(
@@ -152,7 +151,6 @@ def _limits_of(settings: Settings, providers: Mapping[str, Provider]) -> Callabl
             max_span_bytes=rules.max_span_bytes,
             slot_seconds=rules.slot_seconds,
             requests_per_minute=providers[name].limits.requests_per_minute,
-            slots=slots,
         )
 
     return limits_of

@@ -91,6 +91,8 @@ class Contest:
 
     def _start(self, other: Other, found: dict[str, OtherProcess]) -> None:
         with self._may_break(other.name, found):
+            if other is INSERT_MANY and not self._course.wants(OURS):
+                raise Broken(f"it inserts what {OURS} has written, which does not run")
             python = interpreter(other, self._python)
             rules: Mapping[str, Any] = {**self._site.address, "model": MODEL}
             found[other.name] = OtherProcess(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
 from app.bench.figures import OURS, Row
 from app.bench.record import Outcome
@@ -98,8 +99,8 @@ def _text(x: float, y: float, words: str, style: str, anchor: str = "start") -> 
     return f'<text x="{x:.1f}" y="{y:.1f}"{look} text-anchor="{anchor}">{escape(words)}</text>'
 
 
-def _footer(machine: Mapping[str, object], rules: Mapping[str, object]) -> str:
+def _footer(machine: Mapping[str, Any], rules: Mapping[str, Any]) -> str:
     return (
-        f"{machine.get('cpu')}, {machine.get('cores')} cores, answers after {rules.get('latency_ms')} ms, "
+        f"{machine.get('cpu')}, {machine.get('cores')} cores, answers after {rules.get('latency_ms', 0):g} ms, "
         f"medians of {rules.get('rounds')} rounds"
     )

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from app.bench.figures import Growth, Kind, Ratio, Row, ratios
+from app.bench.figures import OURS, Growth, Kind, Ratio, Row, ratios
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,11 @@ class Outcome:
     rules: Mapping[str, Any]
     rows: Mapping[Kind, Mapping[str, Row]]
     growth: Sequence[Growth]
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether our own engine took part and could not go on."""
+        return any(rows[OURS].skipped is not None for rows in self.rows.values() if OURS in rows)
 
     @property
     def ratios(self) -> list[Ratio]:

@@ -70,10 +70,11 @@ def run(options: Options, tell: Telling) -> Outcome:
         only=frozenset(options.only),
     )
     load = machine.busy()
-    with open_site(rules, tell.step) as site:
+    with open_site(rules, tell) as site:
         contest = Contest(site, course, options.bench_python, tell)
         contest.run()
-        growth = _growth(site, options, tell)
+        ours = contest.rows["misses"].get(OURS)
+        growth = [] if ours is None or ours.skipped else _growth(site, options, tell)
         return Outcome(
             machine=machine.describe(rules.cores, site.state.versions, load),
             transport=transport_name(options.transport),
@@ -121,8 +122,6 @@ def _cannot_write(directory: Path, error: OSError) -> UserError:
 
 def _growth(site: Site, options: Options, tell: Telling) -> list[Growth]:
     largest = options.growth if options.growth is not None else 10_000 if options.quick else 100_000
-    if options.only and OURS not in options.only:
-        return []
     try:
         return grow(site, growth_sizes(largest), tell)
     except Broken as broken:

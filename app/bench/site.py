@@ -22,12 +22,14 @@ from app.bench import placement
 from app.bench.others import environment
 from app.bench.placement import Cores
 from app.bench.prompts import SEED
+from app.bench.telling import Telling
 from app.client.blocking import Client
 from app.client.locate import Place
 from app.embedded.commands import OurCommands, Plan, Wiring
+from app.embedded.errors import StackError
 from app.embedded.process import ProcessSpec
 from app.embedded.stack import Stack
-from app.embedded.state import Say, StackState
+from app.embedded.state import StackState
 from config.settings import Api, Settings
 
 WORKER = "worker-1"
@@ -121,8 +123,9 @@ def _bound(spec: ProcessSpec, cores: Sequence[int]) -> ProcessSpec:
 
 
 @contextmanager
-def open_site(rules: Rules, say: Say) -> Iterator[Site]:
+def open_site(rules: Rules, tell: Telling) -> Iterator[Site]:
     """Start everything, yield it, end everything and take the directory away. Raises StackError."""
+    steps = _Steps(tell)
     directory = Path(tempfile.mkdtemp(prefix="batchwright-bench-"))
     try:
         with _alone(directory, rules):
@@ -136,7 +139,7 @@ def open_site(rules: Rules, say: Say) -> Iterator[Site]:
                 commands=BenchCommands(rules),
             )
             try:
-                state = stack.start(say)
+                state = _started(stack, steps)
                 with (
                     _off_the_engine_core(rules.cores),
                     Client(Place(state.api_url, state.api_key)) as client,
@@ -147,6 +150,29 @@ def open_site(rules: Rules, say: Say) -> Iterator[Site]:
                 stack.stop()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+class _Steps:
+    """What the stack says: steps while it starts, and later crashes, which a person should see."""
+
+    def __init__(self, tell: Telling) -> None:
+        self._tell = tell
+        self.started = False
+
+    def __call__(self, line: str) -> None:
+        (self._tell.note if self.started else self._tell.step)(line)
+
+
+def _started(stack: Stack, steps: _Steps) -> StackState:
+    try:
+        state = stack.start(steps)
+    except StackError as error:
+        # Our directory is a temporary one, so it is not that setting which moves it.
+        if "BATCHWRIGHT_DATA_DIR" in error.hint:
+            raise StackError(error.message, "free some space, or set TMPDIR to another disk") from error
+        raise
+    steps.started = True
+    return state
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from app.cli import live, report
 from app.cli.batch_verbs import load
-from app.cli.errors import CliError
+from app.cli.errors import OK, SOME_FAILED, CliError
 from app.cli.session import ended_by_signals
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def bench(options: Options, out: Path, *, as_json: bool) -> int:
-    """Measure this engine beside others and write three files. Raises UserError, StackError."""
+    """Measure this engine beside others and write three files; 1 when ours broke. Raises UserError, StackError."""
     from app.bench import record, run
     from app.bench.telling import Telling
 
@@ -36,7 +36,7 @@ def bench(options: Options, out: Path, *, as_json: bool) -> int:
         _print(outcome)
     for path in files:
         print(f"wrote {path}", file=sys.stderr)
-    return 0
+    return SOME_FAILED if outcome.is_broken else OK
 
 
 def providers(count: int, *, yes: bool, as_json: bool) -> int:
@@ -55,10 +55,10 @@ def providers(count: int, *, yes: bool, as_json: bool) -> int:
         measured = asyncio.run(measure(settings, count, url, display.stage))
     if as_json:
         report.print_json(latency.as_json(measured))
-        return 0
+        return OK
     columns = ("provider", "model", "what", "p50 ms", "p95 ms", "failed", "promised")
     report.print_table(columns, latency.rows(measured), right=("p50 ms", "p95 ms"))
-    return 0
+    return OK
 
 
 def _ask(what: str, *, yes: bool) -> None:

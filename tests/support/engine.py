@@ -5,6 +5,8 @@
         batch_id, shard_id = engine.plan(lines)
         assert engine.run(shard_id) == "done"
 
+    engine.play(script, other=another_script)  # the provider `other` has a script of its own: engine.at("other")
+
 Celery is left out: a test says itself which shard runs when. What reaches the queue is read by nobody.
 """
 
@@ -26,7 +28,7 @@ from tests.support.servers import TestServers
 from workers.core.identity import shard_id
 from workers.core.messages import HttpRequest, HttpResponse
 from workers.runtime import Runtime
-from workers.store.mongo import Doc
+from workers.store.mongo import NOW, Doc
 from workers.transport.port import ClientStats, Streamed
 
 T = TypeVar("T")
@@ -104,10 +106,24 @@ class Engine:
     stores: Stores
     provider: ScriptedTransport
 
-    def play(self, script: Script) -> None:
-        """Every call from here on is answered by this script, which is told the number of the call."""
+    def play(self, script: Script, **others: Script) -> None:
+        """Every call from here on is answered by this script, which is told the number of the call.
+
+        `others`: the scripts of providers, by name, that have one of their own until the next `play`.
+        """
         self.provider.script, self.provider.seen, self.provider.asked = script, 0, []
+        links = self.runtime.links
+        for name, link in list(links.items()):
+            if name in others or link.transport is not self.provider:
+                transport = ScriptedTransport(others[name]) if name in others else self.provider
+                links[name] = replace(link, transport=transport)
         self.begin(self._forget_limits()).result(RUN_S)
+
+    def at(self, name: str) -> ScriptedTransport:
+        """What this provider's calls go to."""
+        transport = self.runtime.links[name].transport
+        assert isinstance(transport, ScriptedTransport)
+        return transport
 
     async def _forget_limits(self) -> None:
         """What another script's refusals have closed is no matter of this one's."""
@@ -150,6 +166,33 @@ class Engine:
         """The result documents of a batch in input order."""
         found = self.stores.results.recorded(batch_id, 1, 10**6)
         return [found[line] for line in sorted(found)]
+
+    def counts(self, batch_id: str) -> Doc:
+        """The counts of a batch that has ended."""
+        batch = self.stores.state(batch_id)
+        assert batch["status"] == "completed", batch["status"]
+        return dict(batch["counts"])
+
+    def children(self, id_: str) -> list[Doc]:
+        """The shards that parts of this one have become."""
+        return list(self.stores.db["batch_shards"].find({"parent": id_}).sort("_id"))
+
+    def due_now(self, id_: str) -> None:
+        """The time for which a parked shard rests is over."""
+        self.stores.db["batch_shards"].update_one({"_id": id_}, [{"$set": {"next_at": NOW}}])
+
+    @contextmanager
+    def another_process(self) -> Iterator[Runtime]:
+        """A second runtime beside this one: same servers and provider, limits and flights of its own."""
+        other = Runtime(self.runtime.settings, name="another")
+        other.start()
+        other.links.update(
+            {name: replace(link, transport=self.at(name)) for name, link in other.links.items()}
+        )
+        try:
+            yield other
+        finally:
+            other.stop()
 
     @property
     def slots_in_use(self) -> int:

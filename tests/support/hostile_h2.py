@@ -150,7 +150,7 @@ class Http2(asyncio.Protocol):
         self.transport.write(GoAwayFrame(0, last_stream_id=last_stream, error_code=error).serialize())
 
     def later(self, what: Callable[[], None]) -> None:
-        """In a moment: in a segment of its own."""
+        """In a segment of its own."""
         asyncio.get_running_loop().call_later(_HOP_MS / 1000, what)
 
 
@@ -211,14 +211,6 @@ def _goaway_mid_body(c: Http2, stream: int) -> None:
     c.later(rest)
 
 
-def _goaway_and_close(c: Http2, stream: int) -> None:
-    c.h2.send_headers(stream, [(":status", "200")])
-    c.h2.send_data(stream, b"first part ")
-    c.flush()
-    c.goaway(stream, ErrorCodes.INTERNAL_ERROR)
-    c.cut()
-
-
 def _reset(error: ErrorCodes) -> Callable[[Http2, int], None]:
     def reset(c: Http2, stream: int) -> None:
         c.h2.reset_stream(stream, error)
@@ -227,20 +219,29 @@ def _reset(error: ErrorCodes) -> Callable[[Http2, int], None]:
     return reset
 
 
-def _close(c: Http2, _stream: int) -> None:
-    c.cut()
-
-
 def _close_mid_headers(c: Http2, stream: int) -> None:
     # A header block that goes on in a CONTINUATION which never comes.
     c.transport.write(HeadersFrame(stream, b"\x88").serialize())
     c.cut()
 
 
-def _close_mid_body(c: Http2, stream: int) -> None:
-    c.h2.send_headers(stream, [(":status", "200"), ("content-length", "1000")])
-    c.h2.send_data(stream, b"first part ")
-    c.flush()
+def _cut_short(ending: Callable[[Http2, int], None]) -> Callable[[Http2, int], None]:
+    def cut_short(c: Http2, stream: int) -> None:
+        c.h2.send_headers(stream, [(":status", "200"), ("content-length", "1000")])
+        c.h2.send_data(stream, b"first part ")
+        c.flush()
+        c.later(lambda: ending(c, stream))
+
+    return cut_short
+
+
+def _say_why_and_close(c: Http2, stream: int) -> None:
+    c.goaway(stream, ErrorCodes.INTERNAL_ERROR)
+    c.cut()
+
+
+def _say_goodbye_and_close(c: Http2, stream: int) -> None:
+    c.goaway(stream)
     c.cut()
 
 
@@ -278,12 +279,15 @@ BEHAVIOURS: dict[str, Callable[[Http2, int], None]] = {
     "/goaway-below-open": _goaway_below_open,
     "/goaway-at": _goaway_at,
     "/goaway-mid-body": _goaway_mid_body,
-    "/goaway-and-close": _goaway_and_close,
+    "/error-mid-body": _cut_short(_say_why_and_close),
     "/refused": _reset(ErrorCodes.REFUSED_STREAM),
     "/reset": _reset(ErrorCodes.INTERNAL_ERROR),
-    "/close": _close,
+    "/close": lambda c, _stream: c.cut(),
     "/close-mid-headers": _close_mid_headers,
-    "/close-mid-body": _close_mid_body,
+    "/close-mid-body": _cut_short(lambda c, _stream: c.cut()),
+    "/goodbye-mid-body": _cut_short(_say_goodbye_and_close),
+    "/cancel-mid-body": _cut_short(_reset(ErrorCodes.CANCEL)),
+    "/no-error-mid-body": _cut_short(_reset(ErrorCodes.NO_ERROR)),
     "/trailing-garbage": _trailing_garbage,
     "/big": _big,
     "/big-announced": _big_announced,

@@ -54,7 +54,7 @@ class Seen:
     """A call as the provider saw it; `ended` 0 while it is under way. Unix seconds."""
 
     began: float
-    status: int
+    said: Say
     ended: float = 0.0
 
 
@@ -120,7 +120,7 @@ class _Connection(asyncio.Protocol):
         provider.under_way += 1
         asked = Asked(len(provider.calls) + 1, provider.under_way, time.time())
         said = provider.rule(asked)
-        seen = Seen(asked.at, said.status)
+        seen = Seen(asked.at, said)
         provider.calls.append(seen)
         provider.arrived.set()
         asyncio.get_running_loop().call_later(said.after_s, self._answer, said, seen)

@@ -81,14 +81,18 @@ class Throttle:
                 self.grown, self.concurrency = 0, self.concurrency + 1
         if self.concurrency > self.peak:
             self.concurrency = self.grown = self.peak = 0
+            self.rest_till_ms = self.next_ms = 0
 
     def _refused(self, now_ms: float, in_flight: int) -> None:
         # What started before the last cut was too much then; it says nothing about what has started since.
         if not self.concurrency or (self.started and now_ms - self.cut_ms >= CUT_EVERY_MS):
             was = max(1, min(in_flight, self.concurrency or in_flight))
             if self.concurrency or was == 1:
-                pace_ms = (now_ms - self.cut_ms) / self.answers if self.answers else 2 * self.gap_ms
-                self.gap_ms = min(max(pace_ms, self.gap_ms) or FIRST_GAP_MS, LONGEST_GAP_MS)
+                # An idle lane had few answers and no slow provider; so at most twice the gap it has.
+                gap_ms = max(2 * self.gap_ms, FIRST_GAP_MS)
+                if self.answers:
+                    gap_ms = min(gap_ms, (now_ms - self.cut_ms) / self.answers)
+                self.gap_ms = min(max(gap_ms, self.gap_ms), LONGEST_GAP_MS)
             self.peak = max(self.peak, was)
             self.concurrency, self.cut_ms = max(1, was // 2), now_ms
             self.grown = self.answers = 0

@@ -1,4 +1,4 @@
-"""What the limits of a provider are asked and told: values only. store/limits.py decides over them in Redis.
+"""What the limits of a provider are asked and told: values only. store/limiter.py decides over them in Redis.
 
 A *lane* is one model at one provider: concurrency that adapts and the breaker count by it, since a provider
 throttles and fails by model. Requests and tokens a minute are the provider's as a whole.

@@ -18,6 +18,7 @@ from workers.core.lines import check_line
 from workers.core.messages import InputLine, Item, LineProblem, ShardPlan
 from workers.core.rate import estimate_tokens
 
+FEWEST_ITEMS = 10
 MAX_PROBLEMS = 100
 # Who used a custom_id first, in one number: 30 bits of line (a billion), 34 bits of offset (17 GB).
 _OFFSET_BITS = 34
@@ -183,15 +184,15 @@ def shard_limits(
     max_span_bytes: int,
     slot_seconds: float,
     requests_per_minute: int | None,
-    slots: int,
 ) -> ShardLimits:
-    """A provider's shard limits: at most `slot_seconds` of one slot's share of the provider's rate.
+    """A provider's shard limits: at most `slot_seconds` of the provider's rate, but never a handful of items.
 
-    Without that bound a 500-item shard at 600 requests a minute would hold its slot for 50 seconds.
+    Without that bound a 500-item shard at 600 requests a minute would keep others waiting for 50 seconds. The
+    dispatcher sends off only as many as the rate needs (core/fairness.py), so they need not be as small as a slot's
+    share of it: shards of one item cost more than their calls.
     """
     if requests_per_minute is not None:
-        share = requests_per_minute / 60.0 * slot_seconds / max(1, slots)
-        max_items = max(1, min(max_items, int(share)))
+        max_items = min(max_items, max(FEWEST_ITEMS, int(requests_per_minute / 60.0 * slot_seconds)))
     return ShardLimits(max_items, max_line_bytes, max_span_bytes)
 
 

@@ -1,6 +1,6 @@
 """Tokens before anyone counted them, and the arithmetic of waiting for a limit.
 
-store/limits.py lets Redis decide what is permitted; here stands only what needs no clock.
+store/limiter.py lets Redis decide what is permitted; here stands only what needs no clock.
 """
 
 from __future__ import annotations

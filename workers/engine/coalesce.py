@@ -114,7 +114,11 @@ class Coalescing:
 
     def ticket(self, work: Work) -> Ticket:
         """The item's name at its flight: a later lease of the same item takes over its own flight at once."""
-        return Ticket(self._key(work), f"{self._held.batch_id}:{work.item.line}", self._held.fence)
+        if work.ticket is None:
+            held = self._held
+            key = keys.flight(held.tenant, work.fingerprint)
+            work.ticket = Ticket(key, f"{held.batch_id}:{work.item.line}", held.fence)
+        return work.ticket
 
     def _not_ours(self, work: Work, known: Result | None) -> None:
         if known is not None and may_share(known):
@@ -154,7 +158,7 @@ class Coalescing:
         where(key, told)
 
     def _key(self, work: Work) -> str:
-        return keys.flight(self._held.tenant, work.fingerprint)
+        return self.ticket(work).key
 
 
 def _without_own_warnings(work: Work, result: Result) -> Result:

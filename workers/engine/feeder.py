@@ -61,7 +61,7 @@ class Feeder:
         chunk = self._take_chunk()
         if not chunk:
             return False
-        missed = await self._answer_from_cache(chunk)
+        missed = [work for work in await self._answer_from_cache(chunk) if not self._goes_on(work)]
         free = slots.take(running.held.shard_id, len(missed))
         ready, rest = missed[:free], missed[free:]
         running.lineup.put_back(rest)
@@ -100,6 +100,7 @@ class Feeder:
             return 0
         running.started += len(granted)
         if not await running.writes.announce(running.started):
+            running.stop = running.stop or "lost"
             self._take_back([work for work, _ in granted])
             return 0
         for work, wait_s in granted:
@@ -112,11 +113,14 @@ class Feeder:
         self._drop_money(works)
         for work in works:
             self._running.desk.limits.ended(self._running.link, work.call.model)
+            self._running.desk.limits.not_made(self._running.link, work.est_tokens)
         self._running.lineup.put_back(works)
 
     async def _call(self, work: Work, wait_s: float) -> Answered | Failed | None:
         if wait_s > 0:
             await asyncio.sleep(wait_s)  # the limit grants a time, not only a number
+            if self._running.desk.limits.is_paused(self._running.link):
+                return None
         if self._running.stop or not self._running.may_call():
             return None
         work.calls += 1
@@ -149,6 +153,17 @@ class Feeder:
         if verdict.why not in ("breaker", "concurrency") and must_park(verdict.wait_s):
             # It holds for the whole provider: nothing of this shard can go on sooner.
             running.park = running.park or (verdict.wait_s, verdict.why)
+
+    def _goes_on(self, work: Work) -> bool:
+        """Whether it goes on to another provider, because an earlier lease ended before it could send it there."""
+        running = self._running
+        last = work.attempts[-1] if work.attempts else None
+        if last is None or last.then != "hand_over" or last.provider != running.link.name:
+            return False
+        other = running.elsewhere(work)
+        if other is not None:
+            running.lineup.moving[work] = other
+        return other is not None
 
     # --- money
 

@@ -45,6 +45,11 @@ class _Provider:
     untold: bool = False
     trouble_until: float = 0.0
 
+    @property
+    def has_trouble(self) -> bool:
+        """Whether calls have failed or been refused since the last report."""
+        return any(lane.failed or lane.throttled for lane in self.seen.lanes.values())
+
     def lane(self, model: str) -> LaneSeen:
         """What was seen of a model since the last report."""
         return self.seen.lanes.setdefault(model, LaneSeen())
@@ -61,6 +66,9 @@ class Limiting:
     async def reserve(self, link: Link, asks: Sequence[Ask]) -> list[Verdict]:
         """For each call whether it may start. What may start counts as under way from here on: see `ended`."""
         one = self._of(link)
+        if one.has_trouble:
+            # Who asks now must not be granted what the failures and refusals of the last milliseconds forbid.
+            await self._tell_now(link.name, one)
         verdicts = await self._limiter.reserve(link.name, one.rates, asks, in_flight=one.under_way)
         for ask, verdict in zip(asks, verdicts, strict=True):
             if isinstance(verdict, Go):
@@ -70,12 +78,25 @@ class Limiting:
         return verdicts
 
     def ended(self, link: Link, model: str) -> None:
-        """A call that might start is over, or was not made after all."""
+        """A call that might start is over."""
         one = self._of(link)
-        one.under_way[model] -= 1
-        if not one.under_way[model]:
+        left = one.under_way[model] - 1
+        if left:
+            one.under_way[model] = left
+        else:
             del one.under_way[model]
         self._tell(one)
+
+    def not_made(self, link: Link, reserved_tokens: int) -> None:
+        """A call that has `ended` never left us: what it had reserved is free again."""
+        one = self._of(link)
+        one.seen.reserved_tokens += reserved_tokens
+        self._tell(one)
+
+    def is_paused(self, link: Link) -> bool:
+        """Whether the provider has asked for a pause since the call was granted, as far as this process knows."""
+        untold = self._of(link).seen.lanes.values()
+        return self._limiter.paused_s(link.name) > 0 or any(lane.retry_after_s for lane in untold)
 
     def saw(self, link: Link, model: str, outcome: Answered | Failed, reserved_tokens: int) -> None:
         """What came of a call, for all processes to know."""
@@ -91,11 +112,13 @@ class Limiting:
         elif _is_the_providers_fault(outcome):
             lane.failed += 1
             used = reserved_tokens if outcome.error.bytes_sent and outcome.unknown else 0
-        elif not isinstance(outcome.error, InternalFault):
-            lane.answered += 1  # a refusal is an answer: the provider works
-            used = 0
+        else:
+            # A refusal is an answer: the provider works. What never left us says nothing of it.
+            lane.answered += outcome.error.bytes_sent and not isinstance(outcome.error, InternalFault)
+            used = 0 if not isinstance(outcome.error, InternalFault) else reserved_tokens
         if isinstance(outcome, Failed):
             one.trouble_until = time.monotonic() + _TROUBLE_S
+            self._wake.set()
             if outcome.retry_after_s is not None:
                 lane.retry_after_s = max(outcome.retry_after_s, lane.retry_after_s or 0.0)
         seen.reserved_tokens += reserved_tokens
@@ -131,11 +154,13 @@ class Limiting:
     async def flush(self) -> None:
         """Tell what is here now."""
         for name, one in list(self._providers.items()):
-            if not one.untold:
-                continue
-            one.untold, seen, one.seen = False, one.seen, Seen()
-            seen.in_flight = dict(one.under_way)
-            await self._limiter.report(name, one.rates, seen)
+            if one.untold:
+                await self._tell_now(name, one)
+
+    async def _tell_now(self, name: str, one: _Provider) -> None:
+        one.untold, seen, one.seen = False, one.seen, Seen()
+        seen.in_flight = dict(one.under_way)
+        await self._limiter.report(name, one.rates, seen)
 
     def _of(self, link: Link) -> _Provider:
         found = self._providers.get(link.name)
@@ -144,7 +169,7 @@ class Limiting:
         return found
 
     def _tell(self, one: _Provider) -> None:
-        if not one.untold or self._is_urgent(one):
+        if not one.untold:
             one.untold = True
             self._wake.set()
 

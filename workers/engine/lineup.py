@@ -57,12 +57,13 @@ class Lineup:
             self.resting = [work for work in self.resting if work.due > now]
             self._awake(ready, now)
 
-    def wake_all(self, why: str, now: float) -> None:
-        """What these rested for may be over before its time."""
-        ready = [work for work in self.resting if work.why == why]
-        if ready:
-            self.resting = [work for work in self.resting if work.why != why]
-            self._awake(ready, now)
+    def wake_first(self, why: str, now: float) -> None:
+        """What one of these rests for has come before its time: the one that would be next."""
+        waiting = [work for work in self.resting if work.why == why]
+        if waiting:
+            first = min(waiting, key=lambda work: work.due)
+            self.resting.remove(first)
+            self._awake([first], now)
 
     @property
     def next_due(self) -> float | None:

@@ -26,8 +26,8 @@ class Moving:
     @property
     def next_due(self) -> float | None:
         """When the next parcel leaves, monotonic seconds; None without one."""
-        if not self._running.lineup.moving:
-            self._since = None
+        if not self._running.lineup.moving or self._running.stop is not None:
+            self._since = None  # nothing leaves a run that is to stop: the next lease sends it on
             return None
         if self._since is None:
             self._since = time.monotonic()
@@ -36,7 +36,7 @@ class Moving:
     def is_due(self) -> bool:
         """Whether a parcel should leave now: it is old or large, or there is nothing else to wait for."""
         due, running = self.next_due, self._running
-        if due is None or running.stop is not None:
+        if due is None:
             return False
         lineup = running.lineup
         rest = lineup.todo or lineup.called or lineup.deciding

@@ -9,6 +9,7 @@ ended call -> answered -> matches its schema? -> cache, flight, record
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 from workers.core.choose import Chosen
@@ -23,6 +24,9 @@ from workers.engine.running import Running
 from workers.engine.work import Answered, Failed, Work
 
 log = logging.getLogger(__name__)
+
+# How often a shard leaves one of its places among a provider's calls at once to whoever asks first.
+SHARE_EVERY_S = 4.0
 
 
 class Outcomes:
@@ -44,6 +48,7 @@ class Outcomes:
         self._target, self._running, self._flights, self._record = target, running, flights, record
         self._again = Again(running, answered=self._answer, moves=self._move, fails=self._give_up)
         self.cut_off = 0
+        self._shared_at = 0.0
 
     def cut(self) -> None:
         """End the calls under way."""
@@ -63,6 +68,7 @@ class Outcomes:
         work = running.lineup.called.pop(task)
         link.slots.give_back(running.held.shard_id)
         running.desk.limits.ended(link, work.call.model)
+        self._next_in_its_place()
         running.changed.set()
         outcome = None if task.cancelled() else task.result()
         if running.purse is not None and not task.cancelled():
@@ -76,10 +82,23 @@ class Outcomes:
             fault = InternalFault("the engine failed on this answer", provider=link.name)
             self._give_up(work, Failed(fault, 0.0))
 
+    def _next_in_its_place(self) -> None:
+        """Let one that waits for a place among the calls at once ask for this one, before its rest is over.
+
+        Most of a short call's time would pass in between otherwise. But who always came first would keep its places
+        from all other shards and processes: so now and then a place is left to their asking.
+        """
+        now = time.monotonic()
+        if now - self._shared_at < SHARE_EVERY_S:
+            self._running.lineup.wake_first("concurrency", now)
+        else:
+            self._shared_at = now
+
     def _take(self, work: Work, outcome: Answered | Failed | None) -> None:
         running = self._running
         if outcome is None:
             running.started -= 1  # it never left; the next `announce` says so
+            running.desk.limits.not_made(running.link, work.est_tokens)
             running.lineup.put_back([work])
             return
         running.desk.limits.saw(running.link, work.call.model, outcome, work.est_tokens)

@@ -8,12 +8,13 @@ estimates of the calls after them, so that requests without an output cap do not
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from workers.core import budget
 from workers.core.budget import Room
+from workers.core.choose import Chosen
 from workers.core.errors import InternalFault, TransportError, UnusableReply
 from workers.core.estimate import expected_usage
 from workers.core.price import Price
@@ -40,6 +41,7 @@ class Purse:
     Attributes:
         ask: runs a blocking call of a store; None when the lease is lost meanwhile.
         settled_usd: true cost of all answers of this shard, those of earlier leases included.
+        links: every provider, for the prices of those that items may go on to.
     """
 
     held: Held
@@ -47,6 +49,7 @@ class Purse:
     stores: Stores
     ask: Callable[[Callable[[], Any]], Awaitable[Any]]
     settled_usd: float
+    links: Mapping[str, Link]
     _under_way: dict[Work, float] = field(default_factory=dict)
     _estimated_usd: float = 0.0
     _paid_usd: float = 0.0
@@ -127,6 +130,13 @@ class Purse:
         if isinstance(tier, str) and (faster := self._price(call.model, tier)):
             cost_usd = max(cost_usd, faster.of(usage))
         return cost_usd * max(1.0, self._paid_usd / self._estimated_usd if self._estimated_usd else 1.0)
+
+    def may_buy(self, other: Chosen) -> bool:
+        """Whether another provider's model has a price: what has none is never called under a ceiling."""
+        link = self.links.get(other.provider)
+        return link is not None and (
+            link.prices.per_token(link.kind, other.model, provider=link.name) is not None
+        )
 
     def _price(self, model: str, tier: str = "") -> Price | None:
         return self.link.prices.per_token(self.link.kind, model, tier, provider=self.link.name)

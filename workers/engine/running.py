@@ -71,5 +71,10 @@ class Running:
         return self.lease.may_call(rules.lease_s, rules.call_margin_s, time.monotonic())
 
     def elsewhere(self, work: Work) -> Chosen | None:
-        """Who else could answer this item."""
-        return self.desk.elsewhere(work.asked, self.held.tried)
+        """Who else could answer this item; under a ceiling, at a price that is known."""
+        without = self.held.tried
+        while (other := self.desk.elsewhere(work.asked, without)) is not None:
+            if self.purse is None or self.purse.may_buy(other):
+                break
+            without |= {other.provider}
+        return other

@@ -25,6 +25,7 @@ class CallSlots:
         self.total = total
         self._free = total
         self._shards: dict[str, _Holder] = {}
+        self._short: dict[str, Callable[[], None]] = {}  # who found fewer than it could use
         self._held_by: Counter[str] = Counter()
         self._running: Counter[str] = Counter()
 
@@ -38,6 +39,7 @@ class CallSlots:
         holder = self._shards.pop(shard_id, None)
         if holder is None:
             return
+        self._short.pop(shard_id, None)
         self._free += holder.held
         self._held_by[holder.batch_id] -= holder.held
         self._running[holder.batch_id] -= 1
@@ -51,9 +53,11 @@ class CallSlots:
         return self.total - self._free
 
     def available(self, shard_id: str) -> int:
-        """How many this shard could take now."""
+        """How many this shard could take now. It is woken once more are free."""
+        holder = self._shards[shard_id]
+        self._short[shard_id] = holder.wake
         share = max(1, self.total // max(1, len(self._running)))
-        return max(0, min(self._free, share - self._held_by[self._shards[shard_id].batch_id]))
+        return max(0, min(self._free, share - self._held_by[holder.batch_id]))
 
     def take(self, shard_id: str, wanted: int) -> int:
         """Take up to `wanted`; gives how many."""
@@ -73,5 +77,8 @@ class CallSlots:
         self._tell()
 
     def _tell(self) -> None:
-        for holder in self._shards.values():
-            holder.wake()
+        # One wake-up for each look: who has looked and not come back yet need not be woken by every call that ends.
+        if self._short:
+            short, self._short = self._short, {}
+            for wake in short.values():
+                wake()

@@ -145,6 +145,8 @@ class Steward:
             except STORE_TROUBLE:
                 continue
             for shard_id, active in list(self.active.items()):
+                if active.batch_id not in wanted:
+                    continue  # claimed since we asked: of its batch the answer says nothing
                 flag = flags.get(active.batch_id)
                 if flag is None or flag["ending"]:
                     self._stop(shard_id, "ending")
@@ -169,7 +171,7 @@ class Steward:
         batch = await self.threads.call(self.stores.batches.get, doc["batch_id"])
         if batch is None:
             return "batch is gone"
-        await self._insert_missing_children(doc)
+        await self.threads.call(self._insert_missing_children, doc)
         if batch["ending"]:
             return await self._close(doc, batch)
         link = self.links.get(doc["provider"])
@@ -203,12 +205,11 @@ class Steward:
         async def ask(call: Callable[[], Any]) -> Any:
             return await self._patiently(lease, call)
 
-        return Purse(held_of(doc), link, self.stores, ask, tally.cost_usd)
+        return Purse(held_of(doc), link, self.stores, ask, tally.cost_usd, self.links)
 
-    async def _insert_missing_children(self, doc: dict[str, Any]) -> None:
-        missing = await self.threads.call(self.stores.shards.children_missing, doc["moved"])
-        if missing:
-            await self.threads.call(self.stores.shards.insert_missing, child_docs(doc, missing))
+    def _insert_missing_children(self, doc: dict[str, Any]) -> None:
+        if missing := self.stores.shards.children_missing(doc["moved"]):
+            self.stores.shards.insert_missing(child_docs(doc, missing))
 
     async def _run(
         self, doc: dict[str, Any], lease: Lease, link: Link, works: list[Work], active: Active
@@ -293,7 +294,8 @@ class Steward:
         )
         if done:
             doc["moved"] = [*doc["moved"], *parts]
-            await self._insert_missing_children(doc)
+            # Calls are under way: they must not be given up because MongoDB is away for a moment.
+            await self._patiently(lease, lambda: self._insert_missing_children(doc))
             await self.after(doc["batch_id"], False)
         return bool(done)
 

@@ -11,6 +11,7 @@ from workers.core.history import History, bounded
 from workers.core.messages import NO_USAGE, NOT_WAITED, Attempt, Call, InputLine, Item, Reply, Usage
 from workers.core.rate import estimate_tokens
 from workers.core.retry import Counter
+from workers.store.flights import Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Work:
         asks_again: answers that did not match the schema and were asked for again; `again` is the call that does
             so.
         spent, spent_usd: what those answers used, and failed calls that were charged (None: unknown).
+        ticket: its name at its flight, once it has asked for it.
         why: the reason of its present or last rest; `due`: monotonic seconds before which it is not tried again.
         warnings: what the request lost on its way, as far as routing knows. They are this item's own: equal calls
             may come from requests with other words.
@@ -69,6 +71,7 @@ class Work:
     warnings: tuple[str, ...] = ()
     looked_up: bool = False
     owns_flight: bool = False
+    ticket: Ticket | None = None
     _rested_at: float | None = None
     _est_tokens: int | None = None
 

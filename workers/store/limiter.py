@@ -89,10 +89,9 @@ class Limiter:
         if not asks:
             return []
         own = self._own(provider)
-        calls, granted_before = dict(in_flight), own.granted.copy() if own.asking.locked() else None
+        calls, granted_before = dict(in_flight), dict(own.granted)
         async with own.asking:
-            if granted_before is not None:
-                _add_granted(calls, own, granted_before)
+            _add_granted(calls, own, granted_before)
             if (wait_s := self.paused_s(provider)) > 0:
                 return [NotNow("paused", wait_s)] * len(asks)
             verdicts = await self._asked(own, rates, asks, calls)
@@ -102,15 +101,14 @@ class Limiter:
     async def report(self, provider: str, rates: Rates, seen: Seen) -> None:
         """Say what became of calls, and what is under way. Say it within five seconds, and a refusal at once."""
         own = self._own(provider)
-        calls, granted_before = dict(seen.in_flight), own.granted.copy() if own.asking.locked() else None
+        calls, granted_before = dict(seen.in_flight), dict(own.granted)
         pause_s = min(
             max((lane.retry_after_s or 0.0 for lane in seen.lanes.values()), default=0.0), LONGEST_S
         )
         if pause_s > 0:
             own.paused_until_s = max(own.paused_until_s, self._clock() + pause_s)
         async with own.asking:
-            if granted_before is not None:
-                _add_granted(calls, own, granted_before)
+            _add_granted(calls, own, granted_before)
             own.outstanding_tokens = max(0, own.outstanding_tokens - seen.reserved_tokens) if calls else 0
             if not await self._told(own, rates, seen, calls, pause_s) and own.share is not None:
                 own.share.settle(seen.used_tokens - seen.reserved_tokens)
@@ -206,10 +204,10 @@ class Limiter:
         return True
 
 
-def _add_granted(calls: dict[str, int], own: _Provider, before: Counter[str]) -> None:
+def _add_granted(calls: dict[str, int], own: _Provider, before: Mapping[str, int]) -> None:
     """Count what was granted while this one waited for its turn; its caller could not know of it."""
     for model, count in own.granted.items():
-        if more := count - before[model]:
+        if more := count - before.get(model, 0):
             calls[model] = calls.get(model, 0) + more
 
 

@@ -17,12 +17,14 @@ from bson import Binary
 from pymongo import DESCENDING, ReturnDocument, UpdateOne
 
 from workers.core import states
-from workers.core.fairness import Waiting
+from workers.core.fairness import Out, Waiting
 from workers.core.handover import INHERITED
 from workers.core.messages import ShardPlan, pack_items, unpack_items
 from workers.core.tally import FIELD_NAMES, Sums, Tally, tally_from
 from workers.store.mongo import EPOCH, NEVER, NOW, Db, Doc, after_s, insert_missing, is_due
 
+# A shard that is sent off starts its calls within this time, or it has none to make.
+START_S = 10.0
 _OUT = [str(states.ShardStatus.DISPATCHED), str(states.ShardStatus.LEASED)]
 _ENDED = [str(status) for status in states.ENDED_SHARD]
 
@@ -105,16 +107,36 @@ class Shards:
         """Providers that have shards on their way to a worker."""
         return list(self._docs.distinct("provider", {"status": "dispatched"}))
 
-    def out(self, provider: str) -> tuple[int, dict[str, int]]:
-        """Shards of this provider that are dispatched or leased, and their estimated tokens by tenant and by batch."""
+    def out(self, provider: str) -> Out:
+        """What of this provider is dispatched or leased. Who has had time to start and did not waits for others' calls."""
         where = {"provider": provider, "status": {"$in": _OUT}}
         ids = {"tenant": "$tenant", "batch": "$batch_id"}
-        group = {"_id": ids, "tokens": {"$sum": "$est_tokens"}, "shards": {"$sum": 1}}
-        shards, tokens = 0, Counter[str]()
-        for row in self._docs.aggregate([{"$match": where}, {"$group": group}]):
-            shards += row["shards"]
+        unstarted = {"$max": [0, {"$subtract": ["$size", {"$max": ["$started", "$counts.recorded"]}]}]}
+        left = {"$cond": [{"$gt": ["$dispatch.at", after_s(-START_S)]}, unstarted, 0]}
+        left_tokens = {"$divide": [{"$multiply": ["$est_tokens", left]}, {"$max": ["$size", 1]}]}
+        group = {
+            "_id": ids,
+            "tokens": {"$sum": "$est_tokens"},
+            "shards": {"$sum": 1},
+            "left": {"$sum": left},
+            "left_tokens": {"$sum": left_tokens},
+        }
+        rows = list(self._docs.aggregate([{"$match": where}, {"$group": group}]))
+        tokens = Counter[str]()
+        for row in rows:
             tokens.update({row["_id"]["tenant"]: row["tokens"], row["_id"]["batch"]: row["tokens"]})
-        return shards, dict(tokens)
+        return Out(
+            sum(row["shards"] for row in rows),
+            dict(tokens),
+            sum(row["left"] for row in rows),
+            int(sum(row["left_tokens"] for row in rows)),
+        )
+
+    def waits_for_its_limit(self, provider: str) -> bool:
+        """Whether a shard rests because the provider's limit is used up: any other one would come back as well."""
+        resting = {"provider": provider, "status": "queued", "reason": {"$in": ["limit", "paused"]}}
+        later = {"next_at": {"$lt": NEVER}, "$expr": {"$gt": ["$next_at", NOW]}}
+        return self._docs.find_one(resting | later, {"_id": 1}) is not None
 
     def waiting(self, provider: str, per_tenant: int) -> list[Waiting]:
         """Due shards: of each tenant up to `per_tenant` of the oldest batches, and as many that open a batch.
@@ -127,10 +149,10 @@ class Shards:
         for tenant in self._docs.distinct("tenant", where):
             due = where | {"tenant": tenant} | is_due("next_at")
             for order in orders:
-                rows = self._docs.find(due, {"est_tokens": 1, "priority": 1, "batch_id": 1})
+                rows = self._docs.find(due, {"est_tokens": 1, "priority": 1, "batch_id": 1, "size": 1})
                 for row in rows.sort(order).limit(per_tenant):
                     found[row["_id"]] = Waiting(
-                        row["_id"], tenant, row["batch_id"], row["est_tokens"], row["priority"]
+                        row["_id"], tenant, row["batch_id"], row["est_tokens"], row["priority"], row["size"]
                     )
         return list(found.values())
 

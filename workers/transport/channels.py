@@ -84,10 +84,10 @@ class Channels(Generic[ClientT]):
 
         Raises: TransportError if all connections stay busy for `pool_s`; nothing was sent then.
         """
+        self.tally.requests += 1
         if self.in_flight >= self._room:
             await self._wait_for_room()
         self.in_flight += 1
-        self.tally.requests += 1
         best: Channel[ClientT] | None = None
         for channel in self._open:
             if best is None or channel.in_flight < best.in_flight:
@@ -197,6 +197,7 @@ class Channels(Generic[ClientT]):
             raise TransportError(text, bytes_sent=False) from error
         except asyncio.CancelledError:
             self._wake()  # the place may have been meant for this one
+            self.tally.failures["cancelled"] += 1
             raise
 
     def _wake(self) -> None:

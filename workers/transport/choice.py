@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import ssl
 from importlib import metadata
+from pathlib import Path
 from typing import Literal
 
 from config.errors import SettingsError
@@ -19,7 +21,12 @@ _PASSED = ("0.15.",)
 
 
 def transport_for(base_url: str, rules: TransportRules, wanted: Wanted) -> Transport:
-    """Connections to `base_url`. Raises: SettingsError if pyreqwest is wanted and cannot be had."""
+    """Connections to `base_url`.
+
+    Raises: SettingsError if pyreqwest is wanted and cannot be had, or `rules.ca_file` holds no authorities.
+    """
+    if rules.ca_file is not None:
+        _check_authorities(rules.ca_file)
     if transport_name(wanted) == "httpx":
         return HttpxTransport(base_url, rules)
     # Only now: the plain install does not have it.
@@ -41,6 +48,15 @@ def transport_name(wanted: Wanted) -> Literal["httpx", "pyreqwest"]:
     known = " or ".join(f"{start}x" for start in _PASSED)
     way_out = f"auto, httpx, or pyreqwest {known} installed (pip install 'batchwright[fast]')"
     raise SettingsError("http.transport", "the settings", way_out, found)
+
+
+def _check_authorities(path: Path) -> None:
+    # pyreqwest takes a file without a certificate for an empty list, and then trusts nobody new.
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError as error:
+        wanted = "a readable PEM file of certificate authorities"
+        raise SettingsError("http.ca_file", "the settings", wanted, str(path)) from error
 
 
 def _installed_version() -> str | None:

@@ -10,6 +10,8 @@ test of tests/contract/transport):
   first one gets a head start.
 - A request that waits for an answer and runs out of time is called a connect timeout: only `client error (Connect)`
   among an error's causes means that no connection was made. When in doubt, bytes were sent.
+- A body that is broken off by RST_STREAM with CANCEL or NO_ERROR, or by a close after GOAWAY, counts as whole for
+  hyper. Where its length was announced it is checked here; where it was not, only its reader can tell.
 - GOAWAY below a stream and REFUSED_STREAM are repeated by the client itself, twice, as nothing was done then.
 - Without a buffer limit of 0 entering a streamed request waits for 64 KB of body.
 """
@@ -86,7 +88,8 @@ class PyreqwestTransport:
                 body = b"" if read is None else bytes(read)
                 if len(body) > self._limit:
                     await wire.__aexit__(None, None, None)  # resets what was not read
-                    raise self._too_large()
+                    raise _too_large(self._limit)
+                _check_whole(headers, len(body))
         finally:
             channels.give_back(channel)
         channels.tally.bytes_received += len(body)
@@ -184,9 +187,6 @@ class PyreqwestTransport:
             failures[type(told).__name__] += 1
             raise told from error
 
-    def _too_large(self) -> BodyTooLarge:
-        return BodyTooLarge(f"the answer passed {self._limit} bytes", bytes_sent=True)
-
 
 class _Answer:
     """An answer that is still being read."""
@@ -213,11 +213,23 @@ class _Answer:
                 async with asyncio.timeout(self._idle_s):
                     part = await self._reader.read_chunk()
                 if part is None:
+                    _check_whole(self.headers, self.received)
                     return
                 self.received += len(part)
                 if self.received > self._limit:
-                    raise BodyTooLarge(f"the answer passed {self._limit} bytes", bytes_sent=True)
+                    raise _too_large(self._limit)
             yield bytes(part)
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the answer passed {limit} bytes", bytes_sent=True)
+
+
+def _check_whole(headers: Mapping[str, str], received: int) -> None:
+    """hyper takes RST_STREAM with CANCEL or NO_ERROR, and a close after GOAWAY, for the end of the body."""
+    announced = headers.get("content-length", "")  # not there where pyreqwest took compression off
+    if announced.isdecimal() and int(announced) > received > 0:
+        raise TransportError(f"the answer ended after {received} of {announced} bytes", bytes_sent=True)
 
 
 def _headers_of(response: Response) -> dict[str, str]:

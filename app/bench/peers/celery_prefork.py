@@ -20,7 +20,7 @@ from app.bench.peers.worker_process import start, with_children
 
 _PROCESSES = 8
 _START_S = 30.0
-_LAP_S = 300.0
+_LAP_S = 100.0
 
 app = celery.Celery("bench")
 app.conf.update(

@@ -74,7 +74,8 @@ def test_dispatchers_that_race_mark_each_shard_for_one_of_them(stores: Stores) -
     with ThreadPoolExecutor(6) as threads:
         marked = [shard_id for ours in threads.map(dispatch, range(6)) for shard_id in ours]
     assert sorted(marked) == ids
-    assert stores.shards.out("sim") == (60, {"default": 6000, "b": 6000})
+    out = stores.shards.out("sim")
+    assert (out.shards, out.tokens) == (60, {"default": 6000, "b": 6000})
 
 
 def test_what_nobody_claims_in_time_is_recalled(stores: Stores) -> None:
@@ -429,3 +430,33 @@ def test_no_move_is_made_from_a_status_that_its_table_does_not_name(
         after = stores.shard(shard_id)
         assert (after != before) == bool(legal), f"{name} from {status}"
         assert after["status"] == (legal[0].target if legal else status), f"{name} from {status}"
+
+
+def test_what_is_out_and_not_started_is_counted_until_it_has_had_time_to_start(stores: Stores) -> None:
+    # given a shard on its way, one with four of ten called, and one that waits for others' calls since long
+    sent, called, waits, _ = stores.queued("batch_1", 10, 10, 10, 10)
+    stores.shards.dispatch([sent, called, waits], "t")
+    held = stores.shards.claim(called, "w", 60.0)
+    assert held is not None and stores.shards.set_started(called, held["fence"], 4)
+    long_ago = {"$subtract": ["$$NOW", 60_000]}
+    stores.db["batch_shards"].update_one({"_id": waits}, [{"$set": {"dispatch.at": long_ago}}])
+    # then
+    out = stores.shards.out("sim")
+    assert (out.shards, out.unstarted_items, out.unstarted_tokens) == (3, 16, 1600)
+
+
+def test_a_provider_waits_for_its_limit_while_a_shard_rests_because_of_it(stores: Stores) -> None:
+    resting, _ = stores.queued("batch_1", 1, 1)
+    for reason, wait_s, waits in (("limit", 30.0, True), ("retry", 30.0, False), ("limit", 0.0, False)):
+        held = stores.shards.claim(resting, "w", 60.0)
+        assert held is not None and not stores.shards.waits_for_its_limit("sim")
+        stores.shards.release(resting, held["fence"], wait_s=wait_s, reason=reason)
+        assert stores.shards.waits_for_its_limit("sim") == waits
+        assert not stores.shards.waits_for_its_limit("openai")
+        stores.db["batch_shards"].update_one({"_id": resting}, [{"$set": {"next_at": "$$NOW"}}])
+
+
+def test_a_paused_batch_keeps_no_other_from_its_provider(stores: Stores) -> None:
+    stores.queued("batch_1", 1)
+    stores.shards.hold_back("batch_1")
+    assert not stores.shards.waits_for_its_limit("sim")

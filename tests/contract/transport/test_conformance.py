@@ -6,13 +6,13 @@ Connections as such are in test_connections.py, bodies that are read while they 
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
 from tests.contract.transport.conftest import FULL, OK, SOON_S, Memory, Opens, end, to, works
 from tests.support.hostile import Hostile
 from workers.core.errors import BodyTooLarge, CallTimeout, TransportError
+from workers.transport.choice import Wanted
 
 MEGABYTE = 1 << 20
 
@@ -41,12 +41,11 @@ async def test_slow_streams_harm_no_neighbour(hostile: Hostile, transport_to: Op
         # Given streams of one connection that wait, each asked for when the one before was on its way.
         stuck = []
         for n in range(3):
-            stuck.append(asyncio.create_task(transport.send(to(path), deadline_s=30)))
+            stuck.append(asyncio.create_task(transport.send(to(path), deadline_s=2 * SOON_S)))
             await port.saw(path, n + 1)
         # Then others pass at once, and the slow ones end well when the server answers.
-        started_at = time.monotonic()
         assert all([await works(transport) for _ in range(10)])
-        assert time.monotonic() - started_at < 2
+        assert not any(one.done() for one in stuck)
         port.release()
         async with asyncio.timeout(SOON_S):
             assert [(await one).status for one in stuck] == [200] * 3
@@ -56,7 +55,7 @@ async def test_slow_streams_harm_no_neighbour(hostile: Hostile, transport_to: Op
 async def test_a_deadline_is_kept_and_harms_no_neighbour(hostile: Hostile, transport_to: Opens) -> None:
     with hostile.port("h2") as port:
         transport = transport_to(port)
-        slow = asyncio.create_task(transport.send(to("/hang"), deadline_s=30))
+        slow = asyncio.create_task(transport.send(to("/hang"), deadline_s=SOON_S))
         await port.saw("/hang")
         with pytest.raises(CallTimeout) as caught:
             await transport.send(to("/hang"), deadline_s=0.05)
@@ -67,8 +66,24 @@ async def test_a_deadline_is_kept_and_harms_no_neighbour(hostile: Hostile, trans
 
 async def test_a_request_out_of_time_is_reset_on_the_wire(hostile: Hostile, transport_to: Opens) -> None:
     with hostile.port("h2") as port:
+        transport = transport_to(port)
+        assert await works(transport)
         with pytest.raises(CallTimeout):
-            await transport_to(port).send(to("/hang"), deadline_s=0.05)
+            await transport.send(to("/hang"), deadline_s=0.1)
+        await port.saw("resets")
+
+
+async def test_a_cancelled_request_is_reset_on_the_wire(
+    hostile: Hostile, transport_to: Opens, client: Wanted
+) -> None:
+    with hostile.port("h2") as port:
+        transport = transport_to(port)
+        assert await works(transport)
+        # pyreqwest resets it when its time is over, and not before.
+        deadline_s = 60 if client == "httpx" else 0.3
+        cancelled = asyncio.create_task(transport.send(to("/hang"), deadline_s=deadline_s))
+        await port.saw("/hang")
+        await end([cancelled])
         await port.saw("resets")
 
 
@@ -86,16 +101,12 @@ async def test_300_cancelled_requests_leave_the_client_working(hostile: Hostile,
     with hostile.port("h2") as port:
         transport = transport_to(port)
         for n in range(3):
-            # pyreqwest ends a cancelled request when its time is over, not before.
-            tasks = [asyncio.create_task(transport.send(to("/hang"), deadline_s=1)) for _ in range(100)]
+            tasks = [asyncio.create_task(transport.send(to("/hang"), deadline_s=60)) for _ in range(100)]
             await port.saw("/hang", (n + 1) * 100)
             await end(tasks)
-            # It is back within a second, and nobody waits for the dead.
-            started_at = time.monotonic()
-            assert await works(transport)
-            assert time.monotonic() - started_at < 1
+            # Nobody waits for the dead: on a machine with nothing else to do it is back within a second.
+            assert await works(transport, 1.0 if FULL else SOON_S)
         assert transport.stats().in_flight == 0
-        await port.saw("resets", 300)
 
 
 async def test_a_few_cancelled_requests_do_not_cost_the_others_their_connection(
@@ -154,7 +165,17 @@ async def test_a_refused_stream_was_never_worked_on(hostile: Hostile, transport_
 
 
 @pytest.mark.parametrize(
-    "path", ["/reset", "/close", "/close-mid-headers", "/close-mid-body", "/goaway-and-close"]
+    "path",
+    [
+        "/reset",
+        "/close",
+        "/close-mid-headers",
+        "/close-mid-body",
+        "/error-mid-body",
+        "/goodbye-mid-body",
+        "/cancel-mid-body",
+        "/no-error-mid-body",
+    ],
 )
 async def test_a_broken_connection_may_have_been_worked_on(
     hostile: Hostile, transport_to: Opens, path: str

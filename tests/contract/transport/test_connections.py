@@ -17,14 +17,15 @@ from workers.transport.port import TransportRules
 
 @pytest.mark.parametrize("speaks", ["h2", "h1"])
 async def test_a_connection_closed_while_idle_is_not_used_again(
-    hostile: Hostile, transport_to: Opens, speaks: Speaks
+    hostile: Hostile, transport_to: Opens, client: Wanted, speaks: Speaks
 ) -> None:
     with hostile.port(speaks) as port:
         transport = transport_to(port)
         assert await works(transport)
         port.cut()
         await port.saw("closed")
-        assert await works(transport)
+        # httpx looks before it sends; pyreqwest's thread needs a moment to see it.
+        assert await (works if client == "httpx" else works_again)(transport)
 
 
 async def test_connections_are_used_again(hostile: Hostile, transport_to: Opens) -> None:

@@ -63,7 +63,7 @@ async def test_a_reader_that_is_cancelled_ends_the_request_on_the_wire(
 async def test_a_pause_that_is_too_long_ends_it(hostile: Hostile, transport_to: Opens) -> None:
     with hostile.port("h2") as port:
         transport = transport_to(port)
-        async with transport.stream(to("/stuck-body"), deadline_s=60, idle_s=0.05) as answer:
+        async with transport.stream(to("/stuck-body"), deadline_s=60, idle_s=0.2) as answer:
             parts = answer.parts()
             await anext(parts)
             with pytest.raises(CallTimeout):
@@ -88,11 +88,12 @@ async def test_its_body_is_cut_at_the_bound(hostile: Hostile, transport_to: Open
         assert (await transport.send(to("/ok"), deadline_s=SOON_S)).status == 200
 
 
-async def test_a_break_in_its_middle_is_told(hostile: Hostile, transport_to: Opens) -> None:
+@pytest.mark.parametrize("path", ["/close-mid-body", "/goodbye-mid-body", "/cancel-mid-body"])
+async def test_a_break_in_its_middle_is_told(hostile: Hostile, transport_to: Opens, path: str) -> None:
     with hostile.port("h2") as port:
         transport = transport_to(port)
         with pytest.raises(TransportError) as caught:
-            await read_all(transport, "/close-mid-body")
+            await read_all(transport, path)
         assert caught.value.bytes_sent
 
 

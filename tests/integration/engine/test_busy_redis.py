@@ -8,8 +8,9 @@ import pytest
 
 from tests.support.apart import apart
 from tests.support.servers import TestServers
+from workers.core.lanes import Ask, BreakerRules, LaneSeen, NotNow, Rates, Seen
 from workers.store.flights import Claimed, Flights, Ticket
-from workers.store.limits import Limits, Rates
+from workers.store.limiter import Limiter
 from workers.store.redis import connect
 
 pytestmark = pytest.mark.integration
@@ -23,22 +24,23 @@ async def test_a_crowd_of_settlements_does_not_make_flights_and_limits_look_away
     url, rates = apart(servers, "busy").redis_url, Rates(None, 1_000_000)
     async with connect(url) as ours, connect(url) as theirs:
         await ours.flushdb()
-        limits, flights = Limits(ours), Flights(ours, lease_ms=60_000)
+        flights = Flights(ours, lease_ms=60_000)
+        limiters = [Limiter(ours, holder=f"h{k}", processes=2, breaker=BreakerRules()) for k in range(CROWD)]
+        other = Limiter(theirs, holder="other", processes=2, breaker=BreakerRules())
         # given a call that another process makes, and a provider that rests
         await Flights(theirs, lease_ms=60_000).take([Ticket(KEY, "b:1", 1)])
-        await Limits(theirs).pause("p", 30.0)
+        await other.report("p", rates, Seen(lanes={"m": LaneSeen(throttled=1, retry_after_s=30.0)}))
         # when a flight and a limit are asked for behind more settlements than there are connections
-        crowd = [
-            asyncio.ensure_future(limits.settle("p", rates, reserved=100, used=10)) for _ in range(CROWD)
-        ]
+        seen = Seen(reserved_tokens=100, used_tokens=10, lanes={"m": LaneSeen(answered=1)})
+        crowd = [asyncio.ensure_future(one.report("p", rates, seen)) for one in limiters]
         asked = asyncio.gather(
             flights.take([Ticket(KEY, "b:2", 1)]),
-            limits.reserve("p", rates, [10]),
-            limits.reserve("p", Rates(), [10]),
+            limiters[0].reserve("p", rates, [Ask("m", 10)], in_flight={}),
+            limiters[1].reserve("p", Rates(), [Ask("m", 10)], in_flight={}),
         )
-        (verdict,), limited, unlimited = await asked
+        (verdict,), *reserved = await asked
         await asyncio.gather(*crowd)
     # then they are what Redis said, not what is assumed without it
     assert verdict == Claimed("wait")
-    for grant in (limited, unlimited):
-        assert grant.waits_s == () and 25 < grant.next_wait_s <= 30
+    for (answer,) in reserved:
+        assert isinstance(answer, NotNow) and answer.why == "paused" and 25 < answer.wait_s <= 30

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.support.eventually import eventually
 from tests.support.servers import TestServers
 from workers.core.errors import TransportError
 from workers.core.messages import HttpResponse
+from workers.store.mongo import Doc
 
 pytestmark = pytest.mark.integration
 
@@ -132,3 +134,35 @@ def test_a_drain_that_comes_while_a_claim_is_under_way_starts_no_call(engine: En
     steward.draining = False
     assert engine.run(shard) == "done" and engine.provider.seen == 20
     assert engine.stores.state(batch_id)["counts"]["possibly_repeated"] == 0
+
+
+def test_a_shard_of_a_new_batch_runs_on_when_the_look_at_older_batches_began_before_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a look at the states of running batches that takes its time
+    gate, asked, go_on = engine.gate(), threading.Semaphore(0), threading.Event()
+    flags = engine.runtime.stores.batches.flags
+
+    def slow_flags(batch_ids: Iterable[str]) -> dict[str, Doc]:
+        found = flags(batch_ids)
+        asked.release()
+        go_on.wait(5.0)
+        return found
+
+    async def stuck(_: int) -> HttpResponse:
+        await gate.passed()
+        return reply()
+
+    engine.play(stuck)
+    monkeypatch.setattr(engine.runtime.stores.batches, "flags", slow_flags)
+    (_, old), (_, new) = engine.plan(prompts("old", 2)), engine.plan(prompts("new", 2))
+    runs = [engine.begin_run(old)]
+    assert asked.acquire(timeout=5.0)
+    # when a shard of another batch is claimed meanwhile
+    runs.append(engine.begin_run(new))
+    eventually(lambda: engine.provider.seen == 4, 5.0)
+    go_on.set()
+    assert asked.acquire(timeout=5.0), "the first look is over when the next one begins"
+    gate.open()
+    # then it is not taken for one of a batch that is gone
+    assert [run.result(5.0) for run in runs] == ["done", "done"]

@@ -94,7 +94,6 @@ def test_who_waits_for_money_does_not_keep_others_from_giving_theirs_back(engine
     links, gate = engine.runtime.links, engine.gate()
     shared = links["sim"]
     links["sim"] = replace(shared, slots=CallSlots(2))
-    links["sim"].slots.join("a third shard", "another batch", lambda: None)  # so that the first two have one slot each
 
     async def held(_: int) -> HttpResponse:
         await gate.passed()

@@ -80,3 +80,12 @@ def test_a_picture_of_nothing_is_still_a_picture() -> None:
 )
 def test_the_scale_encloses_every_rate_in_whole_decades(rates: list[float], decades: tuple[int, int]) -> None:
     assert scale(rates) == decades
+
+
+@pytest.mark.parametrize(("skipped", "broken"), [(None, False), ("a wrong answer", True)])
+def test_a_bench_is_broken_when_our_own_engine_is_and_not_when_another_is(
+    skipped: str | None, broken: bool
+) -> None:
+    ours = Row("batchwright", skipped=skipped)
+    found = Outcome({}, "httpx", {}, {"misses": {"batchwright": ours, "arq": Row("arq", skipped="gone")}}, [])
+    assert found.is_broken is broken

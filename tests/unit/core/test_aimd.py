@@ -82,6 +82,15 @@ def test_after_a_rest_it_starts_again_from_one_and_doubles() -> None:
     assert started == [1, 2, 4, 8, 16]
 
 
+def test_a_lane_that_was_idle_is_not_taken_for_a_slow_provider() -> None:
+    throttle = cut(100)
+    throttle.start(1_000)
+    throttle.heard(1_000, answered=1, throttled=0, in_flight=1)
+    throttle.start(600_000)
+    throttle.heard(600_000, answered=0, throttled=1, in_flight=1)
+    assert throttle.gap_ms == 500
+
+
 class Provider:
     """A provider that refuses what goes over `per_s` (with a burst), or over `concurrency`; and one lane before it."""
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from workers.core.choose import Chosen
 from workers.core.messages import Item, LineProblem, ShardPlan, pack_items, unpack_items
-from workers.core.planner import MAX_PROBLEMS, Planner, PlanRules, ShardLimits, problem_rows, shard_limits
+from workers.core.planner import FEWEST_ITEMS, MAX_PROBLEMS, Planner, PlanRules, ShardLimits, problem_rows, shard_limits
 
 CHAT = "/v1/chat/completions"
 ROOMY = ShardLimits(max_items=500, max_line_bytes=10**9, max_span_bytes=10**9)
@@ -198,16 +198,15 @@ def test_a_hundred_problems_are_shown_and_the_rest_is_summed_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rpm", "slots", "items"), [(None, 8, 500), (600, 10, 2), (6, 8, 1), (10**9, 1, 500)]
+    ("rpm", "items"), [(None, 500), (6000, 200), (600, 20), (6, FEWEST_ITEMS), (10**9, 500)]
 )
-def test_a_limited_provider_gets_shards_of_about_two_seconds(rpm: int | None, slots: int, items: int) -> None:
+def test_a_limited_provider_gets_shards_of_about_two_seconds(rpm: int | None, items: int) -> None:
     limits = shard_limits(
         max_items=500,
         max_line_bytes=1,
         max_span_bytes=1,
         slot_seconds=2.0,
         requests_per_minute=rpm,
-        slots=slots,
     )
     assert limits.max_items == items
 

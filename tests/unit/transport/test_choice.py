@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +46,12 @@ def test_pyreqwest_that_cannot_be_had_is_refused_with_the_way_out(
 def test_a_transport_says_which_one_it_is() -> None:
     for name in ("httpx", "pyreqwest"):
         assert transport_for("http://127.0.0.1:1", TransportRules(), name).stats().client == name
+
+
+@pytest.mark.parametrize("words", [None, "no certificate"])
+def test_a_file_without_authorities_is_refused(tmp_path: Path, words: str | None) -> None:
+    ca_file = tmp_path / "ca.pem"
+    if words is not None:
+        ca_file.write_text(words, encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"http\.ca_file"):
+        transport_for("https://127.0.0.1:1", TransportRules(ca_file=ca_file), "auto")

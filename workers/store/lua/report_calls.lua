@@ -44,16 +44,17 @@ local function answered(s, count)
     s.grown = s.grown + count
     if s.grown >= s.concurrency then s.grown = 0; s.concurrency = s.concurrency + 1 end
   end
-  if s.concurrency > s.peak then s.concurrency = 0; s.grown = 0; s.peak = 0 end
+  if s.concurrency > s.peak then
+    s.concurrency = 0; s.grown = 0; s.peak = 0; s.rest_till_ms = 0; s.next_ms = 0
+  end
 end
 local function refused(s, in_flight)
   if s.concurrency > 0 and not (s.started and ms - s.cut_ms >= 1000) then return end
   local was = math.max(1, s.concurrency > 0 and math.min(in_flight, s.concurrency) or in_flight)
   if s.concurrency > 0 or was == 1 then
-    local pace = s.answers > 0 and (ms - s.cut_ms) / s.answers or 2 * s.gap_ms
-    s.gap_ms = math.max(pace, s.gap_ms)
-    if s.gap_ms == 0 then s.gap_ms = 500 end
-    s.gap_ms = math.min(s.gap_ms, 60000)
+    local gap = math.max(2 * s.gap_ms, 500)
+    if s.answers > 0 then gap = math.min(gap, (ms - s.cut_ms) / s.answers) end
+    s.gap_ms = math.min(math.max(gap, s.gap_ms), 60000)
   end
   s.peak = math.max(s.peak, was)
   s.concurrency = math.max(1, math.floor(was / 2))

@@ -63,13 +63,15 @@ local function keep_buckets()
   redis.call('PEXPIRE', KEYS[1], math.ceil(3600000 + longest - now))
 end
 
--- Lanes that have a state, and with a need for it what all holders have under way.
+-- Lanes that are throttled or broken; and where it matters what all holders have under way.
 local lanes, troubled = {}, false
 local ms = math.floor(now)
 for i, kept_lane in ipairs(redis.call('HMGET', KEYS[3], unpack(ARGV, 17))) do
   lanes[i] = {model = ARGV[16 + i], calls = 0}
   local state = kept_lane and cjson.decode(kept_lane)
-  if state and ms - state.seen < 900000 then lanes[i].state = state; troubled = true end
+  -- Failures that have not opened the breaker stop nobody.
+  local stops = state and state.throttle.concurrency + state.breaker.open_till_ms > 0
+  if stops and ms - state.seen < 900000 then lanes[i].state = state; troubled = true end
 end
 local total, own, others = 0, nil, {}
 if troubled or concurrency > 0 then

@@ -1,0 +1,223 @@
+"""Further tries: when they come, what they cost, what of them is kept, and how they end when all else breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.support.batches import chat_line
+from tests.support.engine import Engine, Script, always_answers, open_engine, reply
+from tests.support.eventually import eventually
+from tests.support.servers import TestServers
+from workers.core.history import History
+from workers.core.messages import HttpResponse
+from workers.core.retry import GiveUp, NextStep, Retry, after_failure
+from workers.engine.lineup import Lineup
+from workers.engine.slots import CallSlots
+from workers.store.mongo import Doc
+
+pytestmark = pytest.mark.integration
+PAUSE_S = 0.3
+# One call every tenth of a second.
+TOML = """
+[providers.paced]
+kind = "openai"
+base_url = "http://127.0.0.1:9"
+models = ["paced-*"]
+[providers.paced.limits]
+requests_per_minute = 600
+"""
+
+
+@pytest.fixture(scope="module")
+def engine(servers: TestServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with open_engine(servers, tmp_path_factory.mktemp("retries"), toml=TOML) as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results are recorded sooner than a user's are."""
+    monkeypatch.setattr("workers.engine.recorder.FLUSH_EVERY_S", 0.01)
+
+
+def prompts(name: str, count: int, *, model: str = "sim-small") -> list[bytes]:
+    return [chat_line(f"c{n}", f"{name} {n}", model=model) for n in range(count)]
+
+
+def pausing(times_s: list[float], asked_s: float) -> Script:
+    """Refuses the first call and asks for a wait; notes when each call comes."""
+
+    async def script(call: int) -> HttpResponse:
+        times_s.append(time.monotonic())
+        return reply(429, retry_after_ms=f"{asked_s * 1000:.0f}") if call == 1 else reply()
+
+    return script
+
+
+def test_after_a_retry_after_no_shard_calls_before_its_end_and_the_rest_holds_no_slot(engine: Engine) -> None:
+    times_s: list[float] = []
+    engine.play(pausing(times_s, PAUSE_S))
+    batches = [engine.plan(prompts(f"pause {n}", 3)) for n in range(2)]
+    first, second = (shard for _, shard in batches)
+    # given a first shard of one slot, whose one call is refused
+    with call_slots(engine, 1):
+        running = [engine.begin_run(first)]
+        eventually(lambda: times_s, 5.0)
+        # when another shard asks
+        running.append(engine.begin_run(second))
+        eventually(lambda: engine.slots_in_use == 0, 5.0)
+        assert [run.result(5.0) for run in running] == ["done"] * 2
+    # then nobody called before the end of the wait, and the items say what they waited for
+    assert len(times_s) == 7
+    assert all(time_s - times_s[0] >= PAUSE_S for time_s in times_s[1:]), times_s
+    rows = [row for batch_id, _ in batches for row in engine.rows(batch_id)]
+    assert sum("retry" in row.get("waited_s", {}) for row in rows) == 1
+    assert all(row["waited_s"].keys() <= {"retry", "paused"} for row in rows if "waited_s" in row)
+
+
+class call_slots:  # noqa: N801 - used like a function
+    """So many call slots at the simulator for a while."""
+
+    def __init__(self, engine: Engine, total: int) -> None:
+        self._links, self._slots = engine.runtime.links, CallSlots(total)
+
+    def __enter__(self) -> None:
+        self._before = self._links["sim"].slots
+        self._links["sim"] = replace(self._links["sim"], slots=self._slots)
+
+    def __exit__(self, *_: object) -> None:
+        self._links["sim"] = replace(self._links["sim"], slots=self._before)
+
+
+def test_a_call_that_was_granted_for_later_hears_of_a_pause_that_comes_meanwhile(engine: Engine) -> None:
+    times_s: list[float] = []
+    engine.play(pausing(times_s, PAUSE_S))
+    _, shard = engine.plan(prompts("granted", 3, model="paced-1"))
+    assert engine.run(shard) == "done"
+    assert len(times_s) == 4 and all(time_s - times_s[0] >= PAUSE_S for time_s in times_s[1:]), times_s
+
+
+def test_a_wait_goes_on_while_its_shard_is_parked_and_is_kept_as_one(engine: Engine) -> None:
+    engine.play(pausing([], 30.0))
+    batch_id, shard = engine.plan(prompts("parked", 2))
+    with call_slots(engine, 1):
+        assert engine.run(shard) in ("parked: retry", "parked: paused")
+    doc = engine.stores.shard(shard)
+    waits = {line: History.from_doc(each).waiting for line, each in doc["attempts"].items()}
+    assert waits["1"] is not None and waits["1"][0] == "retry"
+    # when its time is over, on whatever machine
+    since_s = 20.0
+    at = time.time() - since_s
+    doc["attempts"]["1"]["waiting"] = ["retry", at]
+    engine.stores.db["batch_shards"].update_one({"_id": shard}, {"$set": {"attempts": doc["attempts"]}})
+    engine.due_now(shard)
+    engine.begin(forgotten(engine)).result(5.0)
+    assert engine.run(shard) == "done"
+    row = engine.rows(batch_id)[0]
+    assert since_s <= row["waited_s"]["retry"] < since_s + 5.0
+    assert [(one[2], one[4]) for one in row["attempts"]] == [("rate_limited", "retry")] and row["calls"] == 2
+
+
+async def forgotten(engine: Engine) -> None:
+    """The pause is over for everybody."""
+    await engine._forget_limits()
+    engine.runtime.limiting._providers.clear()
+
+
+def stops(engine: Engine, shard: list[str], *, refused: int) -> Script:
+    """Refuses that many calls, and drains the shard while the first one is under way."""
+
+    async def script(call: int) -> HttpResponse:
+        if call == 1:
+            engine.runtime.steward._stop(shard[0], "drain")
+        return reply(503) if call <= refused else reply()
+
+    return script
+
+
+def test_attempts_survive_a_drain_that_comes_while_their_failure_is_being_judged(engine: Engine) -> None:
+    shard: list[str] = []
+    engine.play(stops(engine, shard, refused=3))
+    batch_id, one = engine.plan(prompts("judged", 2))
+    shard.append(one)
+    with call_slots(engine, 1):
+        assert engine.run(one) == "released: drain"
+    # then only the item that has failed is written down
+    doc = engine.stores.shard(one)
+    assert list(doc["attempts"]) == ["1"] and (doc["possibly_repeated"], doc["started"]) == (0, 0)
+    # and it has two attempts left of its three
+    assert engine.run(one) == "done"
+    rows = engine.rows(batch_id)
+    assert [(row["status_code"], row["calls"]) for row in rows] in ([(503, 3), (200, 1)], [(200, 3), (200, 2)])
+    assert len(rows[0]["attempts"]) + len(rows[1].get("attempts", [])) == 3
+    assert "attempts" not in rows[1] or rows[1]["calls"] == 2
+
+
+def test_how_often_and_how_soon_is_the_core_s_word(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+    plain, steps = Lineup.rest, iter([Retry(0.01), Retry(0.02), GiveUp("enough")])
+
+    def rest(self: Lineup, work: Any, why: str, *, now: float, wait_s: float) -> None:
+        rests.append(wait_s)
+        plain(self, work, why, now=now, wait_s=wait_s)
+
+    def said(*_: Any, **__: Any) -> NextStep:
+        return next(steps)
+
+    monkeypatch.setattr(Lineup, "rest", rest)
+    monkeypatch.setattr("workers.engine.again.after_failure", said)
+    engine.play(always_fails)
+    batch_id, shard = engine.plan(prompts("said", 1))
+    assert engine.run(shard) == "done"
+    (row,) = engine.rows(batch_id)
+    assert row["calls"] == 3 and [one for one in rests if one in (0.01, 0.02)] == [0.01, 0.02]
+    assert [(one[4], one[5]) for one in row["attempts"]] == [("retry", 0.01), ("retry", 0.02), ("give_up", 0.0)]
+
+
+async def always_fails(_: int) -> HttpResponse:
+    return reply(503)
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_bug_in_what_follows_a_failure_ends_its_item_and_nothing_else(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    judged: list[Doc] = []
+
+    def breaks(error: Any, **about: Any) -> NextStep:
+        judged.append(about)
+        if len(judged) == failures:
+            raise RuntimeError("a bug")
+        return after_failure(error, **about)
+
+    async def first_item_fails(call: int) -> HttpResponse:
+        body = engine.provider.asked[call - 1]
+        return reply(503) if body["messages"][0]["content"].endswith(" 0") else reply()
+
+    monkeypatch.setattr("workers.engine.again.after_failure", breaks)
+    engine.play(first_item_fails)
+    batch_id, shard = engine.plan(prompts(f"bug {failures}", 2))
+    assert engine.run(shard) == "done"
+    rows = engine.rows(batch_id)
+    assert rows[0]["error"]["code"] == "internal_error" and rows[0]["calls"] == failures and rows[1]["ok"]
+    assert engine.slots_in_use == 0 and engine.counts(batch_id)["failed"] == 1
+
+
+def test_a_shard_that_was_taken_away_stops_at_its_next_call(engine: Engine) -> None:
+    async def taken(call: int) -> HttpResponse:
+        if call == 1:
+            await asyncio.to_thread(engine.take_lease_away, shard)
+        return reply(503) if call == 1 else reply()
+
+    engine.play(taken)
+    _, shard = engine.plan(prompts("taken", 1))
+    assert engine.run(shard) == "lease lost", "and no heartbeat had to say so"
+    assert engine.provider.seen == 1
+    engine.play(always_answers)
+    assert engine.run(shard) == "done"
