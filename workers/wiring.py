@@ -93,16 +93,16 @@ def _link(settings: Settings, provider: Provider) -> Link:
         prior_knowledge=provider.kind == "sim",
         ca_file=settings.http.ca_file,
     )
-    limits = provider.limits
+    limits, transport = provider.limits, transport_for(address_of(provider), rules, settings.http.transport)
     return Link(
         name=provider.name,
         kind=provider.kind,
         answers_as=answers_as(provider),
         adapter=adapter_for(provider),
-        transport=transport_for(address_of(provider), rules, settings.http.transport),
+        transport=transport,
         api_key=lambda: provider.api_key.reveal() if provider.api_key else None,
         rates=Rates(limits.requests_per_minute, limits.tokens_per_minute, limits.concurrency),
-        slots=CallSlots(settings.worker.max_call_slots),
+        slots=CallSlots(settings.worker.max_call_slots, transport.room),
         deadline_s=timeouts.read_s,
         chooser=Chooser([one for one in offers(settings) if one.provider == provider.name], settings.catalog),
         prices=Prices(settings.prices),

@@ -65,7 +65,7 @@ def run(options: Options, tell: Telling) -> Outcome:
     rules = Rules(options.concurrency, options.transport, LATENCY_MS, placement.cores())
     course = Course(
         rounds=options.rounds,
-        lap_s=1.5 if options.quick else 4.0,
+        lap_s=1.2 if options.quick else 4.0,
         most=12_000 if options.quick else 40_000,
         only=frozenset(options.only),
     )

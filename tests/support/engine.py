@@ -89,6 +89,9 @@ class ScriptedTransport:
     ) -> AbstractAsyncContextManager[Streamed]:
         raise NotImplementedError("the engine of batches never streams")
 
+    def room(self) -> int:
+        return 10_000
+
     def stats(self) -> ClientStats:
         return ClientStats(
             client="script", connections=None, connections_opened=None, in_flight=0, requests=self.seen

@@ -128,7 +128,8 @@ class _Connection(asyncio.Protocol):
     def _answer(self, said: Say, seen: Seen) -> None:
         self._provider.under_way -= 1
         seen.ended = time.time()
-        error = {"error": {"message": f"status {said.status}", "type": "server_error"}}
+        kind = "requests" if said.status == 429 else "server_error"
+        error = {"error": {"message": f"status {said.status}", "type": kind, "param": None, "code": None}}
         body = orjson.dumps(_ANSWER if said.status < 400 else error)
         lines = [f"HTTP/1.1 {said.status} {HTTPStatus(said.status).phrase}"]
         lines += [f"{name}: {value}" for name, value in said.headers.items()]

@@ -119,9 +119,9 @@ class Feeder:
     async def _call(self, work: Work, wait_s: float) -> Answered | Failed | None:
         if wait_s > 0:
             await asyncio.sleep(wait_s)  # the limit grants a time, not only a number
-            if self._running.desk.limits.is_paused(self._running.link):
-                return None
-        if self._running.stop or not self._running.may_call():
+        running = self._running
+        # Between the grant and now the provider may have asked for a pause; `announce` alone takes milliseconds.
+        if running.stop or not running.may_call() or running.desk.limits.is_paused(running.link):
             return None
         work.calls += 1
         return await pipeline.make_call(work, self._running.link)

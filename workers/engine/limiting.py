@@ -112,10 +112,10 @@ class Limiting:
         elif _is_the_providers_fault(outcome):
             lane.failed += 1
             used = reserved_tokens if outcome.error.bytes_sent and outcome.unknown else 0
-        else:
+        elif not isinstance(outcome.error, InternalFault):
             # A refusal is an answer: the provider works. What never left us says nothing of it.
-            lane.answered += outcome.error.bytes_sent and not isinstance(outcome.error, InternalFault)
-            used = 0 if not isinstance(outcome.error, InternalFault) else reserved_tokens
+            lane.answered += outcome.error.bytes_sent
+            used = 0
         if isinstance(outcome, Failed):
             one.trouble_until = time.monotonic() + _TROUBLE_S
             self._wake.set()

@@ -33,7 +33,7 @@ from workers.engine.work import Held, Work
 # Slots that come free within this time are filled by one chunk: one set of look-ups and one `started` write.
 GATHER_S = 0.005
 LOOK_AGAIN_S = 2.0
-_WORTH_A_CHUNK = 16
+_WORTH_A_CHUNK = 32
 
 
 class ShardRun:

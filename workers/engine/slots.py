@@ -21,8 +21,9 @@ class _Holder:
 class CallSlots:
     """A counter with shares. Each running batch may hold at most its equal share, so none starves another."""
 
-    def __init__(self, total: int) -> None:
-        self.total = total
+    def __init__(self, total: int, room: Callable[[], int] | None = None) -> None:
+        """`room`: how many the connections take at once; a call beyond that would only wait for one."""
+        self.total, self._room = total, room
         self._free = total
         self._shards: dict[str, _Holder] = {}
         self._short: dict[str, Callable[[], None]] = {}  # who found fewer than it could use
@@ -56,8 +57,9 @@ class CallSlots:
         """How many this shard could take now. It is woken once more are free."""
         holder = self._shards[shard_id]
         self._short[shard_id] = holder.wake
-        share = max(1, self.total // max(1, len(self._running)))
-        return max(0, min(self._free, share - self._held_by[holder.batch_id]))
+        total = self.total if self._room is None else min(self.total, self._room())
+        share = max(1, total // max(1, len(self._running)))
+        return max(0, min(total - self.in_use, share - self._held_by[holder.batch_id]))
 
     def take(self, shard_id: str, wanted: int) -> int:
         """Take up to `wanted`; gives how many."""

@@ -174,6 +174,8 @@ class Steward:
         await self.threads.call(self._insert_missing_children, doc)
         if batch["ending"]:
             return await self._close(doc, batch)
+        if batch.get("paused_at"):
+            active.stop = active.stop or "paused"  # it was moved here, or its lease ended, after the pause
         link = self.links.get(doc["provider"])
         if link is None:
             await self._patiently(

@@ -74,7 +74,7 @@ class Channels(Generic[ClientT]):
         self._closing: set[asyncio.Task[None]] = set()
         self._waiting: deque[asyncio.Future[None]] = deque()
         # Until the first answer says what the server speaks, each request may need a connection of its own.
-        self._room = rules.max_connections
+        self.room = rules.max_connections
         self._each = rules.streams_per_connection
         if rules.prior_knowledge:
             self._heard_protocol("HTTP/2")
@@ -85,7 +85,7 @@ class Channels(Generic[ClientT]):
         Raises: TransportError if all connections stay busy for `pool_s`; nothing was sent then.
         """
         self.tally.requests += 1
-        if self.in_flight >= self._room:
+        if self.in_flight >= self.room:
             await self._wait_for_room()
         self.in_flight += 1
         best: Channel[ClientT] | None = None
@@ -165,10 +165,10 @@ class Channels(Generic[ClientT]):
         rules = self._rules
         if protocol == "HTTP/2":
             self._each = rules.streams_per_connection
-            self._room = rules.max_connections * rules.streams_per_connection
+            self.room = rules.max_connections * rules.streams_per_connection
         else:
             # HTTP/1.1: a connection each, so one client's pool holds them all.
-            self._each = self._room = rules.max_connections
+            self._each = self.room = rules.max_connections
         self._wake()
 
     async def _let_it_connect(self, channel: Channel[ClientT], connected: asyncio.Event) -> None:
@@ -186,14 +186,14 @@ class Channels(Generic[ClientT]):
     async def _wait_for_room(self) -> None:
         try:
             async with asyncio.timeout(self._rules.pool_s):
-                while self.in_flight >= self._room:
+                while self.in_flight >= self.room:
                     woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                     self._waiting.append(woken)
                     await woken
         except TimeoutError as error:
             self._wake()
             self.tally.failures["TransportError"] += 1
-            text = f"all {self._room} connections were busy for {self._rules.pool_s:g} s"
+            text = f"all {self.room} connections were busy for {self._rules.pool_s:g} s"
             raise TransportError(text, bytes_sent=False) from error
         except asyncio.CancelledError:
             self._wake()  # the place may have been meant for this one
@@ -201,7 +201,7 @@ class Channels(Generic[ClientT]):
             raise
 
     def _wake(self) -> None:
-        free = self._room - self.in_flight
+        free = self.room - self.in_flight
         while self._waiting and free > 0:
             woken = self._waiting.popleft()
             if not woken.done():

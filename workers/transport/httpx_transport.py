@@ -101,6 +101,10 @@ class HttpxTransport:
         finally:
             self._channels.give_back(channel)
 
+    def room(self) -> int:
+        """See the port."""
+        return self._channels.room
+
     def stats(self) -> ClientStats:
         """See the port."""
         return self._channels.stats("httpx", self._sockets.open, self._sockets.opened)

@@ -106,6 +106,10 @@ class Transport(Protocol):
         """
         ...
 
+    def room(self) -> int:
+        """How many requests it takes at once; one more would wait for a connection. Grows once HTTP/2 is agreed on."""
+        ...
+
     def stats(self) -> ClientStats:
         """What has happened so far."""
         ...

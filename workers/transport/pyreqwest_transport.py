@@ -117,6 +117,10 @@ class PyreqwestTransport:
         finally:
             channels.give_back(channel)
 
+    def room(self) -> int:
+        """See the port."""
+        return self._channels.room
+
     def stats(self) -> ClientStats:
         """See the port. pyreqwest does not say how many connections it has."""
         return self._channels.stats("pyreqwest", None, None)

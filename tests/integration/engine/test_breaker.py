@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,7 @@ from workers.core.lanes import Ask, NotNow, Verdict
 from workers.core.messages import HttpResponse
 from workers.engine.ports import Link
 from workers.engine.work import Failed
+from workers.store import keys
 
 pytestmark = pytest.mark.integration
 FAILURES = 4
@@ -30,8 +32,7 @@ models = ["m-*"]
 """
 SETTINGS = {
     "BATCHWRIGHT_BREAKER_FAILURES": str(FAILURES),
-    "BATCHWRIGHT_BREAKER_OPEN_S": "0.2",
-    "BATCHWRIGHT_BREAKER_MAX_OPEN_S": "0.2",
+    "BATCHWRIGHT_BREAKER_OPEN_S": "30",
 }
 
 
@@ -43,9 +44,10 @@ def engine(servers: TestServers, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shards give their place back for a rest of a tenth of a second, where a user's do for two."""
+    """Results are recorded and shards give their place back sooner than a user's do."""
     monkeypatch.setattr("workers.engine.recorder.FLUSH_EVERY_S", 0.01)
-    monkeypatch.setattr("workers.core.rate.PARK_AFTER_S", 0.1)
+    monkeypatch.setattr("workers.core.rate.PARK_AFTER_S", 0.2)
+    monkeypatch.setattr("workers.engine.shard.LOOK_AGAIN_S", 0.02)
 
 
 def prompts(name: str, count: int, *, model: str = "sim-small") -> list[bytes]:
@@ -74,16 +76,21 @@ def test_a_broken_model_is_left_alone_then_asked_once_and_then_answers_everythin
     # then each item has failed once, and waits; nothing more is asked
     for shard in shards:
         doc = engine.stores.shard(shard)
-        assert doc["reason"] == "breaker" and [each["counts"][0] for each in doc["attempts"].values()] == [1, 1]
+        assert doc["reason"] == "breaker" and [each["counts"][0] for each in doc["attempts"].values()] == [
+            1,
+            1,
+        ]
         engine.due_now(shard)
     assert engine.run(shards[0]) == "parked: breaker" and engine.provider.seen == FAILURES
-    # when the first rest is over, one call tries and the others wait for what comes of it
-    probing = engine.begin(probed(engine, shards[0]))
+    # when its time is over, one call tries and the others wait for what comes of it
+    engine.begin(end_the_rest(engine)).result(5.0)
+    engine.due_now(shards[0])
+    probing = engine.begin_run(shards[0])
     eventually(lambda: engine.provider.seen == FAILURES + 1, 5.0)
     assert engine.run(shards[1]) == "parked: breaker" and engine.provider.seen == FAILURES + 1
     # when it answers, everything goes on
     gate.open()
-    probing.result(5.0)
+    assert probing.result(5.0) in ("parked: breaker", "done")
     for batch_id, shard in plans:
         engine.due_now(shard)
         assert engine.run(shard) in ("done", "not ours")
@@ -94,12 +101,12 @@ def test_a_broken_model_is_left_alone_then_asked_once_and_then_answers_everythin
     assert engine.provider.seen == 2 * FAILURES and engine.slots_in_use == 0
 
 
-async def probed(engine: Engine, shard: str) -> None:
-    """Bring a shard on as often as its breaker sends it back, until a call of it has gone out."""
-    before = engine.provider.seen
-    while engine.provider.seen == before:
-        engine.due_now(shard)
-        await engine.runtime.steward.run_shard(shard)
+async def end_the_rest(engine: Engine) -> None:
+    """The time for which the simulator's model is left alone is over now."""
+    control, lanes = engine.runtime._control, keys.lanes("sim")
+    state = json.loads(await control.hget(lanes, "sim-small"))
+    state["breaker"]["open_till_ms"] = 1
+    await control.hset(lanes, "sim-small", json.dumps(state))
 
 
 async def failed(engine: Engine, link: Link, error: Overloaded | TransportError | Untranslatable) -> None:
@@ -127,8 +134,10 @@ def test_a_failed_probe_is_the_only_one_of_its_turn(engine: Engine) -> None:
     _, shard = engine.plan(prompts("stays broken", 2 * FAILURES))
     assert engine.run(shard) == "parked: breaker"
     before = engine.provider.seen
-    assert before <= 2 * FAILURES
-    engine.begin(probed(engine, shard)).result(5.0)
+    assert before == 2 * FAILURES
+    engine.begin(end_the_rest(engine)).result(5.0)
+    engine.due_now(shard)
+    assert engine.run(shard) == "parked: breaker"
     assert engine.provider.seen == before + 1
 
 

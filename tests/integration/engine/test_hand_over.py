@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.support.batches import chat_line
 from tests.support.engine import Engine, Script, always_answers, open_engine, reply
 from tests.support.eventually import eventually
 from tests.support.servers import TestServers
+from workers import wiring
 from workers.core.budget import money_of, new_budget
 from workers.core.errors import CallTimeout
 from workers.core.messages import HttpResponse
@@ -50,11 +52,12 @@ output_usd = 1_000_000
 input_usd = 0
 output_usd = 1_000_000
 """
+HURRIED = {"BATCHWRIGHT_RETRY_MAX_WAIT_S": "0.01"}
 
 
 @pytest.fixture(scope="module")
 def engine(servers: TestServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with open_engine(servers, tmp_path_factory.mktemp("moves"), toml=TOML) as opened:
+    with open_engine(servers, tmp_path_factory.mktemp("moves"), toml=TOML, **HURRIED) as opened:
         yield opened
 
 
@@ -63,6 +66,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Results are recorded, and parcels leave, sooner than a user's do."""
     monkeypatch.setattr("workers.engine.recorder.FLUSH_EVERY_S", 0.01)
     monkeypatch.setattr("workers.engine.moving.GATHER_S", 0.05)
+    monkeypatch.setattr("workers.engine.shard.LOOK_AGAIN_S", 0.02)
 
 
 def prompts(name: str, count: int, *, model: str = "m-1", **body: Any) -> list[bytes]:
@@ -126,24 +130,22 @@ def test_the_last_failure_hands_an_item_over_and_both_providers_stand_in_its_res
     assert engine.slots_in_use == 0
 
 
-@pytest.mark.parametrize(
-    ("said", "code"),
-    [
-        (no_quota(), "provider_quota_exhausted"),
-        (reply(401), "provider_key_refused"),
-        (unknown_model(), "model_not_found"),
-    ],
-    ids=["quota", "key", "model"],
-)
-def test_who_will_not_answer_is_not_asked_a_second_time(
-    engine: Engine, said: HttpResponse, code: str
-) -> None:
-    engine.play(always(said), second=always_answers)
-    batch_id, shard = engine.plan(prompts(code, 1))
+def test_who_will_not_answer_is_not_asked_a_second_time(engine: Engine) -> None:
+    refusals = {
+        "provider_quota_exhausted": no_quota(),
+        "provider_key_refused": reply(401),
+        "model_not_found": unknown_model(),
+    }
+
+    async def refuses(call: int) -> HttpResponse:
+        return refusals[engine.at("first").asked[call - 1]["messages"][0]["content"]]
+
+    engine.play(refuses, second=always_answers)
+    batch_id, shard = engine.plan([chat_line(code, code, model="m-1") for code in refusals])
     assert engine.run(shard) == "done"
     assert engine.run(the_child(engine, shard)["_id"]) == "done"
-    (row,) = engine.rows(batch_id)
-    assert row["ok"] and row["calls"] == 2 and tries(row) == [("first", code, "hand_over")]
+    for row in engine.rows(batch_id):
+        assert row["ok"] and row["calls"] == 2 and tries(row) == [("first", row["custom_id"], "hand_over")]
 
 
 def test_with_nobody_else_left_an_item_ends_in_its_provider_s_own_words(engine: Engine) -> None:
@@ -205,6 +207,40 @@ def test_a_fallback_is_called_by_the_name_that_the_settings_give_it(engine: Engi
     engine.play(always_answers)
     batch_id, shard = engine.plan(asked)
     assert engine.run(shard) == "done" and engine.rows(batch_id)[0]["source"] == "call"
+
+
+def test_nobody_hands_over_where_the_settings_forbid_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, steward = engine.runtime.settings, engine.runtime.steward
+    stay = wiring.elsewhere(replace(settings, breaker=replace(settings.breaker, hand_over=False)))
+    monkeypatch.setattr(steward, "desk", replace(steward.desk, elsewhere=stay))
+    engine.play(always(no_quota()), second=always_answers)
+    batch_id, shard = engine.plan(prompts("stays", 1))
+    assert engine.run(shard) == "done" and engine.children(shard) == []
+    assert engine.counts(batch_id)["failed"] == 1 and engine.at("second").seen == 0
+
+
+def test_equal_requests_are_answered_by_one_call_of_the_other_provider(engine: Engine) -> None:
+    engine.play(always(no_quota()), second=always_answers)
+    batch_id, shard = engine.plan([chat_line(f"c{n}", "equal", model="m-1") for n in range(3)])
+    assert engine.run(shard) == "done"
+    assert [engine.run(child["_id"]) for child in engine.children(shard)].count("done") >= 1
+    counts = engine.counts(batch_id)
+    assert (counts["completed"], engine.at("second").seen) == (3, 1)
+    assert counts["calls"] == engine.at("first").seen + 1
+
+
+def test_a_child_of_a_batch_that_was_paused_meanwhile_makes_no_call(engine: Engine) -> None:
+    engine.play(always(no_quota()), second=always_answers)
+    batch_id, shard = engine.plan(prompts("paused", 1))
+    assert engine.run(shard) == "done"
+    child = the_child(engine, shard)["_id"]
+    assert engine.stores.batches.set_paused(batch_id, "default", paused=True)
+    assert engine.run(child) == "released: paused" and engine.at("second").seen == 0
+    assert engine.stores.batches.set_paused(batch_id, "default", paused=False)
+    engine.stores.shards.let_go(batch_id)
+    assert engine.run(child) == "done" and engine.counts(batch_id)["completed"] == 1
 
 
 def test_items_that_leave_together_are_one_shard(engine: Engine) -> None:
@@ -301,7 +337,10 @@ def test_an_end_in_the_middle_of_a_hand_over_loses_nothing(
     engine.play(one_is_slow, second=always_answers)
     batch_id, shard = engine.plan(prompts(how, 2))
     running, steward = engine.begin_run(shard), engine.runtime.steward
-    eventually(lambda: [active for active in steward.active.values() if active.run and active.run._lineup.moving], 5.0)
+    eventually(
+        lambda: [active for active in steward.active.values() if active.run and active.run._lineup.moving],
+        5.0,
+    )
     looks = counted_looks(monkeypatch)
     # when the process is drained, or the batch cancelled
     if how == "drain":
@@ -370,7 +409,9 @@ def test_nothing_stays_held_in_a_budget_after_retries_and_a_hand_over(engine: En
 
 def test_under_a_ceiling_nothing_goes_to_a_model_of_unknown_price(engine: Engine) -> None:
     engine.play(always(unknown_model()), second=always_answers)
-    batch_id, shard = engine.plan(prompts("priced", 1, model="dear-1", max_tokens=4), budget=new_budget(100.0))
+    batch_id, shard = engine.plan(
+        prompts("priced", 1, model="dear-1", max_tokens=4), budget=new_budget(100.0)
+    )
     assert engine.run(shard) == "done" and engine.children(shard) == []
     (row,) = engine.rows(batch_id)
     assert (row["status_code"], tries(row)[0][2]) == (404, "give_up")

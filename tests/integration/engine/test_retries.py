@@ -22,7 +22,10 @@ from workers.engine.slots import CallSlots
 from workers.store.mongo import Doc
 
 pytestmark = pytest.mark.integration
-PAUSE_S = 0.3
+PAUSE_S = 0.2
+# A pause is the whole provider's; a model that has refused alone would rest longer.
+MODELS = ("sim-small", "sim-large")
+HURRIED = {"BATCHWRIGHT_RETRY_MAX_WAIT_S": "0.01"}
 # One call every tenth of a second.
 TOML = """
 [providers.paced]
@@ -36,14 +39,15 @@ requests_per_minute = 600
 
 @pytest.fixture(scope="module")
 def engine(servers: TestServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with open_engine(servers, tmp_path_factory.mktemp("retries"), toml=TOML) as opened:
+    with open_engine(servers, tmp_path_factory.mktemp("retries"), toml=TOML, **HURRIED) as opened:
         yield opened
 
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Results are recorded sooner than a user's are."""
+    """Results are recorded and shards give their place back sooner than a user's do."""
     monkeypatch.setattr("workers.engine.recorder.FLUSH_EVERY_S", 0.01)
+    monkeypatch.setattr("workers.engine.shard.LOOK_AGAIN_S", 0.02)
 
 
 def prompts(name: str, count: int, *, model: str = "sim-small") -> list[bytes]:
@@ -63,22 +67,19 @@ def pausing(times_s: list[float], asked_s: float) -> Script:
 def test_after_a_retry_after_no_shard_calls_before_its_end_and_the_rest_holds_no_slot(engine: Engine) -> None:
     times_s: list[float] = []
     engine.play(pausing(times_s, PAUSE_S))
-    batches = [engine.plan(prompts(f"pause {n}", 3)) for n in range(2)]
-    first, second = (shard for _, shard in batches)
-    # given a first shard of one slot, whose one call is refused
-    with call_slots(engine, 1):
-        running = [engine.begin_run(first)]
-        eventually(lambda: times_s, 5.0)
-        # when another shard asks
-        running.append(engine.begin_run(second))
-        eventually(lambda: engine.slots_in_use == 0, 5.0)
-        assert [run.result(5.0) for run in running] == ["done"] * 2
+    (one, first), (two, second) = (engine.plan(prompts("pause", 1, model=model)) for model in MODELS)
+    # given a shard whose call is refused
+    running = [engine.begin_run(first)]
+    eventually(lambda: times_s, 5.0)
+    # when another one asks
+    running.append(engine.begin_run(second))
+    eventually(lambda: engine.slots_in_use == 0, 5.0)
+    assert [run.result(5.0) for run in running] == ["done"] * 2
     # then nobody called before the end of the wait, and the items say what they waited for
-    assert len(times_s) == 7
+    assert len(times_s) == 3
     assert all(time_s - times_s[0] >= PAUSE_S for time_s in times_s[1:]), times_s
-    rows = [row for batch_id, _ in batches for row in engine.rows(batch_id)]
-    assert sum("retry" in row.get("waited_s", {}) for row in rows) == 1
-    assert all(row["waited_s"].keys() <= {"retry", "paused"} for row in rows if "waited_s" in row)
+    assert engine.rows(one)[0]["waited_s"]["retry"] >= PAUSE_S
+    assert engine.rows(two)[0]["waited_s"]["paused"] > 0
 
 
 class call_slots:  # noqa: N801 - used like a function
@@ -98,9 +99,38 @@ class call_slots:  # noqa: N801 - used like a function
 def test_a_call_that_was_granted_for_later_hears_of_a_pause_that_comes_meanwhile(engine: Engine) -> None:
     times_s: list[float] = []
     engine.play(pausing(times_s, PAUSE_S))
-    _, shard = engine.plan(prompts("granted", 3, model="paced-1"))
+    _, shard = engine.plan([chat_line(f"c{n}", "granted", model=f"paced-{n}") for n in range(3)])
     assert engine.run(shard) == "done"
     assert len(times_s) == 4 and all(time_s - times_s[0] >= PAUSE_S for time_s in times_s[1:]), times_s
+
+
+def test_a_call_that_is_about_to_start_hears_of_a_pause_that_comes_meanwhile(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times_s: list[float] = []
+    gate, shards = engine.gate(), engine.runtime.steward.stores.shards
+    refuses, plain = pausing(times_s, PAUSE_S), shards.set_started
+
+    async def late(call: int) -> HttpResponse:
+        if call == 1:
+            await gate.passed()
+        return await refuses(call)
+
+    def announced(id_: str, fence: int, started: int) -> bool:
+        if id_ == second and not times_s:  # its call is granted: now the first one's is refused
+            gate.open()
+            limits, link = engine.runtime.limiting, engine.runtime.links["sim"]
+            eventually(lambda: limits.is_paused(link), 5.0)
+        return plain(id_, fence, started)
+
+    engine.play(late)
+    first, second = (engine.plan(prompts("about", 1, model=model))[1] for model in MODELS)
+    monkeypatch.setattr(shards, "set_started", announced)
+    running = [engine.begin_run(first)]
+    eventually(lambda: engine.provider.seen == 1, 5.0)
+    running.append(engine.begin_run(second))
+    assert [run.result(5.0) for run in running] == ["done"] * 2
+    assert len(times_s) == 3 and all(time_s - times_s[0] >= PAUSE_S for time_s in times_s[1:]), times_s
 
 
 def test_a_wait_goes_on_while_its_shard_is_parked_and_is_kept_as_one(engine: Engine) -> None:
@@ -154,7 +184,10 @@ def test_attempts_survive_a_drain_that_comes_while_their_failure_is_being_judged
     # and it has two attempts left of its three
     assert engine.run(one) == "done"
     rows = engine.rows(batch_id)
-    assert [(row["status_code"], row["calls"]) for row in rows] in ([(503, 3), (200, 1)], [(200, 3), (200, 2)])
+    assert [(row["status_code"], row["calls"]) for row in rows] in (
+        [(503, 3), (200, 1)],
+        [(200, 3), (200, 2)],
+    )
     assert len(rows[0]["attempts"]) + len(rows[1].get("attempts", [])) == 3
     assert "attempts" not in rows[1] or rows[1]["calls"] == 2
 
@@ -177,7 +210,11 @@ def test_how_often_and_how_soon_is_the_core_s_word(engine: Engine, monkeypatch: 
     assert engine.run(shard) == "done"
     (row,) = engine.rows(batch_id)
     assert row["calls"] == 3 and [one for one in rests if one in (0.01, 0.02)] == [0.01, 0.02]
-    assert [(one[4], one[5]) for one in row["attempts"]] == [("retry", 0.01), ("retry", 0.02), ("give_up", 0.0)]
+    assert [(one[4], one[5]) for one in row["attempts"]] == [
+        ("retry", 0.01),
+        ("retry", 0.02),
+        ("give_up", 0.0),
+    ]
 
 
 async def always_fails(_: int) -> HttpResponse:

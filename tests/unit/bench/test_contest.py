@@ -94,3 +94,14 @@ def test_the_worker_has_the_engines_core_and_simulator_and_api_have_the_others()
 def test_where_nobody_can_be_bound_the_processes_are_started_as_they_are() -> None:
     (worker,) = BenchCommands(Rules(800, "auto", 50.0, Cores())).portless(PLAN, WIRING)
     assert worker.argv[1:3] == ("-m", "workers.main")
+
+
+def test_a_hit_asks_for_as_many_as_the_miss_before_it_even_when_the_next_lap_is_longer() -> None:
+    engine = Scripted()
+    games, entrants = contest(litellm_cache=engine)
+    games.rows["hits"]["litellm_cache"] = Row("litellm_cache")
+    entrants["litellm_cache"].hit = engine.miss
+    entrants["litellm_cache"].items = 500  # too few: a lap of two seconds holds 2,000
+    games._round(0, entrants, None)
+    games._round(1, entrants, None)
+    assert [count for _, count in engine.laps] == [500, 500, 2000, 2000]

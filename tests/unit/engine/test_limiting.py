@@ -1,0 +1,120 @@
+"""What a process tells of its calls, and when, over a limiter that writes everything down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from workers.core.errors import (
+    BodyTooLarge,
+    CallTimeout,
+    InternalFault,
+    Overloaded,
+    ProviderError,
+    RateLimited,
+    RequestRefused,
+    TransportError,
+    Untranslatable,
+)
+from workers.core.lanes import Ask, Go, Rates, Seen, Verdict
+from workers.core.messages import Reply, Usage
+from workers.engine.limiting import Limiting
+from workers.engine.ports import Link
+from workers.engine.work import Answered, Failed
+from workers.store.limiter import Limiter
+
+pytestmark = pytest.mark.fast
+LINK = cast(Link, SimpleNamespace(name="p", rates=Rates()))
+RESERVED = 100
+
+
+class Written:
+    """Grants everything; remembers in which order it was asked and told."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.reports: list[Seen] = []
+        self.under_way: Mapping[str, int] = {}
+
+    async def reserve(
+        self, provider: str, rates: Rates, asks: Sequence[Ask], *, in_flight: Mapping[str, int]
+    ) -> list[Verdict]:
+        self.heard.append("asked")
+        self.under_way = dict(in_flight)
+        return [Go(0.0)] * len(asks)
+
+    async def report(self, provider: str, rates: Rates, seen: Seen) -> None:
+        self.heard.append("told")
+        self.reports.append(seen)
+
+    def paused_s(self, provider: str) -> float:
+        return 0.0
+
+
+def limiting() -> tuple[Limiting, Written]:
+    written = Written()
+    return Limiting(cast(Limiter, written)), written
+
+
+async def call(limits: Limiting, error: ProviderError | TransportError | None) -> None:
+    await limits.reserve(LINK, [Ask("m", RESERVED)])
+    limits.ended(LINK, "m")
+    answered = Answered(Reply(body=b"{}", model="m", usage=Usage(5, 3)), 1.0, None)
+    limits.saw(LINK, "m", Failed(error, 1.0) if error else answered, RESERVED)
+
+
+@pytest.mark.parametrize(
+    ("error", "counts", "used"),
+    [
+        (None, (1, 0, 0), 8),
+        (RateLimited("busy", provider="p"), (0, 1, 0), 0),
+        (Overloaded("503", provider="p"), (0, 0, 1), 0),
+        (CallTimeout("late", bytes_sent=True), (0, 0, 1), RESERVED),
+        (TransportError("refused", bytes_sent=False), (0, 0, 1), 0),
+        (RequestRefused("no", provider="p"), (1, 0, 0), 0),
+        (BodyTooLarge("flood", bytes_sent=True), (1, 0, 0), 0),
+        (Untranslatable("no", provider="p", param="x"), (0, 0, 0), 0),
+        (InternalFault("bug", provider="p"), (0, 0, 0), RESERVED),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+async def test_what_a_call_says_of_its_provider(
+    error: ProviderError | TransportError | None, counts: tuple[int, int, int], used: int
+) -> None:
+    limits, written = limiting()
+    await call(limits, error)
+    await limits.flush()
+    (seen,) = written.reports
+    lane = seen.lanes["m"]
+    assert (lane.answered, lane.throttled, lane.failed) == counts
+    assert (seen.reserved_tokens, seen.used_tokens) == (RESERVED, used)
+
+
+async def test_who_asks_after_trouble_is_answered_with_it_in_mind() -> None:
+    limits, written = limiting()
+    await call(limits, None)
+    await call(limits, Overloaded("503", provider="p"))
+    await call(limits, None)
+    assert written.heard == ["asked", "asked", "told", "asked"], "and answers can wait"
+    assert written.reports[0].in_flight == {}
+
+
+async def test_a_pause_is_known_here_before_anybody_is_told() -> None:
+    limits, written = limiting()
+    await call(limits, RateLimited("busy", provider="p", retry_after_s=2.0))
+    assert limits.is_paused(LINK) and written.reports == []
+
+
+async def test_calls_under_way_are_counted_from_their_grant_to_their_end() -> None:
+    limits, written = limiting()
+    await limits.reserve(LINK, [Ask("m", 1), Ask("m", 1), Ask("n", 1)])
+    limits.ended(LINK, "n")
+    await limits.reserve(LINK, [Ask("m", 1)])
+    assert written.under_way == {"m": 2}
+    limits.not_made(LINK, 1)
+    await limits.flush()
+    assert written.reports[-1].in_flight == {"m": 3}
+    assert (written.reports[-1].reserved_tokens, written.reports[-1].used_tokens) == (1, 0)
