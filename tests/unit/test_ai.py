@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchwright import UserError, ai
-from config.settings import Cache
 from config.catalog import PRIORITIES
 from config.catalog_file import builtin_catalog
+from config.settings import Cache
 from workers.core.chooser import Chooser
 from workers.core.errors import Untranslatable
 from workers.core.messages import Item

@@ -44,9 +44,12 @@ class Again:
         self._running, self._answered, self._moves, self._fails = running, answered, moves, fails
         self._tasks: dict[Work, asyncio.Task[None]] = {}
         self._awaited: dict[Work, asyncio.Future[Outcome]] = {}
+        self._left = False
 
     def failed(self, work: Work, outcome: Failed) -> None:
-        """A try has failed: see what follows."""
+        """A try has failed: see what follows. Nothing does once the run is over: calls may end after it."""
+        if self._left:
+            return
         self._running.lineup.deciding.add(work)
         task = self._tasks[work] = asyncio.create_task(self._follow(work, outcome))
         task.add_done_callback(lambda _: self._done(work, task))
@@ -62,6 +65,7 @@ class Again:
 
     def leave(self) -> None:
         """The run is over: what rests is the next lease's."""
+        self._left = True
         for task in self._tasks.values():
             task.cancel()
 

@@ -44,6 +44,11 @@ class Coalescing:
         """Items that wait for somebody else's answer."""
         return self._waiting.keys()
 
+    def waits_beyond(self, works: Iterable[Work]) -> bool:
+        """Whether anything here waits for a call that is none of these items'."""
+        own = {self._key(work) for work in works if work.owns_flight}
+        return any(key not in own for key, _ in self._waiting.values())
+
     async def own(self, works: list[Work]) -> list[Work]:
         """Those whose call is ours to make; the others wait for the one whose it is, or have their answer."""
         mine, asked = [], []

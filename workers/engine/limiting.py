@@ -95,7 +95,10 @@ class Limiting:
 
     def is_paused(self, link: Link) -> bool:
         """Whether the provider has asked for a pause since the call was granted, as far as this process knows."""
-        untold = self._of(link).seen.lanes.values()
+        one = self._of(link)
+        if one.trouble_until < time.monotonic():
+            return False  # the usual case, and this is asked for every call
+        untold = one.seen.lanes.values()
         return self._limiter.paused_s(link.name) > 0 or any(lane.retry_after_s for lane in untold)
 
     def saw(self, link: Link, model: str, outcome: Answered | Failed, reserved_tokens: int) -> None:

@@ -69,6 +69,10 @@ class Sink(Protocol):
         """Whether new calls may start."""
         ...
 
+    def hurry(self) -> None:
+        """Write what is here now: its shard has nothing else to do."""
+        ...
+
 
 class RecordTarget(Protocol):
     """Who made a result: the names a record carries, and the tally it counts in."""

@@ -51,6 +51,7 @@ class Recorder:
         self._buffer: list[_Entry] = []
         self._bytes = self._added = self._written = 0
         self._wake = asyncio.Event()
+        self._hurried = False
         self._flushing = asyncio.Lock()
 
     def add(
@@ -64,6 +65,12 @@ class Recorder:
         self._bytes += entry.record.line_bytes
         self._added += 1
         if len(self._buffer) == 1 or len(self._buffer) >= FLUSH_RESULTS or self._bytes >= FLUSH_BYTES:
+            self._wake.set()
+
+    def hurry(self) -> None:
+        """Somebody waits for nothing but what is here: record it now."""
+        if self._buffer:
+            self._hurried = True
             self._wake.set()
 
     def has_room(self) -> bool:
@@ -97,12 +104,13 @@ class Recorder:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if len(self._buffer) < FLUSH_RESULTS and self._bytes < FLUSH_BYTES:
+            if len(self._buffer) < FLUSH_RESULTS and self._bytes < FLUSH_BYTES and not self._hurried:
                 try:
                     async with asyncio.timeout(FLUSH_EVERY_S):
                         await self._wake.wait()
                 except TimeoutError:
                     pass  # the time is up: what there is goes now
+            self._hurried = False
             await self.flush()
 
     async def _flush_once(self) -> None:

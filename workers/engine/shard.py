@@ -120,6 +120,8 @@ class ShardRun:
     async def _wait(self) -> None:
         """Until something changes, an item's rest ends, or it is time to look again."""
         running, lineup, now = self._running, self._lineup, time.monotonic()
+        if running.unrecorded and not lineup.called and not lineup.left:
+            running.desk.sink.hurry()
         ends = [now + LOOK_AGAIN_S, lineup.next_due, self._moving.next_due]
         if running.no_money_until > now:
             ends.append(running.no_money_until)
@@ -146,8 +148,10 @@ class ShardRun:
         first = lineup.first_resting
         if first is None or running.ending or lineup.todo or lineup.called or lineup.deciding:
             return
-        if not self._flights.waiting and not lineup.moving and must_park(first.due - now):
-            running.park = (first.due - now, first.why)
+        if lineup.moving or not must_park(first.due - now) or self._flights.waits_beyond(lineup.resting):
+            return
+        running.park = (first.due - now, first.why)
+        running.changed.set()  # there is nothing to wait for any more
 
     # --- items that change their place
 

@@ -56,26 +56,26 @@ def prompts(name: str, count: int) -> list[bytes]:
 
 
 def test_shards_of_two_processes_have_no_more_calls_under_way_than_the_limit(engine: Engine) -> None:
-    provider = Watched(0.01)
+    provider = Watched(0.005)
     engine.play(provider.script)
-    plans = [engine.plan(prompts(f"both {n}", 8)) for n in range(3)]
+    plans = [engine.plan(prompts(f"both {n}", 4)) for n in range(3)]
     with engine.another_process() as other:
         runs = [engine.begin_run(shard) for _, shard in plans[:2]]
         runs.append(asyncio.run_coroutine_threadsafe(other.steward.run_shard(plans[2][1]), other.loop))
         assert [run.result(10.0) for run in runs] == ["done"] * 3
-    assert provider.most == LIMIT and engine.provider.seen == 24
-    assert [engine.counts(batch_id)["completed"] for batch_id, _ in plans] == [8] * 3
+    assert provider.most == LIMIT and engine.provider.seen == 12
+    assert [engine.counts(batch_id)["completed"] for batch_id, _ in plans] == [4] * 3
     assert engine.slots_in_use == 0
 
 
 def test_a_call_that_ends_makes_room_for_the_next_one_at_once(engine: Engine) -> None:
     provider = Watched(0.0)
     engine.play(provider.script)
-    plans = [engine.plan(prompts(f"at once {n}", 15)) for n in range(2)]
+    plans = [engine.plan(prompts(f"at once {n}", 9)) for n in range(2)]
     began = time.monotonic()
     runs = [engine.begin_run(shard) for _, shard in plans]
     assert [run.result(10.0) for run in runs] == ["done"] * 2
-    # Thirty calls in threes: were each three to wait for the next look, it would be two seconds and a half.
-    assert time.monotonic() - began < 1.25 and provider.most == LIMIT
+    # Eighteen calls in threes: were each three to wait for the next look, it would be a second and a quarter.
+    assert time.monotonic() - began < 1.0 and provider.most == LIMIT
     waits = [row.get("waited_s", {}) for batch_id, _ in plans for row in engine.rows(batch_id)]
     assert {reason for each in waits for reason in each} == {"concurrency"}

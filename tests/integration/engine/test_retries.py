@@ -22,10 +22,9 @@ from workers.engine.slots import CallSlots
 from workers.store.mongo import Doc
 
 pytestmark = pytest.mark.integration
-PAUSE_S = 0.2
+PAUSE_S = 0.15
 # A pause is the whole provider's; a model that has refused alone would rest longer.
-MODELS = ("sim-small", "sim-large")
-HURRIED = {"BATCHWRIGHT_RETRY_MAX_WAIT_S": "0.01"}
+MODELS = ("sim-small", "sim-large", "sim-huge")
 # One call every tenth of a second.
 TOML = """
 [providers.paced]
@@ -39,7 +38,8 @@ requests_per_minute = 600
 
 @pytest.fixture(scope="module")
 def engine(servers: TestServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with open_engine(servers, tmp_path_factory.mktemp("retries"), toml=TOML, **HURRIED) as opened:
+    directory = tmp_path_factory.mktemp("retries")
+    with open_engine(servers, directory, toml=TOML, BATCHWRIGHT_RETRY_MAX_WAIT_S="0.01") as opened:
         yield opened
 
 
@@ -64,24 +64,6 @@ def pausing(times_s: list[float], asked_s: float) -> Script:
     return script
 
 
-def test_after_a_retry_after_no_shard_calls_before_its_end_and_the_rest_holds_no_slot(engine: Engine) -> None:
-    times_s: list[float] = []
-    engine.play(pausing(times_s, PAUSE_S))
-    (one, first), (two, second) = (engine.plan(prompts("pause", 1, model=model)) for model in MODELS)
-    # given a shard whose call is refused
-    running = [engine.begin_run(first)]
-    eventually(lambda: times_s, 5.0)
-    # when another one asks
-    running.append(engine.begin_run(second))
-    eventually(lambda: engine.slots_in_use == 0, 5.0)
-    assert [run.result(5.0) for run in running] == ["done"] * 2
-    # then nobody called before the end of the wait, and the items say what they waited for
-    assert len(times_s) == 3
-    assert all(time_s - times_s[0] >= PAUSE_S for time_s in times_s[1:]), times_s
-    assert engine.rows(one)[0]["waited_s"]["retry"] >= PAUSE_S
-    assert engine.rows(two)[0]["waited_s"]["paused"] > 0
-
-
 class call_slots:  # noqa: N801 - used like a function
     """So many call slots at the simulator for a while."""
 
@@ -100,11 +82,18 @@ def test_a_call_that_was_granted_for_later_hears_of_a_pause_that_comes_meanwhile
     times_s: list[float] = []
     engine.play(pausing(times_s, PAUSE_S))
     _, shard = engine.plan([chat_line(f"c{n}", "granted", model=f"paced-{n}") for n in range(3)])
-    assert engine.run(shard) == "done"
-    assert len(times_s) == 4 and all(time_s - times_s[0] >= PAUSE_S for time_s in times_s[1:]), times_s
+    running = engine.begin_run(shard)
+    eventually(lambda: len(times_s) == 3, 5.0)
+    assert all(time_s - times_s[0] >= PAUSE_S for time_s in times_s[1:]), times_s
+    engine.begin(drained(engine, shard)).result(5.0)  # the first one rests for longer
+    assert running.result(5.0) == "released: drain"
 
 
-def test_a_call_that_is_about_to_start_hears_of_a_pause_that_comes_meanwhile(
+async def drained(engine: Engine, shard: str) -> None:
+    engine.runtime.steward._stop(shard, "drain")
+
+
+def test_after_a_retry_after_no_shard_calls_before_its_end_and_the_rest_holds_no_slot(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times_s: list[float] = []
@@ -117,20 +106,28 @@ def test_a_call_that_is_about_to_start_hears_of_a_pause_that_comes_meanwhile(
         return await refuses(call)
 
     def announced(id_: str, fence: int, started: int) -> bool:
-        if id_ == second and not times_s:  # its call is granted: now the first one's is refused
+        if id_ == plans[1][1] and not times_s:  # its call is granted: now the first one's is refused
             gate.open()
             limits, link = engine.runtime.limiting, engine.runtime.links["sim"]
             eventually(lambda: limits.is_paused(link), 5.0)
         return plain(id_, fence, started)
 
+    # given a shard whose call is refused when another one's is just about to start
     engine.play(late)
-    first, second = (engine.plan(prompts("about", 1, model=model))[1] for model in MODELS)
+    plans = [engine.plan(prompts("pause", 1, model=model)) for model in MODELS]
     monkeypatch.setattr(shards, "set_started", announced)
-    running = [engine.begin_run(first)]
+    runs = [engine.begin_run(plans[0][1])]
     eventually(lambda: engine.provider.seen == 1, 5.0)
-    running.append(engine.begin_run(second))
-    assert [run.result(5.0) for run in running] == ["done"] * 2
-    assert len(times_s) == 3 and all(time_s - times_s[0] >= PAUSE_S for time_s in times_s[1:]), times_s
+    runs.append(engine.begin_run(plans[1][1]))
+    eventually(lambda: times_s, 5.0)
+    # when a third one asks
+    runs.append(engine.begin_run(plans[2][1]))
+    eventually(lambda: engine.slots_in_use == 0, 5.0)
+    assert [run.result(5.0) for run in runs] == ["done"] * 3
+    # then nobody called before the end of the wait, and the items say what they waited for
+    assert len(times_s) == 4 and all(time_s - times_s[0] >= PAUSE_S for time_s in times_s[1:]), times_s
+    waits = [engine.rows(batch_id)[0]["waited_s"] for batch_id, _ in plans]
+    assert waits[0]["retry"] >= PAUSE_S and waits[1]["paused"] > 0 and waits[2]["paused"] > 0
 
 
 def test_a_wait_goes_on_while_its_shard_is_parked_and_is_kept_as_one(engine: Engine) -> None:
@@ -193,15 +190,15 @@ def test_attempts_survive_a_drain_that_comes_while_their_failure_is_being_judged
 
 
 def test_how_often_and_how_soon_is_the_core_s_word(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    rests: list[float] = []
-    plain, steps = Lineup.rest, iter([Retry(0.01), Retry(0.02), GiveUp("enough")])
+    rests, plain = list[float](), Lineup.rest
+    steps: list[NextStep] = [Retry(0.01), Retry(0.02), GiveUp("enough")]
 
     def rest(self: Lineup, work: Any, why: str, *, now: float, wait_s: float) -> None:
         rests.append(wait_s)
         plain(self, work, why, now=now, wait_s=wait_s)
 
     def said(*_: Any, **__: Any) -> NextStep:
-        return next(steps)
+        return steps.pop(0)
 
     monkeypatch.setattr(Lineup, "rest", rest)
     monkeypatch.setattr("workers.engine.again.after_failure", said)
@@ -258,3 +255,18 @@ def test_a_shard_that_was_taken_away_stops_at_its_next_call(engine: Engine) -> N
     assert engine.provider.seen == 1
     engine.play(always_answers)
     assert engine.run(shard) == "done"
+
+
+def test_a_shard_whose_items_only_rest_gives_its_slot_back_at_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given two equal lines, the second waiting for the first, and a provider that asks for a minute
+    monkeypatch.setattr("workers.engine.shard.LOOK_AGAIN_S", 60.0)
+
+    async def busy(_: int) -> HttpResponse:
+        return reply(429, retry_after="60")
+
+    engine.play(busy)
+    _, shard = engine.plan([chat_line("a", "the same"), chat_line("b", "the same")])
+    # when / then: long before anything else would look again
+    assert engine.run(shard).startswith("parked: ")

@@ -85,7 +85,8 @@ class Asking:
 async def test_four_processes_use_up_one_limit_of_requests_and_never_more(
     limiters: dict[str, Limiter],
 ) -> None:
-    asking, starts = Asking(limiters, Rates(requests_per_minute=PER_S * 60), [Ask("m", 1)] * 20), []
+    asking = Asking(limiters, Rates(requests_per_minute=PER_S * 60), [Ask("m", 1)] * 20)
+    starts: list[float] = []
 
     async def granted(_: Limiter, goes: list[Go]) -> None:
         now = time.monotonic()

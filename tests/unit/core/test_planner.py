@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 
 from workers.core.choose import Chosen
 from workers.core.messages import Item, LineProblem, ShardPlan, pack_items, unpack_items
-from workers.core.planner import FEWEST_ITEMS, MAX_PROBLEMS, Planner, PlanRules, ShardLimits, problem_rows, shard_limits
+from workers.core.planner import (
+    FEWEST_ITEMS,
+    MAX_PROBLEMS,
+    Planner,
+    PlanRules,
+    ShardLimits,
+    problem_rows,
+    shard_limits,
+)
 
 CHAT = "/v1/chat/completions"
 ROOMY = ShardLimits(max_items=500, max_line_bytes=10**9, max_span_bytes=10**9)
