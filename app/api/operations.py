@@ -104,7 +104,7 @@ async def items(
     after: Annotated[int, Query(ge=0, le=999_999_999)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
-    """What each recorded request took, by line, after a line: calls, failed tries, waits, tokens, cost, who answered."""
+    """What each recorded request took, by line: calls, failed tries, waits, tokens, cost, who answered."""
     await batch_of(behind, batch_id, tenant)
     ok = None if status is None else status == "completed"
     found = await behind.run(behind.results.page, batch_id, after_line=after, limit=limit + 1, ok=ok)

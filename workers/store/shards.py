@@ -108,7 +108,10 @@ class Shards:
         return list(self._docs.distinct("provider", {"status": "dispatched"}))
 
     def out(self, provider: str) -> Out:
-        """What of this provider is dispatched or leased. Who has had time to start and did not waits for others' calls."""
+        """What of this provider is dispatched or leased.
+
+        A shard that has had time to start and did not waits for others' calls: it counts as started.
+        """
         where = {"provider": provider, "status": {"$in": _OUT}}
         ids = {"tenant": "$tenant", "batch": "$batch_id"}
         unstarted = {"$max": [0, {"$subtract": ["$size", {"$max": ["$started", "$counts.recorded"]}]}]}
