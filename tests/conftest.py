@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 pytest_plugins = ["tests.support.abilities", "tests.support.servers", "tests.support.simulator"]
 
 # Thousands of collected tests live to the end: looking through them all again and again takes a tenth of the time.
+gc.disable()  # until all are there
 gc.set_threshold(50_000, 20, 50)
 
 # No deadline: the machines of CI have bad moments. Fixtures of servers are shared by all examples on purpose.
 # `make test ARGS="--hypothesis-profile thorough"` looks longer than a working day allows.
-for _name, _examples in (("house", 40), ("thorough", 1000)):
+for _name, _examples in (("house", 25), ("thorough", 1000)):
     settings.register_profile(
         _name,
         deadline=None,
@@ -26,6 +29,38 @@ settings.load_profile("house")
 
 # Files with the longest waits go first, so that no process is left alone with one of them at the end.
 _ORDER = ("tests/e2e", "tests/integration/engine", "tests/integration", "tests/contract", "tests/unit")
+
+# Files that share what is dear to make: one API process, or a package whose import takes half a second. All files
+# of a row run in one process.
+_TOGETHER = (
+    (
+        "tests/integration/api/",
+        "tests/contract/simulator/test_openai_sdk.py",
+        "tests/contract/providers/test_answers.py",
+        "tests/unit/providers/test_shape.py",
+        "tests/unit/providers/test_responses_answers.py",
+    ),
+)
+
+
+class Together(LoadFileScheduling):
+    """Each file in one process, and the files of a row of `_TOGETHER` in the same."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = super()._split_scope(nodeid)
+        return next((row[0] for row in _TOGETHER if path.startswith(row)), path)
+
+
+@pytest.hookimpl(optionalhook=True)  # there is no such hook without pytest-xdist's processes
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """Take the place of `--dist loadfile`."""
+    return Together(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """What is collected stays to the end: the garbage collector need not look at it again."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

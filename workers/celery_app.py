@@ -5,6 +5,8 @@ Beat and Flower load it too; they never start a runtime.
 
 from __future__ import annotations
 
+import logging
+import os
 from typing import Any
 
 from celery import Celery
@@ -14,6 +16,8 @@ from config.settings import load_settings
 from workers.celery_config import celery_settings
 from workers.tasks import register
 from workers.telemetry import set_up_logging
+
+log = logging.getLogger(__name__)
 
 _settings = load_settings()
 _providers = [provider.name for provider in _settings.providers]
@@ -32,7 +36,12 @@ def _log(**_: Any) -> None:
 def _start(sender: Any, **_: Any) -> None:
     from workers import runtime  # the engine, which beat and Flower do without
 
-    runtime.start(str(sender.hostname).partition("@")[0])
+    try:
+        runtime.start(str(sender.hostname).partition("@")[0])
+    except Exception:
+        # Celery only logs what a signal raises: the worker would be ready, and every task of it would fail.
+        log.exception("the worker cannot start")
+        os._exit(runtime.BROKEN_EXIT_CODE)
 
 
 @worker_ready.connect

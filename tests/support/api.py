@@ -16,14 +16,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from openai import OpenAI
 
 from tests.support.apart import apart
 from tests.support.eventually import eventually
+from tests.support.late import Late
 from tests.support.servers import TestServers
 from workers.core import states
 from workers.core.identity import new_api_key, shard_id, view_file_id
@@ -36,6 +36,12 @@ from workers.store.mongo import Db, Doc, connect
 from workers.store.results import Results, record
 from workers.store.shards import Shards, shard_doc
 from workers.store.tenants import Tenants
+
+if TYPE_CHECKING:
+    import openai
+    from openai import OpenAI
+else:
+    openai = Late("openai")
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_FILE_BYTES = 3_000_000
@@ -147,7 +153,7 @@ class Api:
     def sdk_of(self, key: str, *, max_retries: int = 0) -> OpenAI:
         """The same for another key, or with its repeats on."""
         if (key, max_retries) not in self.sdks:
-            self.sdks[key, max_retries] = OpenAI(
+            self.sdks[key, max_retries] = openai.OpenAI(
                 api_key=key,
                 base_url=f"{self.url}/v1",
                 max_retries=max_retries,

@@ -14,4 +14,6 @@ class Late:
     name: str
 
     def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("_"):  # pytest looks into every name of a module for what decorators leave
+            raise AttributeError(attribute)
         return getattr(importlib.import_module(self.name), attribute)

@@ -2,7 +2,7 @@
 
 Concurrency by additive increase and multiplicative decrease (Chiu and Jain 1989, Computer Networks and ISDN
 Systems 17): halved by a refusal, one more per window of answers. Where most were refused, it starts again from
-one and doubles up to the half (slow start, RFC 5681 3.1). A provider that refuses even one call at a time counts
+one and doubles up to the half (slow start, RFC 5681 3.1). A provider that refuses even a few calls at a time counts
 by the minute: then the gap between starts adapts instead. Refusals without an answer rest the lane.
 store/lua/report_calls.lua and reserve_calls.lua are the same arithmetic over all processes; tests hold them equal.
 """
@@ -15,6 +15,7 @@ from workers.core.gcra import BUSY_WAIT_S
 from workers.core.lanes import NotNow
 
 CUT_EVERY_MS = 1_000
+FEW_AT_ONCE = 4
 FIRST_REST_MS, LONGEST_REST_MS = 500, 60_000
 FIRST_GAP_MS, LONGEST_GAP_MS, LEAST_GAP_MS = 500, 60_000, 5
 GAP_SHRINK, EASE_EVERY_MS = 0.95, 1_000
@@ -87,9 +88,9 @@ class Throttle:
         # What started before the last cut was too much then; it says nothing about what has started since.
         if not self.concurrency or (self.started and now_ms - self.cut_ms >= CUT_EVERY_MS):
             was = max(1, min(in_flight, self.concurrency or in_flight))
-            if self.concurrency or was == 1:
-                # An idle lane had few answers and no slow provider; so at most twice the gap it has.
-                gap_ms = max(2 * self.gap_ms, FIRST_GAP_MS)
+            if was <= FEW_AT_ONCE:
+                # Refused with so few under way: it counts by the minute. An idle lane had few answers and no slow
+                # provider; so at most twice the gap it has.
                 if self.answers:
                     gap_ms = min(gap_ms, (now_ms - self.cut_ms) / self.answers)
                 self.gap_ms = min(max(gap_ms, self.gap_ms), LONGEST_GAP_MS)

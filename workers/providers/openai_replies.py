@@ -101,6 +101,8 @@ def parse_usage(data: dict[str, Any]) -> Usage:
 
 
 def _count(value: Any) -> int:
+    if type(value) is int and 0 <= value <= _MAX_TOKENS:
+        return value
     if value is None:
         return 0
     if not isinstance(value, int | float) or not 0 <= value <= _MAX_TOKENS:

@@ -11,15 +11,11 @@ import base64
 import json
 import struct
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema_rs
 import orjson
 import pytest
-from openai.types import CreateEmbeddingResponse
-from openai.types.audio import Transcription
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai.types.responses import Response
 
 from app.simulator.answers import answer_text
 from app.simulator.openai_audio import transcript
@@ -37,7 +33,14 @@ from tests.contract.providers.cases import (
     Wire,
     proves,
 )
+from tests.support.late import Late
 from workers.core.messages import Call, Reply, Usage
+
+if TYPE_CHECKING:
+    from openai import types
+    from openai.types.chat import ChatCompletion
+else:
+    types = Late("openai.types")
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -58,7 +61,7 @@ TOOLS = [
 
 
 def chat(reply: Reply) -> ChatCompletion:
-    return ChatCompletion.model_validate_json(reply.body, strict=True)
+    return types.chat.ChatCompletion.model_validate_json(reply.body, strict=True)
 
 
 def user(text: str, *parts: dict[str, Any]) -> list[dict[str, Any]]:
@@ -101,7 +104,7 @@ async def test_a_chat_gets_the_answer_foretold(wire: Wire, case: Case) -> None:
 async def test_a_response_object_is_answered_like_a_chat(wire: Wire, case: Case) -> None:
     body = {"instructions": "Be brief.", "input": TIDES[1]["content"]}
     reply = await wire.reply(case, case.call(body, RESPONSES))
-    response = Response.model_validate_json(reply.body, strict=True)
+    response = types.responses.Response.model_validate_json(reply.body, strict=True)
     assert (response.output_text, response.status) == (FORETOLD, "completed")
     assert response.usage and response.usage.input_tokens == reply.usage.input_tokens > 0
 
@@ -121,7 +124,7 @@ async def test_a_streamed_answer_ends_as_the_whole_one(wire: Wire, case: Case, t
     whole = await wire.reply(case, case.call(body))
     assert logged["stream"] and streamed.usage == whole.usage == logged_usage(logged)
     assert body_without_names(streamed) == body_without_names(whole)
-    read = [ChatCompletionChunk.model_validate(chunk, strict=True) for chunk in chunks]
+    read = [types.chat.ChatCompletionChunk.model_validate(chunk, strict=True) for chunk in chunks]
     said = "".join(each.choices[0].delta.content or "" for each in read if each.choices)
     assert said == (chat(whole).choices[0].message.content or "")
     assert {each.id for each in read} == {chat(streamed).id}
@@ -199,7 +202,7 @@ async def test_texts_become_vectors_in_either_encoding(wire: Wire, case: Case) -
     expected = [embedding("sim-embed", text, 16, SEED) for text in texts]
     body = {"input": texts, "dimensions": 16}
     reply = await wire.reply(case, case.call(body, EMBEDDINGS, "sim-embed"))
-    vectors = CreateEmbeddingResponse.model_validate_json(reply.body, strict=True).data
+    vectors = types.CreateEmbeddingResponse.model_validate_json(reply.body, strict=True).data
     for vector, wanted in zip(vectors, expected, strict=True):
         assert vector.embedding == pytest.approx(wanted, abs=1e-6)
     packed = await wire.reply(case, case.call({**body, "encoding_format": "base64"}, EMBEDDINGS, "sim-embed"))
@@ -215,7 +218,7 @@ async def test_a_sound_is_heard_and_a_recording_written_down(wire: Wire, case: C
     assert heard.choices[0].message.content
     body = {"file_url": f"data:audio/wav;base64,{WAV}", "language": "en"}
     reply = await wire.reply(case, case.call(body, TRANSCRIPTIONS))
-    assert Transcription.model_validate_json(reply.body, strict=True).text
+    assert types.audio.Transcription.model_validate_json(reply.body, strict=True).text
 
 
 @pytest.mark.ability("openai", "audio")

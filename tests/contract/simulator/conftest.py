@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import pytest
-from openai import AsyncOpenAI, DefaultAsyncHttpx2Client
 
+from tests.support.late import Late
 from tests.support.simulator import Simulator, simulator
+
+if TYPE_CHECKING:
+    import openai
+    from openai import AsyncOpenAI
+else:
+    openai = Late("openai")
 
 __all__ = ["simulator"]
 
@@ -19,12 +26,12 @@ async def client(simulator: Simulator, request: pytest.FixtureRequest) -> AsyncI
     A test that wants another version parametrizes it indirectly.
     """
     http2 = getattr(request, "param", "HTTP/2") == "HTTP/2"
-    async with AsyncOpenAI(
+    async with openai.AsyncOpenAI(
         base_url=simulator.base_url,
         api_key="sk-any",
         max_retries=0,
         timeout=20,
-        http_client=DefaultAsyncHttpx2Client(http1=not http2, http2=http2),
+        http_client=openai.DefaultAsyncHttpx2Client(http1=not http2, http2=http2),
         _strict_response_validation=True,
     ) as sdk:
         yield sdk

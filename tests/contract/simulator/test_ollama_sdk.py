@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema_rs
-import ollama
 import pytest
 
 from app.simulator.answers import answer_text
 from app.simulator.usage import count_tokens
 from app.simulator.vectors import embedding
+from tests.support.late import Late
 from tests.support.simulator import Simulator
+
+if TYPE_CHECKING:
+    import ollama
+else:
+    ollama = Late("ollama")
 
 SEED = 7
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452")

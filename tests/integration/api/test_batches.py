@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 import pytest
 import redis
 
 from tests.support.api import Api, answered, input_line, never_ran, refused
 from tests.support.eventually import eventually
+from tests.support.late import Late
 from workers.celery_config import PLAN_QUEUE
 from workers.core import states
 from workers.core.messages import Attempt, ItemError, Result
 from workers.core.states import Ending
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Late("openai")
 
 pytestmark = pytest.mark.integration
 

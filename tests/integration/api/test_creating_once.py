@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 import pytest
 
 from tests.support.api import Api
+from tests.support.late import Late
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Late("openai")
 
 pytestmark = pytest.mark.integration
 

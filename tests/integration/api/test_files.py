@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import httpx
-import openai
 import pytest
 
 from tests.support.api import MAX_FILE_BYTES, Api, input_line
 from tests.support.eventually import eventually
+from tests.support.late import Late
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Late("openai")
 
 pytestmark = pytest.mark.integration
 _FILE_PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n{}'

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
-import openai
 import pytest
 
 from app.api.__main__ import main
@@ -16,9 +15,15 @@ from app.api.application import create_app
 from app.api.services import open_services
 from config.settings import load_settings
 from tests.support.api import Api, answered, never_ran, refused
+from tests.support.late import Late
 from workers.core import states
 from workers.core.identity import shard_id
 from workers.store.worker_processes import WorkerProcesses
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Late("openai")
 
 pytestmark = pytest.mark.integration
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 import pytest
 
 from tests.support.api import Api, answered, input_line, refused
 from tests.support.eventually import eventually
+from tests.support.late import Late
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Late("openai")
 
 pytestmark = pytest.mark.integration
 GOOD: dict[str, Any] = {

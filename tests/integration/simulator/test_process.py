@@ -10,15 +10,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
-import openai
 import psutil
 import pytest
-from openai import AsyncOpenAI, OpenAI
 
+from tests.support.late import Late
 from tests.support.simulator import ROOT, Simulator, running_simulator, simulator
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Late("openai")
 
 __all__ = ["simulator"]
 CHAT = "/v1/chat/completions"
@@ -125,9 +129,9 @@ async def test_limits_refuse_with_the_true_headers_and_do_not_charge_the_refused
 
 def test_a_wanted_key_is_wanted_everywhere_but_at_health(tmp_path: Path) -> None:
     with running_simulator(tmp_path, "--api-key", "sk-right-key-of-the-simulator") as own:
-        right = OpenAI(base_url=own.base_url, api_key="sk-right-key-of-the-simulator")
+        right = openai.OpenAI(base_url=own.base_url, api_key="sk-right-key-of-the-simulator")
         assert right.chat.completions.create(**chat("hello")).choices
-        wrong = OpenAI(base_url=own.base_url, api_key="sk-wrong-key-of-the-simulator")
+        wrong = openai.OpenAI(base_url=own.base_url, api_key="sk-wrong-key-of-the-simulator")
         with pytest.raises(openai.AuthenticationError) as caught:
             wrong.chat.completions.create(**chat("hello"))
         assert caught.value.code == "invalid_api_key" and "wrong-key" not in str(caught.value)
@@ -144,7 +148,7 @@ async def test_faults_and_settings_of_a_file_hold_and_repeat_with_the_seed(tmp_p
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         with running_simulator(tmp_path / name, "--config", str(config)) as own:
-            async with AsyncOpenAI(base_url=own.base_url, api_key="x", max_retries=0) as sdk:
+            async with openai.AsyncOpenAI(base_url=own.base_url, api_key="x", max_retries=0) as sdk:
                 for k in range(40):
                     try:
                         await sdk.chat.completions.create(**{**chat(f"draw {k}"), "model": "any-model"})

@@ -54,3 +54,7 @@ async def test_an_answer_that_is_recorded_but_cannot_be_read_is_asked_for_again(
     )
     # when / then
     assert await shard.own([work]) == [work]
+    # and when its call did not end in an answer, it is its own again, and does not wait for itself
+    assert await shard.own([work]) == [work] and not list(shard.waiting)
+    await shard.give_up([work])
+    assert sharing.owned == 0

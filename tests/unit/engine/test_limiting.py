@@ -17,10 +17,11 @@ from workers.core.errors import (
     RateLimited,
     RequestRefused,
     TransportError,
+    UnusableReply,
     Untranslatable,
 )
 from workers.core.lanes import Ask, Go, Rates, Seen, Verdict
-from workers.core.messages import Reply, Usage
+from workers.core.messages import NO_USAGE, Reply, Usage
 from workers.engine.limiting import Limiting
 from workers.engine.ports import Link
 from workers.engine.work import Answered, Failed
@@ -38,12 +39,13 @@ class Written:
         self.heard: list[str] = []
         self.reports: list[Seen] = []
         self.under_way: Mapping[str, int] = {}
+        self.asks: list[Ask] = []
 
     async def reserve(
         self, provider: str, rates: Rates, asks: Sequence[Ask], *, in_flight: Mapping[str, int]
     ) -> list[Verdict]:
         self.heard.append("asked")
-        self.under_way = dict(in_flight)
+        self.under_way, self.asks = dict(in_flight), list(asks)
         return [Go(0.0)] * len(asks)
 
     async def report(self, provider: str, rates: Rates, seen: Seen) -> None:
@@ -59,10 +61,12 @@ def limiting() -> tuple[Limiting, Written]:
     return Limiting(cast(Limiter, written)), written
 
 
-async def call(limits: Limiting, error: ProviderError | TransportError | None) -> None:
+async def call(
+    limits: Limiting, error: ProviderError | TransportError | None, usage: Usage = Usage(5, 3)
+) -> None:
     await limits.reserve(LINK, [Ask("m", RESERVED)])
     limits.ended(LINK, "m")
-    answered = Answered(Reply(body=b"{}", model="m", usage=Usage(5, 3)), 1.0, None)
+    answered = Answered(Reply(body=b"{}", model="m", usage=usage), 1.0, None)
     limits.saw(LINK, "m", Failed(error, 1.0) if error else answered, RESERVED)
 
 
@@ -75,7 +79,8 @@ async def call(limits: Limiting, error: ProviderError | TransportError | None) -
         (CallTimeout("late", bytes_sent=True), (0, 0, 1), RESERVED),
         (TransportError("refused", bytes_sent=False), (0, 0, 1), 0),
         (RequestRefused("no", provider="p"), (1, 0, 0), 0),
-        (BodyTooLarge("flood", bytes_sent=True), (1, 0, 0), 0),
+        (UnusableReply("half an answer", provider="p"), (0, 0, 1), RESERVED),
+        (BodyTooLarge("flood", bytes_sent=True), (1, 0, 0), RESERVED),
         (Untranslatable("no", provider="p", param="x"), (0, 0, 0), 0),
         (InternalFault("bug", provider="p"), (0, 0, 0), RESERVED),
     ],
@@ -118,3 +123,45 @@ async def test_calls_under_way_are_counted_from_their_grant_to_their_end() -> No
     await limits.flush()
     assert written.reports[-1].in_flight == {"m": 3}
     assert (written.reports[-1].reserved_tokens, written.reports[-1].used_tokens) == (1, 0)
+
+
+async def test_a_provider_that_counts_no_tokens_is_believed_to_have_used_what_was_estimated() -> None:
+    limits, written = limiting()
+    await call(limits, None, NO_USAGE)
+    await limits.flush()
+    assert written.reports[0].used_tokens == RESERVED
+
+
+async def test_a_call_that_was_cut_off_keeps_what_it_had_reserved() -> None:
+    limits, written = limiting()
+    await limits.reserve(LINK, [Ask("m", RESERVED)])
+    limits.ended(LINK, "m")
+    limits.cut_off(LINK, RESERVED)
+    await limits.flush()
+    assert (written.reports[0].reserved_tokens, written.reports[0].used_tokens) == (RESERVED, RESERVED)
+
+
+async def test_a_request_reserves_no_more_than_the_tokens_of_a_minute() -> None:
+    # given a request that may write more than its provider takes in a minute: a slip of the pen, mostly
+    limits, written = limiting()
+    small = cast(Link, SimpleNamespace(name="small", rates=Rates(tokens_per_minute=1000)))
+    # when / then: else one lost report would close the provider for as long as the slip is large
+    await limits.reserve(small, [Ask("m", 10**12), Ask("m", 10)])
+    assert [ask.tokens for ask in written.asks] == [1000, 10]
+    limits.not_made(small, 10**12)
+    await limits.flush()
+    assert written.reports[0].reserved_tokens == 1000
+
+
+async def test_a_long_call_is_told_of_again_while_another_provider_is_busy() -> None:
+    # given a call that lasts, and another provider that always has something to say
+    now_s = 0.0
+    written = Written()
+    limits = Limiting(cast(Limiter, written), clock=lambda: now_s)
+    slow = cast(Link, SimpleNamespace(name="slow", rates=Rates(concurrency=1)))
+    await limits.reserve(slow, [Ask("m", RESERVED)])
+    # when / then: told before it would count as dead
+    for now_s in (1.0, 2.0, 3.0, 4.0, 5.0, 6.0):
+        await call(limits, None)
+        await limits.flush()
+    assert [said for said in written.reports if said.in_flight == {"m": 1}], "15 s of silence end a call"

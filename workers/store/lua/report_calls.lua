@@ -51,7 +51,7 @@ end
 local function refused(s, in_flight)
   if s.concurrency > 0 and not (s.started and ms - s.cut_ms >= 1000) then return end
   local was = math.max(1, s.concurrency > 0 and math.min(in_flight, s.concurrency) or in_flight)
-  if s.concurrency > 0 or was == 1 then
+  if was <= 4 then
     local gap = math.max(2 * s.gap_ms, 500)
     if s.answers > 0 then gap = math.min(gap, (ms - s.cut_ms) / s.answers) end
     s.gap_ms = math.min(math.max(gap, s.gap_ms), 60000)
