@@ -91,6 +91,7 @@ class Throttle:
             if was <= FEW_AT_ONCE:
                 # Refused with so few under way: it counts by the minute. An idle lane had few answers and no slow
                 # provider; so at most twice the gap it has.
+                gap_ms = max(2 * self.gap_ms, FIRST_GAP_MS)
                 if self.answers:
                     gap_ms = min(gap_ms, (now_ms - self.cut_ms) / self.answers)
                 self.gap_ms = min(max(gap_ms, self.gap_ms), LONGEST_GAP_MS)
