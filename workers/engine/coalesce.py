@@ -56,6 +56,7 @@ class Coalescing:
             if not work.fingerprint or work.owns_flight:
                 mine.append(work)
             elif self._sharing.try_own(self._key(work)):
+                work.owns_flight = True
                 asked.append(work)
             else:
                 self._wait(work, self._sharing.wait_local)
@@ -65,7 +66,6 @@ class Coalescing:
             verdicts = await self._shelf.take(tickets)
             for work, claimed in zip(asked, verdicts, strict=True):
                 if claimed.verdict == "own":
-                    work.owns_flight = True
                     owned.append(work)
                 elif claimed.verdict == "wait":
                     self._not_ours(work, None)
@@ -126,6 +126,7 @@ class Coalescing:
         return work.ticket
 
     def _not_ours(self, work: Work, known: Result | None) -> None:
+        work.owns_flight = False
         if known is not None and may_share(known):
             self._sharing.answered(self._key(work), known)
             self._record(shared_copy(work, known))

@@ -24,6 +24,8 @@ from workers.engine.running import Running
 from workers.engine.work import Answered, Failed, Work
 
 CHUNK_ITEMS = 128
+# A limit that is used up by estimates is given back when calls end that took less: worth a look now and then.
+LIMIT_REST_S = 5.0
 MONEY_WAIT_S = 0.25
 MONEY_PARK_S = 3.0
 
@@ -99,9 +101,14 @@ class Feeder:
         if not granted:
             return 0
         running.started += len(granted)
-        if not await running.writes.announce(running.started):
-            running.stop = running.stop or "lost"
-            self._take_back([work for work, _ in granted])
+        ours = False
+        try:
+            ours = await running.writes.announce(running.started)
+        finally:
+            if not ours:
+                running.stop = running.stop or "lost"
+                self._take_back([work for work, _ in granted])
+        if not ours:
             return 0
         for work, wait_s in granted:
             task = asyncio.create_task(self._call(work, wait_s))
@@ -149,10 +156,11 @@ class Feeder:
             work.note(Attempt(time.time(), running.link.name, "breaker_open", None, "hand_over"))
             running.lineup.moving[work] = other
             return
-        running.lineup.rest(work, verdict.why, now=time.monotonic(), wait_s=verdict.wait_s)
-        if verdict.why not in ("breaker", "concurrency") and must_park(verdict.wait_s):
+        wait_s = min(verdict.wait_s, LIMIT_REST_S) if verdict.why == "limit" else verdict.wait_s
+        running.lineup.rest(work, verdict.why, now=time.monotonic(), wait_s=wait_s)
+        if verdict.why not in ("breaker", "concurrency") and must_park(wait_s):
             # It holds for the whole provider: nothing of this shard can go on sooner.
-            running.park = running.park or (verdict.wait_s, verdict.why)
+            running.park = running.park or (wait_s, verdict.why)
 
     def _goes_on(self, work: Work) -> bool:
         """Whether it goes on to another provider, because an earlier lease ended before it could send it there."""

@@ -12,12 +12,15 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
-from workers.store.mongo import STORE_TROUBLE
+from workers.store.mongo import MONGO_DOWN, STORE_TROUBLE
 from workers.store.shards import Shards
 from workers.store.threads import Threads
 
 log = logging.getLogger(__name__)
+
+_PATIENCE_S = 0.5
 
 
 @dataclass(slots=True)
@@ -65,6 +68,19 @@ class Heartbeat:
         """Stop renewing."""
         if self._held.get(lease.shard_id) is lease:
             del self._held[lease.shard_id]
+
+    async def patiently(self, lease: Lease, ask: Callable[[], Any]) -> Any:
+        """Ask MongoDB until it answers or the lease cannot be trusted any more (then None).
+
+        Raises: what MongoDB says when it does answer.
+        """
+        while True:
+            try:
+                return await self._threads.call(ask)
+            except MONGO_DOWN:
+                if lease.lost or time.monotonic() - lease.renewed_at > self._lease_s:
+                    return None
+                await asyncio.sleep(_PATIENCE_S)  # between two looks at whether MongoDB is back
 
     async def run(self) -> None:
         """Renew for ever; cancel to stop."""

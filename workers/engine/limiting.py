@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from workers.core.errors import (
     BodyTooLarge,
     InternalFault,
     Overloaded,
+    ProviderError,
     RateLimited,
     TransportError,
     UnusableReply,
@@ -43,7 +44,16 @@ class _Provider:
     seen: Seen = field(default_factory=Seen)
     under_way: Counter[str] = field(default_factory=Counter)
     untold: bool = False
+    told_at: float = 0.0
     trouble_until: float = 0.0
+
+    def reserved(self, tokens: int) -> int:
+        """What a call of so many tokens, as estimated, reserves: no more than a minute's.
+
+        A request may name any number as its cap. What it truly takes is settled; a debt of hours that nobody settles,
+        since its process died, would close the provider to all.
+        """
+        return min(tokens, self.rates.tokens_per_minute or tokens)
 
     @property
     def has_trouble(self) -> bool:
@@ -58,8 +68,9 @@ class _Provider:
 class Limiting:
     """One per process, in its event loop."""
 
-    def __init__(self, limiter: Limiter) -> None:
-        self._limiter = limiter
+    def __init__(self, limiter: Limiter, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock`: monotonic seconds."""
+        self._limiter, self._clock = limiter, clock
         self._providers: dict[str, _Provider] = {}
         self._wake = asyncio.Event()
 
@@ -69,12 +80,13 @@ class Limiting:
         if one.has_trouble:
             # Who asks now must not be granted what the failures and refusals of the last milliseconds forbid.
             await self._tell_now(link.name, one)
+        asks = [Ask(ask.model, one.reserved(ask.tokens)) for ask in asks]
         verdicts = await self._limiter.reserve(link.name, one.rates, asks, in_flight=one.under_way)
         for ask, verdict in zip(asks, verdicts, strict=True):
             if isinstance(verdict, Go):
                 one.under_way[ask.model] += 1
             elif verdict.why != "limit":
-                one.trouble_until = time.monotonic() + _TROUBLE_S
+                one.trouble_until = self._clock() + _TROUBLE_S
         return verdicts
 
     def ended(self, link: Link, model: str) -> None:
@@ -89,14 +101,16 @@ class Limiting:
 
     def not_made(self, link: Link, reserved_tokens: int) -> None:
         """A call that has `ended` never left us: what it had reserved is free again."""
-        one = self._of(link)
-        one.seen.reserved_tokens += reserved_tokens
-        self._tell(one)
+        self._settle(self._of(link), reserved_tokens, 0)
+
+    def cut_off(self, link: Link, reserved_tokens: int) -> None:
+        """A call that has `ended` was ended by us: nobody knows what it used, so what it had reserved stays used."""
+        self._settle(self._of(link), reserved_tokens, None)
 
     def is_paused(self, link: Link) -> bool:
         """Whether the provider has asked for a pause since the call was granted, as far as this process knows."""
         one = self._of(link)
-        if one.trouble_until < time.monotonic():
+        if one.trouble_until < self._clock():
             return False  # the usual case, and this is asked for every call
         untold = one.seen.lanes.values()
         return self._limiter.paused_s(link.name) > 0 or any(lane.retry_after_s for lane in untold)
@@ -104,31 +118,24 @@ class Limiting:
     def saw(self, link: Link, model: str, outcome: Answered | Failed, reserved_tokens: int) -> None:
         """What came of a call, for all processes to know."""
         one = self._of(link)
-        lane, seen = one.lane(model), one.seen
-        used = reserved_tokens
+        lane = one.lane(model)
         if isinstance(outcome, Answered):
             lane.answered += 1
-            used = outcome.reply.usage.input_tokens + outcome.reply.usage.output_tokens
         elif isinstance(outcome.error, RateLimited):
             lane.throttled += 1
-            used = 0
         elif _is_the_providers_fault(outcome):
             lane.failed += 1
-            used = reserved_tokens if outcome.error.bytes_sent and outcome.unknown else 0
         elif not isinstance(outcome.error, InternalFault):
             # A refusal is an answer: the provider works. What never left us says nothing of it.
             lane.answered += outcome.error.bytes_sent
-            used = 0
         if isinstance(outcome, Failed):
-            one.trouble_until = time.monotonic() + _TROUBLE_S
+            one.trouble_until = self._clock() + _TROUBLE_S
             self._wake.set()
             if outcome.retry_after_s is not None:
                 lane.retry_after_s = max(outcome.retry_after_s, lane.retry_after_s or 0.0)
-        seen.reserved_tokens += reserved_tokens
-        seen.used_tokens += used
         if outcome.headers:
-            seen.headers = outcome.headers
-        self._tell(one)
+            one.seen.headers = outcome.headers
+        self._settle(one, reserved_tokens, _used_tokens(outcome))
 
     async def state(self, link: Link) -> LimitState:
         """How a provider's limits stand for all processes."""
@@ -137,10 +144,9 @@ class Limiting:
     async def run(self) -> None:
         """Tell what was seen, for ever; cancel to stop, after `flush`."""
         while True:
-            if not await self._woken(RENEW_S):
-                for one in self._providers.values():
-                    one.untold = one.untold or bool(one.under_way)
-            elif not any(one.untold and self._is_urgent(one) for one in self._providers.values()):
+            if await self._woken(RENEW_S) and not any(
+                one.untold and self._is_urgent(one) for one in self._providers.values()
+            ):
                 await self._woken(TELL_S)
             await asyncio.sleep(TELL_SOON_S)  # what comes together is told together
             await self.flush()
@@ -155,13 +161,13 @@ class Limiting:
         return True
 
     async def flush(self) -> None:
-        """Tell what is here now."""
+        """Tell what is here now, and again of calls that last."""
         for name, one in list(self._providers.items()):
-            if one.untold:
+            if one.untold or (one.under_way and self._clock() - one.told_at >= RENEW_S):
                 await self._tell_now(name, one)
 
     async def _tell_now(self, name: str, one: _Provider) -> None:
-        one.untold, seen, one.seen = False, one.seen, Seen()
+        one.untold, seen, one.seen, one.told_at = False, one.seen, Seen(), self._clock()
         seen.in_flight = dict(one.under_way)
         await self._limiter.report(name, one.rates, seen)
 
@@ -171,14 +177,32 @@ class Limiting:
             found = self._providers[link.name] = _Provider(link.rates)
         return found
 
+    def _settle(self, one: _Provider, reserved_tokens: int, used_tokens: int | None) -> None:
+        reserved = one.reserved(reserved_tokens)
+        one.seen.reserved_tokens += reserved
+        one.seen.used_tokens += reserved if used_tokens is None else used_tokens
+        self._tell(one)
+
     def _tell(self, one: _Provider) -> None:
         if not one.untold:
             one.untold = True
             self._wake.set()
 
-    @staticmethod
-    def _is_urgent(one: _Provider) -> bool:
-        return one.rates.limited or one.trouble_until > time.monotonic()
+    def _is_urgent(self, one: _Provider) -> bool:
+        return one.rates.limited or one.trouble_until > self._clock()
+
+
+def _used_tokens(outcome: Answered | Failed) -> int | None:
+    """What a call took of its provider's tokens; None where nobody said: then the estimate stands."""
+    if isinstance(outcome, Answered):
+        usage = outcome.reply.usage
+        return usage.input_tokens + usage.output_tokens or None
+    error = outcome.error
+    if isinstance(error, ProviderError) and error.usage is not None:
+        return error.usage.input_tokens + error.usage.output_tokens
+    # A success status around nonsense was worked for; a call of unknown outcome may have been.
+    took_some = isinstance(error, UnusableReply | InternalFault | TransportError) and error.bytes_sent
+    return None if took_some else 0
 
 
 def _is_the_providers_fault(outcome: Failed) -> bool:

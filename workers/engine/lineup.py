@@ -25,6 +25,7 @@ class Lineup:
 
     Attributes:
         todo: the next one first.
+        taken: those that were taken last; by now they are in other places, unless an error broke in on their way.
         resting: until their `due`.
         called: each with the call under way for it.
         deciding: failed just now; what follows is about to be said.
@@ -32,6 +33,7 @@ class Lineup:
     """
 
     todo: deque[Work]
+    taken: list[Work] = field(default_factory=list)
     resting: list[Work] = field(default_factory=list)
     called: dict[Call, Work] = field(default_factory=dict)
     deciding: set[Work] = field(default_factory=set)
@@ -39,7 +41,8 @@ class Lineup:
 
     def take(self, limit: int) -> list[Work]:
         """The next ones to do."""
-        return [self.todo.popleft() for _ in range(min(limit, len(self.todo)))]
+        self.taken = [self.todo.popleft() for _ in range(min(limit, len(self.todo)))]
+        return self.taken
 
     def put_back(self, works: Iterable[Work]) -> None:
         """These are next again, in their order."""

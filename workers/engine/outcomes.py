@@ -53,8 +53,7 @@ class Outcomes:
     def cut(self) -> None:
         """End the calls under way."""
         for task, work in self._running.lineup.called.items():
-            self.cut_off += work.calls > 0
-            task.cancel()
+            self.cut_off += task.cancel() and work.calls > 0
 
     def leave(self) -> None:
         """The run is over: whatever still goes on belongs to nobody."""
@@ -70,9 +69,14 @@ class Outcomes:
         running.desk.limits.ended(link, work.call.model)
         self._next_in_its_place()
         running.changed.set()
-        outcome = None if task.cancelled() else task.result()
-        if running.purse is not None and not task.cancelled():
-            running.purse.take(work, outcome)  # what was cut off stays under way: it may be paid
+        if task.cancelled():
+            # What was cut off stays under way in the purse, and used at the limit: it may have happened.
+            running.desk.limits.cut_off(link, work.est_tokens)
+            running.lineup.put_back([work])
+            return
+        outcome = task.result()
+        if running.purse is not None:
+            running.purse.take(work, outcome)
             running.no_money_until = 0.0
         try:
             self._take(work, outcome)

@@ -8,6 +8,7 @@ bound no new call starts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 FLUSH_EVERY_S = 0.1
 FLUSH_RESULTS = 500
 FLUSH_BYTES = 8_000_000
+# People read them once a second; a write for each bulk cost as much as the bulk.
+COUNTS_EVERY_S = 0.5
 BUFFER_RESULTS = 5_000
 BUFFER_BYTES = 32_000_000
 _RETRY_S = 0.5
@@ -52,6 +55,9 @@ class Recorder:
         self._bytes = self._added = self._written = 0
         self._wake = asyncio.Event()
         self._hurried = False
+        self._uncounted: set[tuple[str, int]] = set()  # shards (id, fence) whose counts have changed since
+        self._counted_at = 0.0
+        self._counting = asyncio.Lock()
         self._flushing = asyncio.Lock()
 
     def add(
@@ -64,7 +70,7 @@ class Recorder:
         self._buffer.append(entry)
         self._bytes += entry.record.line_bytes
         self._added += 1
-        if len(self._buffer) == 1 or len(self._buffer) >= FLUSH_RESULTS or self._bytes >= FLUSH_BYTES:
+        if len(self._buffer) == 1 or self._is_large():
             self._wake.set()
 
     def hurry(self) -> None:
@@ -92,26 +98,36 @@ class Recorder:
         return now - self._buffer[0].added_at if self._buffer else 0.0
 
     async def flush(self) -> None:
-        """Record everything that was added before this call, however much comes in meanwhile."""
+        """Record everything that was added before this call, however much comes in meanwhile, and the counts."""
+        await self._record_all()
+        await self._store_tallies()
+
+    async def run(self) -> None:
+        """Flush by time and size, for ever; cancel to stop, after a last `flush`."""
+        while True:
+            await self._woken(COUNTS_EVERY_S if self._uncounted else None)
+            if self._buffer and not self._hurried and not self._is_large():
+                await self._woken(FLUSH_EVERY_S)  # when the time is up, what there is goes
+            self._hurried = False
+            await self._record_all()
+            if time.monotonic() - self._counted_at >= COUNTS_EVERY_S:
+                await self._store_tallies()
+
+    async def _woken(self, within_s: float | None) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._wake.wait()
+        self._wake.clear()
+
+    def _is_large(self) -> bool:
+        return len(self._buffer) >= FLUSH_RESULTS or self._bytes >= FLUSH_BYTES
+
+    async def _record_all(self) -> None:
         target = self._added
         while self._written < target:
             async with self._flushing:
                 if self._written < target:
                     await self._flush_once()
-
-    async def run(self) -> None:
-        """Flush by time and size, for ever; cancel to stop, after a last `flush`."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            if len(self._buffer) < FLUSH_RESULTS and self._bytes < FLUSH_BYTES and not self._hurried:
-                try:
-                    async with asyncio.timeout(FLUSH_EVERY_S):
-                        await self._wake.wait()
-                except TimeoutError:
-                    pass  # the time is up: what there is goes now
-            self._hurried = False
-            await self.flush()
 
     async def _flush_once(self) -> None:
         entries = self._take()
@@ -125,8 +141,7 @@ class Recorder:
             entry.run.on_recorded(rec.result, rec.line_bytes)
             if entry.on_recorded:
                 entry.on_recorded()
-        await self._store_tallies({(entry.run.held.shard_id, entry.run.held.fence) for entry in entries})
-        # Who waits for a flush gives its shard back next, and the counts are only taken from who holds it.
+        self._uncounted |= {(entry.run.held.shard_id, entry.run.held.fence) for entry in entries}
         self._written += len(entries)
 
     def _take(self) -> list[_Entry]:
@@ -164,13 +179,19 @@ class Recorder:
                 await asyncio.sleep(_RETRY_S)  # the only sensible thing is to ask again until it is back
         return [final[rec.id] for rec in records]
 
-    async def _store_tallies(self, held: set[tuple[str, int]]) -> None:
-        known = {(shard_id, fence): self._tally_of(shard_id) for shard_id, fence in held}
-        tallies = {key: tally for key, tally in known.items() if tally is not None}
-        try:
-            await self._threads.call(self._shards.save_tallies, tallies)
-        except STORE_TROUBLE as error:
-            log.warning("counts not stored, the next flush will: %s", type(error).__name__)
+    async def _store_tallies(self) -> None:
+        """Who waits for a flush gives its shard back next, and the counts are only taken from who holds it."""
+        async with self._counting:  # whoever finds nothing to do waits for those who are at it
+            held, self._uncounted, self._counted_at = self._uncounted, set(), time.monotonic()
+            known = {(shard_id, fence): self._tally_of(shard_id) for shard_id, fence in held}
+            tallies = {key: tally for key, tally in known.items() if tally is not None}
+            if not tallies:
+                return
+            try:
+                await self._threads.call(self._shards.save_tallies, tallies)
+            except STORE_TROUBLE as error:
+                self._uncounted |= held
+                log.warning("counts not stored, the next flush will: %s", type(error).__name__)
 
 
 def _unrecordable(bad: Record) -> Record:

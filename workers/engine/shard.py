@@ -20,7 +20,7 @@ from workers.core.rate import must_park
 from workers.core.tally import Tally
 from workers.engine.coalesce import Coalescing
 from workers.engine.desk import Desk, Ran, StopReason
-from workers.engine.feeder import Feeder
+from workers.engine.feeder import CHUNK_ITEMS, Feeder
 from workers.engine.heartbeat import Lease
 from workers.engine.lineup import Lineup
 from workers.engine.moving import Moving
@@ -30,10 +30,11 @@ from workers.engine.purse import Purse
 from workers.engine.running import Running, Writes
 from workers.engine.work import Held, Work
 
-# Slots that come free within this time are filled by one chunk: one set of look-ups and one `started` write.
-GATHER_S = 0.005
+# Slots that come free within this time are filled by one chunk: one set of look-ups and one `started` write. That
+# set costs about a millisecond, as much as twenty items.
+GATHER_S = 0.02
+_GATHER_STEP_S = 0.005
 LOOK_AGAIN_S = 2.0
-_WORTH_A_CHUNK = 32
 
 
 class ShardRun:
@@ -104,8 +105,9 @@ class ShardRun:
             return self._ran()
         finally:
             self._outcomes.leave()
-            await self._flights.let_go([*self._lineup.left, *self._lineup.called.values()])
             slots.leave(shard_id)
+            lineup = self._lineup
+            await self._flights.let_go({*lineup.left, *lineup.called.values(), *lineup.taken})
 
     def _finished(self) -> bool:
         running, lineup = self._running, self._lineup
@@ -138,9 +140,17 @@ class ShardRun:
             if running.purse is not None:
                 # One long call must not keep the money of all that have ended before it.
                 await running.purse.settle()
-        few = running.link.slots.available(self.held.shard_id) < _WORTH_A_CHUNK
-        if lineup.called and lineup.todo and few:
-            await asyncio.sleep(GATHER_S)  # let more calls end, so that their slots are filled together
+        if lineup.called and lineup.todo:
+            await self._gather()
+
+    async def _gather(self) -> None:
+        """Let more calls end, so that their slots are filled together."""
+        slots, shard_id, until = self._running.link.slots, self.held.shard_id, time.monotonic() + GATHER_S
+        worth = min(CHUNK_ITEMS, slots.total // 4)
+        with slots.gathering(shard_id) as ours:
+            # An event would wake it for each of the many calls that end meanwhile.
+            while ours and slots.available(shard_id) < worth and time.monotonic() < until:  # noqa: ASYNC110
+                await asyncio.sleep(_GATHER_STEP_S)
 
     def _wake_rested(self) -> None:
         running, lineup, now = self._running, self._lineup, time.monotonic()

@@ -7,7 +7,8 @@ filled by one shard, with one set of look-ups. In eight equal shares the look-up
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -27,6 +28,8 @@ class CallSlots:
         self._free = total
         self._shards: dict[str, _Holder] = {}
         self._short: dict[str, Callable[[], None]] = {}  # who found fewer than it could use
+        self._gatherer: dict[str, str] = {}  # by batch, the shard for which free slots are gathered now
+        self._behind: dict[str, Callable[[], None]] = {}  # who found another one gathering
         self._held_by: Counter[str] = Counter()
         self._running: Counter[str] = Counter()
 
@@ -41,6 +44,7 @@ class CallSlots:
         if holder is None:
             return
         self._short.pop(shard_id, None)
+        self._behind.pop(shard_id, None)
         self._free += holder.held
         self._held_by[holder.batch_id] -= holder.held
         self._running[holder.batch_id] -= 1
@@ -56,10 +60,32 @@ class CallSlots:
     def available(self, shard_id: str) -> int:
         """How many this shard could take now. It is woken once more are free."""
         holder = self._shards[shard_id]
+        if self._gatherer.get(holder.batch_id, shard_id) != shard_id:
+            self._behind[shard_id] = holder.wake
+            return 0
         self._short[shard_id] = holder.wake
         total = self.total if self._room is None else min(self.total, self._room())
         share = max(1, total // max(1, len(self._running)))
         return max(0, min(total - self.in_use, share - self._held_by[holder.batch_id]))
+
+    @contextmanager
+    def gathering(self, shard_id: str) -> Iterator[bool]:
+        """Let free slots of a batch come together for this shard. False if another one of its batch is at it.
+
+        Otherwise each of eight shards would fill an eighth of them, with a set of look-ups of its own.
+        """
+        batch_id = self._shards[shard_id].batch_id
+        if batch_id in self._gatherer:
+            yield False
+            return
+        self._gatherer[batch_id] = shard_id
+        try:
+            yield True
+        finally:
+            del self._gatherer[batch_id]
+            behind, self._behind = self._behind, {}
+            for wake in behind.values():
+                wake()
 
     def take(self, shard_id: str, wanted: int) -> int:
         """Take up to `wanted`; gives how many."""

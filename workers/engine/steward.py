@@ -30,15 +30,13 @@ from workers.engine.recorder import Recorder
 from workers.engine.running import Writes
 from workers.engine.shard import ShardRun
 from workers.engine.work import Work
-from workers.store.mongo import MONGO_DOWN, STORE_TROUBLE
-from workers.store.shards import child_docs
+from workers.store.mongo import STORE_TROUBLE
 from workers.store.stores import Stores
 from workers.store.threads import Threads
 
 log = logging.getLogger(__name__)
 
 READ_FLAGS_EVERY_S = 0.5
-_PATIENCE_S = 0.5
 _FOR_EVER = -1.0
 
 
@@ -171,14 +169,14 @@ class Steward:
         batch = await self.threads.call(self.stores.batches.get, doc["batch_id"])
         if batch is None:
             return "batch is gone"
-        await self.threads.call(self._insert_missing_children, doc)
+        await self.threads.call(self.stores.shards.insert_missing_children, doc)
         if batch["ending"]:
             return await self._close(doc, batch)
         if batch.get("paused_at"):
             active.stop = active.stop or "paused"  # it was moved here, or its lease ended, after the pause
         link = self.links.get(doc["provider"])
         if link is None:
-            await self._patiently(
+            await self.heartbeat.patiently(
                 lease,
                 lambda: self.stores.shards.release(doc["_id"], lease.fence, wait_s=5.0, reason="no_worker"),
             )
@@ -195,7 +193,7 @@ class Steward:
             works = await self.reader.works(doc, batch, link, items, active.tally)
             if isinstance(step, poison.Condemn):
                 for work in works:
-                    bad = poison.result(work.item.line, work.custom_id)
+                    bad = work.history().ends(poison.result(work.item.line, work.custom_id))
                     self.recorder.add(Target(doc, active.tally), bad)
                 works = []
             end = await self._settle(doc, lease, await self._run(doc, lease, link, works, active), active)
@@ -205,19 +203,15 @@ class Steward:
 
     def _purse(self, doc: dict[str, Any], lease: Lease, link: Link, tally: Tally) -> Purse:
         async def ask(call: Callable[[], Any]) -> Any:
-            return await self._patiently(lease, call)
+            return await self.heartbeat.patiently(lease, call)
 
         return Purse(held_of(doc), link, self.stores, ask, tally.cost_usd, self.links)
-
-    def _insert_missing_children(self, doc: dict[str, Any]) -> None:
-        if missing := self.stores.shards.children_missing(doc["moved"]):
-            self.stores.shards.insert_missing(child_docs(doc, missing))
 
     async def _run(
         self, doc: dict[str, Any], lease: Lease, link: Link, works: list[Work], active: Active
     ) -> Ran:
         async def announce(started: int) -> bool:
-            held = await self._patiently(
+            held = await self.heartbeat.patiently(
                 lease, lambda: self.stores.shards.set_started(doc["_id"], lease.fence, started)
             )
             return bool(held)
@@ -251,24 +245,26 @@ class Steward:
         if active.purse is not None:
             # First the money, then the shard: the next lease takes what it finds in flight for lost.
             await active.purse.settle()
+        attempts = {str(line): history.to_doc() for line, history in ran.histories.items() if history}
         if ran.stopped == "ending":
-            fresh = await self._patiently(lease, lambda: self.stores.batches.get(doc["batch_id"]))
+            doc["attempts"] = attempts
+            fresh = await self.heartbeat.patiently(lease, lambda: self.stores.batches.get(doc["batch_id"]))
             return await self._close(doc, fresh) if fresh and fresh["ending"] else "lease left to expire"
         if ran.stopped is None and ran.park_s is None:
-            done = await self._patiently(
+            done = await self.heartbeat.patiently(
                 lease, lambda: self.stores.shards.finish(shard_id, fence, active.tally)
             )
             return "done" if done else "lease lost"
         reasons = {"drain": "drain", "paused": "paused", None: ran.park_reason}
         wait_s = _FOR_EVER if ran.stopped == "paused" else (ran.park_s or 0.0)
-        await self._patiently(
+        await self.heartbeat.patiently(
             lease,
             lambda: self.stores.shards.release(
                 shard_id,
                 fence,
                 wait_s=wait_s,
                 reason=reasons[ran.stopped],
-                attempts={str(line): history.to_doc() for line, history in ran.histories.items() if history},
+                attempts=attempts,
                 unknown=ran.unknown,
             ),
         )
@@ -284,31 +280,21 @@ class Steward:
             await active.purse.settle()
         if not await self._move_out(doc, lease, moved):
             return "lease lost"
-        await self._patiently(lease, lambda: self.stores.shards.finish(doc["_id"], lease.fence, active.tally))
+        await self.heartbeat.patiently(
+            lease, lambda: self.stores.shards.finish(doc["_id"], lease.fence, active.tally)
+        )
         return "done"
 
     async def _move_out(
         self, doc: dict[str, Any], lease: Lease, parts: list[dict[str, Any]], **counts: int
     ) -> bool:
         """Parent first, then the children: whoever claims the parent later inserts those that are missing."""
-        done = await self._patiently(
+        done = await self.heartbeat.patiently(
             lease, lambda: self.stores.shards.move_out(doc["_id"], lease.fence, parts, **counts)
         )
         if done:
             doc["moved"] = [*doc["moved"], *parts]
             # Calls are under way: they must not be given up because MongoDB is away for a moment.
-            await self._patiently(lease, lambda: self._insert_missing_children(doc))
+            await self.heartbeat.patiently(lease, lambda: self.stores.shards.insert_missing_children(doc))
             await self.after(doc["batch_id"], False)
         return bool(done)
-
-    # --- help
-
-    async def _patiently(self, lease: Lease, ask: Callable[[], Any]) -> Any:
-        """Ask MongoDB until it answers or the lease cannot be trusted any more (then None)."""
-        while True:
-            try:
-                return await self.threads.call(ask)
-            except MONGO_DOWN:
-                if lease.lost or time.monotonic() - lease.renewed_at > self.desk.rules.lease_s:
-                    return None
-                await asyncio.sleep(_PATIENCE_S)  # between two looks at whether MongoDB is back

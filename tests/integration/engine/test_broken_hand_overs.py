@@ -84,7 +84,7 @@ def test_calls_under_way_survive_a_database_that_is_away_while_others_leave(
             raise AutoReconnect("away")
         insert(docs)
 
-    monkeypatch.setattr("workers.engine.steward._PATIENCE_S", 0.01)
+    monkeypatch.setattr("workers.engine.heartbeat._PATIENCE_S", 0.01)
     monkeypatch.setattr(shards, "insert_missing", away_once)
     running = engine.begin_run(shard)
     eventually(lambda: engine.children(shard), 5.0)

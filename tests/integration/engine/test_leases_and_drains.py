@@ -7,12 +7,15 @@ import threading
 from collections.abc import Iterable, Iterator
 
 import pytest
+from pymongo.errors import OperationFailure
 
 from tests.support.batches import chat_line
 from tests.support.engine import Engine, always_answers, open_engine, reply
 from tests.support.eventually import eventually
 from tests.support.servers import TestServers
 from workers.core.errors import TransportError
+from workers.core.history import History
+from workers.core.lanes import LimitState
 from workers.core.messages import HttpResponse
 from workers.store.mongo import Doc
 
@@ -166,3 +169,46 @@ def test_a_shard_of_a_new_batch_runs_on_when_the_look_at_older_batches_began_bef
     gate.open()
     # then it is not taken for one of a batch that is gone
     assert [run.result(5.0) for run in runs] == ["done", "done"]
+
+
+def test_a_run_that_ends_by_an_error_of_the_database_leaves_nothing_behind_in_its_process(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a database whose disk is full at the moment when calls are about to start
+    batch_id, shard = engine.plan(prompts("full disk", 3))
+    engine.play(always_answers)
+
+    def full(*_: object) -> bool:
+        raise OperationFailure("no space left on device", 14031)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(engine.runtime.stores.shards, "set_started", full)
+        assert engine.run(shard) == "lease left to expire"
+    # then no call counts as under way, and no item as asked for
+    assert engine.runtime.sharing.owned == 0 and engine.slots_in_use == 0
+    state = engine.begin(limits_of(engine)).result(5.0)
+    assert state.in_flight == 0
+    # and the same process can answer it
+    engine.take_lease_away(shard)
+    assert engine.run(shard) == "done"
+    assert engine.counts(batch_id)["completed"] == 3
+
+
+async def limits_of(engine: Engine) -> LimitState:
+    limiting = engine.runtime.limiting
+    await limiting.flush()
+    return await limiting.state(engine.runtime.links["sim"])
+
+
+def test_a_worker_without_the_provider_forgets_nothing_of_what_its_items_have_been_through(
+    engine: Engine,
+) -> None:
+    _, shard = engine.plan(prompts("no such provider", 1))
+    history = {"1": History(attempt=2, calls=2, spent_usd=0.5).to_doc()}
+    engine.stores.db["batch_shards"].update_one({"_id": shard}, {"$set": {"attempts": history}})
+    link = engine.runtime.links.pop("sim")
+    try:
+        assert engine.run(shard) == "no such provider here"
+    finally:
+        engine.runtime.links["sim"] = link
+    assert engine.stores.shard(shard)["attempts"] == history

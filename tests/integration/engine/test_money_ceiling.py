@@ -17,7 +17,7 @@ from workers.core.budget import money_of, new_budget
 from workers.core.messages import HttpResponse
 from workers.engine.purse import Purse
 from workers.engine.slots import CallSlots
-from workers.store.shards import child_docs
+from workers.store.shard_docs import child_docs
 
 pytestmark = pytest.mark.integration
 # One dollar for each output token: an answer of three tokens costs 3 dollars.

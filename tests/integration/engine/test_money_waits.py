@@ -15,7 +15,7 @@ from tests.support.servers import TestServers
 from workers.core.budget import Money, money_of, new_budget
 from workers.core.messages import HttpResponse
 from workers.engine.slots import CallSlots
-from workers.store.shards import child_docs
+from workers.store.shard_docs import child_docs
 
 pytestmark = pytest.mark.integration
 # One dollar for each output token: a call is held at four dollars, and its answer costs three.

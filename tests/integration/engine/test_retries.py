@@ -15,6 +15,7 @@ from tests.support.engine import Engine, Script, always_answers, open_engine, re
 from tests.support.eventually import eventually
 from tests.support.servers import TestServers
 from workers.core.history import History
+from workers.core.lanes import Ask, NotNow, Verdict
 from workers.core.messages import HttpResponse
 from workers.core.retry import GiveUp, NextStep, Retry, after_failure
 from workers.engine.lineup import Lineup
@@ -270,3 +271,22 @@ def test_a_shard_whose_items_only_rest_gives_its_slot_back_at_once(
     _, shard = engine.plan([chat_line("a", "the same"), chat_line("b", "the same")])
     # when / then: long before anything else would look again
     assert engine.run(shard).startswith("parked: ")
+
+
+def test_a_limit_that_is_used_up_for_an_hour_is_asked_again_within_seconds(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a limit that one huge estimate has used up, and that its true usage will soon give back
+    async def used_up(_: Any, asks: list[Ask]) -> list[Verdict]:
+        return [NotNow("limit", 3600.0)] * len(asks)
+
+    engine.play(always_answers)
+    _, shard = engine.plan(prompts("behind a huge one", 2))
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(engine.runtime.limiting, "reserve", used_up)
+        assert engine.run(shard) == "parked: limit"
+    # then
+    doc = engine.stores.shard(shard)
+    assert (doc["next_at"] - doc["parked_at"]).total_seconds() <= 10.0
+    engine.due_now(shard)
+    assert engine.run(shard) == "done"

@@ -11,7 +11,9 @@ from tests.support.batches import chat_line
 from tests.support.engine import Engine, open_engine, reply
 from tests.support.servers import TestServers
 from workers.core.choose import Chosen
-from workers.core.messages import HttpResponse
+from workers.core.history import History
+from workers.core.messages import HttpResponse, Usage
+from workers.core.poison import CONDEMN_AFTER
 from workers.store.mongo import Doc
 
 pytestmark = pytest.mark.integration
@@ -107,3 +109,45 @@ def test_a_failed_try_that_was_charged_stays_in_the_result_of_the_next_one(engin
     assert engine.run(shard) == "done"
     (row,) = engine.rows(batch_id)
     assert (row["ok"], row["calls"], row["cost_usd"]) == (True, 2, 4.0)
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["closed from the queue", "closed by its worker"])
+def test_what_an_item_paid_before_its_batch_was_cancelled_stays_in_its_closing_row(
+    engine: Engine, held: bool
+) -> None:
+    # given an answer that was paid for and had to be asked for again
+    cancelled: list[str] = []
+
+    async def wrong_and_then_busy(call: int) -> HttpResponse:
+        if call == 1:
+            return reply(text="no object")
+        if held:
+            engine.stores.batches.cancel(cancelled[0])
+            engine.runtime.steward._stop(shard, "ending")
+        return reply(503, retry_after="60")
+
+    engine.play(wrong_and_then_busy)
+    line = chat_line("c", f"cancelled {held}", model="gpt-4o-mini", response_format=WANTED)
+    batch_id, shard = engine.plan([line])
+    cancelled.append(batch_id)
+    assert engine.run(shard) == ("closed" if held else "parked: retry")
+    # when
+    if not held:
+        assert engine.stores.batches.cancel(batch_id)
+    engine.runtime.finalizer.advance(batch_id)
+    # then
+    (row,) = engine.rows(batch_id)
+    assert (row["error"]["code"], row["asks_again"]) == ("batch_cancelled", 1)
+    assert (row["calls"], row["cost_usd"], len(row["attempts"])) == (2, 3.0, 1)
+    counts = engine.stores.state(batch_id)["counts"]
+    assert (counts["never_ran"], counts["cost_usd"]) == (1, 3.0)
+
+
+def test_an_item_that_is_given_up_with_its_workers_keeps_what_it_has_paid(engine: Engine) -> None:
+    batch_id, shard = engine.plan([chat_line("c", "condemned", model="gpt-4o-mini")])
+    spent = {"1": History(calls=1, asks_again=1, spent_usd=3.0, usage=Usage(5, 3)).to_doc()}
+    killed = {"takeovers": CONDEMN_AFTER, "attempts": spent}
+    engine.stores.db["batch_shards"].update_one({"_id": shard}, {"$set": killed})
+    assert engine.run(shard) == "done"
+    (row,) = engine.rows(batch_id)
+    assert (row["error"]["code"], row["calls"], row["cost_usd"]) == ("worker_crash", 1, 3.0)

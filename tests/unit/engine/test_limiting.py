@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 from types import SimpleNamespace
 from typing import cast
 
@@ -17,8 +18,8 @@ from workers.core.errors import (
     RateLimited,
     RequestRefused,
     TransportError,
-    UnusableReply,
     Untranslatable,
+    UnusableReply,
 )
 from workers.core.lanes import Ask, Go, Rates, Seen, Verdict
 from workers.core.messages import NO_USAGE, Reply, Usage
@@ -29,7 +30,7 @@ from workers.store.limiter import Limiter
 
 pytestmark = pytest.mark.fast
 LINK = cast(Link, SimpleNamespace(name="p", rates=Rates()))
-RESERVED = 100
+RESERVED, USED = 100, Usage(5, 3)
 
 
 class Written:
@@ -61,9 +62,7 @@ def limiting() -> tuple[Limiting, Written]:
     return Limiting(cast(Limiter, written)), written
 
 
-async def call(
-    limits: Limiting, error: ProviderError | TransportError | None, usage: Usage = Usage(5, 3)
-) -> None:
+async def call(limits: Limiting, error: ProviderError | TransportError | None, usage: Usage = USED) -> None:
     await limits.reserve(LINK, [Ask("m", RESERVED)])
     limits.ended(LINK, "m")
     answered = Answered(Reply(body=b"{}", model="m", usage=usage), 1.0, None)
@@ -155,13 +154,13 @@ async def test_a_request_reserves_no_more_than_the_tokens_of_a_minute() -> None:
 
 async def test_a_long_call_is_told_of_again_while_another_provider_is_busy() -> None:
     # given a call that lasts, and another provider that always has something to say
-    now_s = 0.0
+    clock = count()
     written = Written()
-    limits = Limiting(cast(Limiter, written), clock=lambda: now_s)
+    limits = Limiting(cast(Limiter, written), clock=lambda: next(clock))
     slow = cast(Link, SimpleNamespace(name="slow", rates=Rates(concurrency=1)))
     await limits.reserve(slow, [Ask("m", RESERVED)])
     # when / then: told before it would count as dead
-    for now_s in (1.0, 2.0, 3.0, 4.0, 5.0, 6.0):
+    for _ in range(5):
         await call(limits, None)
         await limits.flush()
     assert [said for said in written.reports if said.in_flight == {"m": 1}], "15 s of silence end a call"

@@ -61,3 +61,15 @@ def test_never_more_than_there_are(moves: list[tuple[str, int]], total: int) -> 
             held[shard] -= (back := min(-count, held[shard]))
             slots.give_back(shard, back)
         assert slots.in_use == sum(held.values()) <= total
+
+
+def test_slots_that_come_free_while_one_shard_gathers_are_no_other_ones_of_its_batch() -> None:
+    slots, woken = CallSlots(10), []
+    for shard, batch in (("a1", "a"), ("a2", "a"), ("b1", "b")):
+        slots.join(shard, batch, lambda shard=shard: woken.append(shard))  # type: ignore[misc]
+    with slots.gathering("a1") as ours, slots.gathering("a2") as theirs:
+        assert (ours, theirs) == (True, False)
+        assert [slots.available(shard) for shard in ("a1", "a2", "b1")] == [5, 0, 5]
+        assert woken == []
+    assert woken == ["a2"], "it hears of it when the other one has gathered"
+    assert slots.available("a2") == 5
