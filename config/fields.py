@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from config.tree import Rule, Settings
+from config.setting import Rule
+from config.tree import Settings
 
 
 @dataclass(frozen=True, slots=True)

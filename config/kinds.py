@@ -15,8 +15,9 @@ from typing import Any
 from config.errors import SettingsError
 from config.fields import specs_of
 from config.names import Named, Names
+from config.provider import Limits, Provider, ProviderKind, Timeouts
 from config.secret import HIDDEN, Secret
-from config.tree import Limits, Provider, ProviderKind, Rule, Timeouts
+from config.setting import Rule
 from config.values import allowed, read_value
 
 URL_RULE = Rule(doc="Where the provider is.", schemes=("http", "https"))

@@ -17,8 +17,8 @@ from config.errors import SettingsError
 from config.fields import specs_of
 from config.kinds import ENV_KINDS, KINDS, URL_RULE, find_base_url, find_key, from_environment
 from config.names import Names
+from config.provider import Limits, Provider, Timeouts
 from config.secret import HIDDEN
-from config.tree import Limits, Provider, Timeouts
 from config.values import allowed, read_value
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")  # it becomes a queue name and part of keys

@@ -10,6 +10,7 @@ from config.catalog import Catalog, ModelTraits
 from config.describe import SettingDoc, describe_settings, env_example
 from config.errors import SettingsError
 from config.loading import load_settings
+from config.provider import Limits, Provider, ProviderKind, Timeouts
 from config.secret import Secret
 from config.tree import (
     Api,
@@ -17,16 +18,12 @@ from config.tree import (
     Cache,
     Flower,
     Lease,
-    Limits,
     Log,
-    Provider,
-    ProviderKind,
     Retry,
     Servers,
     Settings,
     ShardRules,
     Simulator,
-    Timeouts,
     Worker,
 )
 

@@ -1,7 +1,8 @@
-"""The frozen tree of settings. One field is one setting: default, bounds, other names, meaning.
+"""The frozen tree of settings. One field is one setting: default, bounds, other names, meaning (setting.py).
 
 The environment name of `section.field` is BATCHWRIGHT_<SECTION>_<FIELD>; `also` lists what else is
-understood, in falling order of strength. loading.py fills the tree, describe.py prints it.
+understood, in falling order of strength. loading.py fills the tree, describe.py prints it, provider.py says what
+a provider is.
 Units are in the names (`_s` seconds, `_bytes`); MB is 1,000,000 bytes and MiB is 1,048,576.
 """
 
@@ -11,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 from config.catalog import Catalog
 from config.catalog_file import builtin_catalog
 from config.prices import OwnPrice
+from config.provider import Provider
 from config.secret import Secret
-
-ProviderKind = Literal["openai", "anthropic", "gemini", "ollama", "sim"]
+from config.setting import setting
 
 _REDIS = ("redis", "rediss", "sentinel", "unix")
 _MONGODB = ("mongodb", "mongodb+srv")
@@ -26,33 +27,6 @@ _HTTP = ("http", "https")
 _DAY_S = 86_400
 _MB = 1_000_000
 _MIB = 1_048_576
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """What is known of a setting besides its type and its default."""
-
-    doc: str
-    also: tuple[str, ...] = ()
-    minimum: float | None = None
-    maximum: float | None = None
-    schemes: tuple[str, ...] = ()
-    sensitive: bool = False  # may come from a file (`<NAME>_FILE`) and is never shown
-
-
-def setting(
-    default: object,
-    doc: str,
-    *,
-    also: tuple[str, ...] = (),
-    minimum: float | None = None,
-    maximum: float | None = None,
-    schemes: tuple[str, ...] = (),
-    sensitive: bool = False,
-) -> Any:
-    """Declare one setting: a dataclass field that carries its rule."""
-    rule = Rule(doc=doc, also=also, minimum=minimum, maximum=maximum, schemes=schemes, sensitive=sensitive)
-    return field(default=default, repr=not sensitive, metadata={"rule": rule})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,10 +80,10 @@ class Api:
     url: str | None = setting(
         None, "API the command line talks to. Unset: the running stack's.", schemes=_HTTP
     )
-    key: Secret | None = setting(
+    key: Secret | None = setting(  # noqa: RUF009 - a dataclass field, made in setting.py
         None, "API key the command line sends. Unset: the stack's own.", sensitive=True
     )
-    bootstrap_key: Secret | None = setting(
+    bootstrap_key: Secret | None = setting(  # noqa: RUF009 - a dataclass field, made in setting.py
         None,
         "An API key of the first tenant, taken in at every start of the API.",
         also=("BATCHWRIGHT_BOOTSTRAP_KEY",),
@@ -269,52 +243,6 @@ class Log:
         "info", "Least severity that is written.", also=("LOG_LEVEL",)
     )
     json: bool = setting(False, "One JSON object per line instead of text.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What a provider allows us, over all workers together; None is no limit of ours."""
-
-    requests_per_minute: int | None = setting(None, "Calls a minute.", minimum=1)
-    tokens_per_minute: int | None = setting(None, "Input and output tokens a minute.", minimum=1)
-    concurrency: int | None = setting(None, "Calls at once.", minimum=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
-    """How long each step of a call may take."""
-
-    connect_s: float = setting(5.0, "Opening a connection.", minimum=0.1)
-    read_s: float = setting(600.0, "A whole answer. Default for ollama: 300.", minimum=0.1)
-    write_s: float = setting(10.0, "Sending the request.", minimum=0.1)
-    pool_s: float = setting(5.0, "Waiting for a free connection.", minimum=0.1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
-    """One provider as data. `api_key` is None where its variable is unset: only workers need the key.
-
-    Attributes:
-        path: where the kind openai asks instead of at the endpoint's own path, with {model} and {endpoint} filled in.
-        key_header: the header that carries the key, where it is not `authorization`.
-        headers: sent with every request; they may hold secrets, so they are in no repr.
-        options: default `provider_options`, under those of each request.
-        fallback: who answers when it fails for good, the first first: a provider's name, or `provider/model`.
-    """
-
-    name: str
-    kind: ProviderKind
-    base_url: str  # without a final slash; with the version part where the kind's SDK has it there ("/v1")
-    api_key_env: str | None = None
-    api_key: Secret | None = None
-    models: tuple[str, ...] = ("*",)  # globs, matched with case
-    path: str = ""
-    key_header: str = "authorization"
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
-    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    fallback: tuple[str, ...] = ()
-    limits: Limits = field(default_factory=Limits)
-    timeouts: Timeouts = field(default_factory=Timeouts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

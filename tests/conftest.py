@@ -8,9 +8,14 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from xdist.scheduler import LoadFileScheduling
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
-pytest_plugins = ["tests.support.abilities", "tests.support.servers", "tests.support.simulator"]
+pytest_plugins = [
+    "tests.support.abilities",
+    "tests.support.authorities",
+    "tests.support.servers",
+    "tests.support.simulator",
+]
 
 # Thousands of collected tests live to the end: looking through them all again and again takes a tenth of the time.
 gc.disable()  # until all are there
@@ -18,7 +23,7 @@ gc.set_threshold(50_000, 20, 50)
 
 # No deadline: the machines of CI have bad moments. Fixtures of servers are shared by all examples on purpose.
 # `make test ARGS="--hypothesis-profile thorough"` looks longer than a working day allows.
-for _name, _examples in (("house", 25), ("thorough", 1000)):
+for _name, _examples in (("house", 20), ("thorough", 1000)):
     settings.register_profile(
         _name,
         deadline=None,
@@ -28,13 +33,21 @@ for _name, _examples in (("house", 25), ("thorough", 1000)):
 settings.load_profile("house")
 
 # Files with the longest waits go first, so that no process is left alone with one of them at the end.
-_ORDER = ("tests/e2e", "tests/integration/engine", "tests/integration", "tests/contract", "tests/unit")
+_ORDER = (
+    "tests/e2e",
+    "tests/integration/api",
+    "tests/integration/engine",
+    "tests/integration",
+    "tests/contract",
+    "tests/unit",
+)
 
 # Files that share what is dear to make: one API process, or a package whose import takes half a second. All files
 # of a row run in one process.
 _TOGETHER = (
     (
         "tests/integration/api/",
+        "tests/integration/simulator/test_process.py",
         "tests/contract/simulator/test_openai_sdk.py",
         "tests/contract/providers/test_answers.py",
         "tests/unit/providers/test_shape.py",
@@ -43,7 +56,7 @@ _TOGETHER = (
 )
 
 
-class Together(LoadFileScheduling):
+class Together(LoadFileScheduling):  # type: ignore[misc]
     """Each file in one process, and the files of a row of `_TOGETHER` in the same."""
 
     def _split_scope(self, nodeid: str) -> str:

@@ -64,7 +64,7 @@ class Dispatcher:
 
     def fill_all(self) -> bool:
         """Fill every provider that has queued shards. False if another process held one of them. Blocking."""
-        waiting = self.stores.shards.providers_with_work()
+        waiting = self.stores.dispatches.providers_with_work()
         if not waiting:
             return True
         slots = self.stores.processes.slots()
@@ -79,19 +79,19 @@ class Dispatcher:
         if not self.stores.elections.hold(name, self.owner, HOLD_S):
             return False
         try:
-            out = self.stores.shards.out(provider)
+            out = self.stores.dispatches.out(provider)
             free = slots - out.shards
-            if free > 0 and not self.stores.shards.waits_for_its_limit(provider):
+            if free > 0 and not self.stores.dispatches.waits_for_its_limit(provider):
                 self._dispatch(provider, free, out)
         finally:
             self.stores.elections.give_up(name, self.owner)
         return True
 
     def _dispatch(self, provider: str, free: int, out: Out) -> None:
-        waiting = self.stores.shards.waiting(provider, per_tenant=free)
+        waiting = self.stores.dispatches.waiting(provider, per_tenant=free)
         if not waiting:
             return
         fair = choose(waiting, out.tokens, self.stores.tenants.weights(), free)
         chosen = enough(fair, out, self.rates.get(provider, Rates()))
-        ours = self.stores.shards.dispatch([one.shard_id for one in chosen], secrets.token_hex(8))
+        ours = self.stores.dispatches.dispatch([one.shard_id for one in chosen], secrets.token_hex(8))
         self.queue.publish_shards(provider, ours)

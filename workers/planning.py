@@ -21,7 +21,7 @@ from workers.core.planner import EMPTY_FILE, Planner, PlanRules, ShardLimits, pr
 from workers.core.tally import Tally
 from workers.store.mongo import Doc
 from workers.store.results import Record, record
-from workers.store.shards import shard_doc
+from workers.store.shard_docs import shard_doc
 from workers.store.stores import Stores
 
 SHARDS_AT_ONCE = 20

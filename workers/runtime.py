@@ -12,16 +12,15 @@ import logging
 import os
 import socket
 import threading
-import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from typing import Any, TypeVar
 
 import uvloop
 
 from config.settings import Settings, load_settings
 from workers import wiring
+from workers.beats import Beats
 from workers.core.tally import Tally
 from workers.dispatcher import Dispatcher
 from workers.engine.desk import Desk
@@ -33,21 +32,18 @@ from workers.engine.sharing import Sharing
 from workers.engine.shelf import Shelf
 from workers.engine.steward import Steward
 from workers.queue import Queue
-from workers.store import keys, mongo, redis
+from workers.store import mongo, redis
 from workers.store.flights import Flights
 from workers.store.limiter import Limiter
 from workers.store.stores import stores_of
 from workers.store.threads import Threads
 from workers.sweeper import Sweeper
 from workers.transport.choice import transport_name
-from workers.vitals import ProviderVitals, Vitals, resident_bytes
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 STORE_THREADS = 8
-BEAT_EVERY_S = 3.0
-LISTEN_AGAIN_S = 1.0
 BROKEN_EXIT_CODE = 70
 # Beyond the grace for running calls: the last bulk, and the connections' ends.
 AFTER_DRAIN_S = 5.0
@@ -78,9 +74,7 @@ class Runtime:
         self.loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="engine", daemon=True)
         self._tasks: list[asyncio.Task[None]] = []
-        self._draining = False
         self._parent = os.getppid()
-        self._started_at = time.time()
 
     # --- from Celery's threads
 
@@ -106,7 +100,6 @@ class Runtime:
 
     def drain_soon(self) -> None:
         """Take no new work; running shards give back what they cannot finish. Safe from a signal handler."""
-        self._draining = True
         self.loop.call_soon_threadsafe(self._begin_drain)
 
     def stop(self) -> None:
@@ -128,7 +121,8 @@ class Runtime:
         self.recorder = Recorder(stores.results, stores.shards, self.threads, self._tally_of)
         self.sharing = Sharing()
         self._make_engine()
-        await self._beat_once()
+        self._make_company()
+        await self.beats.beat()
         await self.threads.call(stores.tenants.ensure)
         # What is loaded stays; items come and go by the thousand and make no cycles worth a search for each 700.
         gc.freeze()
@@ -141,48 +135,31 @@ class Runtime:
             self.dispatcher.run(),
             self.sweeper.run(),
             self.steward.read_flags(),
-            self._hear_flights(),
-            self._beat(),
+            self.flights.hear(self.sharing.flight_ended),
+            self.beats.run(),
+            self.beats.count(),
         )
         self._tasks = [asyncio.create_task(_kept_alive(run)) for run in runs]
 
     def _make_engine(self) -> None:
         settings, stores, lease = self.settings, self.stores, self.settings.lease
-        self.limiting = Limiting(
-            Limiter(
-                self._control,
-                holder=self.owner,
-                processes=wiring.worker_processes(settings),
-                breaker=wiring.breaker_rules(settings),
-            )
+        self.limiter = Limiter(
+            self._control,
+            holder=self.owner,
+            processes=wiring.worker_processes(settings),
+            breaker=wiring.breaker_rules(settings),
         )
-        flights = Flights(self._control, lease_ms=int(lease.lease_s * 1000))
+        self.limiting = Limiting(self.limiter)
+        self.flights = Flights(self._control, lease_ms=int(lease.lease_s * 1000))
         self.cache = wiring.cache(settings, self._cache_redis)
         known = self.cache if settings.cache.enabled else None
-        self.shelf = Shelf(known, flights, stores.results, self.threads, self.recorder)
+        self.shelf = Shelf(known, self.flights, stores.results, self.threads, self.recorder)
         self.heartbeat = Heartbeat(
             stores.shards,
             self.threads,
             lease_s=lease.lease_s,
             before_renewal=self.recorder.flush,
             after_renewal=self.shelf.renew,
-        )
-        self.dispatcher = Dispatcher(
-            stores,
-            self.queue,
-            self.threads,
-            self.owner,
-            rates={name: link.rates for name, link in self.links.items()},
-        )
-        self.sweeper = Sweeper(
-            stores,
-            self.finalizer,
-            self.queue,
-            self.threads,
-            self.owner,
-            every_s=lease.sweep_s,
-            lease_s=lease.lease_s,
-            dispatch_timeout_s=lease.dispatch_timeout_s,
         )
         self.steward = Steward(
             stores=stores,
@@ -201,6 +178,40 @@ class Runtime:
             ),
             owner=self.owner,
             after=self._after_shard,
+        )
+
+    def _make_company(self) -> None:
+        """What works beside the engine: who sends it shards, who sweeps, and who says that it lives."""
+        settings, stores, lease = self.settings, self.stores, self.settings.lease
+        self.dispatcher = Dispatcher(
+            stores,
+            self.queue,
+            self.threads,
+            self.owner,
+            rates={name: link.rates for name, link in self.links.items()},
+        )
+        self.sweeper = Sweeper(
+            stores,
+            self.finalizer,
+            self.queue,
+            self.threads,
+            self.owner,
+            every_s=lease.sweep_s,
+            lease_s=lease.lease_s,
+            dispatch_timeout_s=lease.dispatch_timeout_s,
+        )
+        self.beats = Beats(
+            stores.processes,
+            self.threads,
+            self.owner,
+            transport_name(settings.http.transport),
+            self.links,
+            self.cache,
+            self.sharing,
+            self.shelf,
+            self.recorder,
+            self.limiter,
+            slots=settings.worker.threads,
         )
 
     async def _stop(self) -> None:
@@ -231,68 +242,17 @@ class Runtime:
         limit_s = ORPHAN_DRAIN_S if orphan else self.settings.worker.drain_grace_s + AFTER_DRAIN_S
         self.loop.call_later(limit_s, _leave, limit_s)
         self.steward.draining = True
+        self.beats.slots = 0
         self._drain = asyncio.ensure_future(self._give_back())
 
     async def _give_back(self) -> None:
-        await self._beat_once()  # no slots any more: nothing else is dispatched for them
+        await self.beats.beat()  # no slots any more: nothing else is dispatched for them
         await self.steward.drain()
 
     async def _after_shard(self, batch_id: str, ended: bool) -> None:
         self.dispatcher.nudge()
         if ended:
             await self.threads.call(self.finalizer.advance, batch_id)
-
-    async def _beat(self) -> None:
-        while True:
-            due = time.monotonic() + BEAT_EVERY_S
-            await asyncio.sleep(BEAT_EVERY_S)
-            await self._beat_once(loop_lag_s=time.monotonic() - due)
-            await self.cache.flush_counts()
-
-    async def _beat_once(self, *, loop_lag_s: float = 0.0) -> None:
-        slots = 0 if self._draining else self.settings.worker.threads
-        names = [provider.name for provider in self.providers]
-        stats = self._vitals(loop_lag_s).to_doc()
-        try:
-            await self.threads.call(
-                self.stores.processes.beat, self.owner, providers=names, slots=slots, stats=stats
-            )
-        except mongo.STORE_TROUBLE as error:
-            log.warning("cannot say that this process lives: %s", type(error).__name__)
-
-    def _vitals(self, loop_lag_s: float) -> Vitals:
-        providers = {
-            name: ProviderVitals(
-                client=link.transport.stats(), slots_in_use=link.slots.in_use, slots=link.slots.total
-            )
-            for name, link in self.links.items()
-        }
-        return Vitals(
-            transport=transport_name(self.settings.http.transport),
-            started_at=self._started_at,
-            providers=providers,
-            cache=asdict(self.cache.counts),
-            flights_owned=self.sharing.owned,
-            flights_held=self.shelf.held,
-            record_buffer_results=self.recorder.waiting,
-            record_buffer_bytes=self.recorder.waiting_bytes,
-            record_buffer_oldest_s=self.recorder.oldest_s(time.monotonic()),
-            loop_lag_s=max(0.0, loop_lag_s),
-            resident_bytes=resident_bytes(),
-        )
-
-    async def _hear_flights(self) -> None:
-        """Pass on what other processes say of ended flights; a lost message costs a waiter two seconds."""
-        while True:
-            try:
-                async with self._control.pubsub() as channel:
-                    await channel.subscribe(keys.FLIGHTS_CHANNEL)
-                    async for message in channel.listen():
-                        if message["type"] == "message":
-                            self.sharing.flight_ended(bytes(message["data"]).decode())
-            except redis.REDIS_DOWN as error:
-                log.warning("not listening to flights: %s", type(error).__name__)
-                await asyncio.sleep(LISTEN_AGAIN_S)
 
 
 def _leave(limit_s: float) -> None:

@@ -68,12 +68,14 @@ class Sweeper:
         return True
 
     def _recall(self) -> None:
-        for provider in self.stores.shards.providers_dispatched():
+        for provider in self.stores.dispatches.providers_dispatched():
             try:
                 empty = self.queue.depth(batch_queue(provider)) == 0
             except StoreUnavailable:
                 continue  # no broker, no republishing; the next round sees
-            self.stores.shards.recall(provider, EMPTY_QUEUE_RECALL_S if empty else self.dispatch_timeout_s)
+            self.stores.dispatches.recall(
+                provider, EMPTY_QUEUE_RECALL_S if empty else self.dispatch_timeout_s
+            )
 
     def _move_batches(self) -> None:
         after = ""

@@ -1,6 +1,6 @@
 """The vital signs of one worker process: what its clients, cache, flights and recorder have done and hold now.
 
-runtime.py fills one in at every beat, store/worker_processes.py carries it as a plain document, and `/metrics`
+beats.py fills one in each time, store/worker_processes.py carries it as a plain document, and `/metrics`
 and `batchwright doctor` read it back. Counts only grow while a process lives and start at 0 with the next one.
 """
 

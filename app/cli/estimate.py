@@ -16,7 +16,7 @@ from app.cli.preflight import Rules, check_file
 from app.cli.session import is_own_stack_needed, named_server
 from app.cli.ways_out import Routes, for_model
 from config.kinds import KINDS
-from config.tree import ProviderKind
+from config.provider import ProviderKind
 from workers.core.choose import Chosen
 from workers.core.chooser import Chooser
 from workers.core.estimate import Estimate, Estimator, total

@@ -5,8 +5,6 @@ Nothing heavy is imported here: `batchwright --help` must answer at once, so eac
 
 from __future__ import annotations
 
-from enum import Enum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +12,19 @@ import typer
 from app.cli.cache_group import cache
 from app.cli.group import Group
 from app.cli.models_group import models
+from app.cli.options import (
+    BatchId,
+    Errors,
+    Files,
+    Json,
+    MaxCost,
+    Model,
+    NoCache,
+    Order,
+    Output,
+    Workers,
+)
+from app.cli.trials import bench, estimate, sim
 
 app = typer.Typer(
     cls=Group,
@@ -25,41 +36,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Order(str, Enum):  # noqa: UP042  typer reads the values of such an Enum
-    """Orders an output file can have."""
-
-    input = "input"
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON on stdout.")]
-BatchId = Annotated[str, typer.Argument(metavar="ID", help="The batch, batch_...")]
-Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="JSONL files, one request a line.")]
-Model = Annotated[str | None, typer.Option(metavar="NAME", help="Answer every request by this model.")]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Ask anew, and keep no answer.")]
-Workers = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Worker processes; default: one per core.")
-]
-
-
-def _ceiling(usd: float | None) -> float | None:
-    if usd is not None and not 0 < usd < float("inf"):
-        raise typer.BadParameter(f"a ceiling is a sum of US dollars above 0, got {usd:g}")
-    return usd
-
-
-MaxCost = Annotated[
-    float | None,
-    typer.Option(
-        "--max-cost-usd",
-        metavar="N",
-        callback=_ceiling,
-        help="Rest before the calls of a file cost more than this.",
-    ),
-]
-Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="Where the answers go.")]
-Errors = Annotated[Path | None, typer.Option("--errors", metavar="ERR", help="Where the failed items go.")]
 
 
 @app.callback()
@@ -106,15 +82,7 @@ def run(  # noqa: PLR0913, PLR0917  a flag each
     raise typer.Exit(answer(files, options, output, errors))
 
 
-@app.command()
-def estimate(files: Files, model: Model = None, json: Json = False) -> None:
-    """Say what files of requests would cost.
-
-    By provider and model, before anything is sent or started. Equal requests are counted once.
-    """
-    from app.cli import estimate as estimate_verb
-
-    raise typer.Exit(estimate_verb.estimate(files, model=model, as_json=json))
+app.command()(estimate)
 
 
 @app.command()
@@ -302,64 +270,8 @@ def cost(
 
 app.add_typer(models)
 app.add_typer(cache)
-
-
-@app.command()
-def sim(
-    port: Annotated[
-        int | None, typer.Option(min=0, max=65_535, metavar="N", help="0 takes a free one.")
-    ] = None,
-    latency_ms: Annotated[
-        float | None, typer.Option(min=0, metavar="N", help="Time before each answer.")
-    ] = None,
-    log: Annotated[Path | None, typer.Option(metavar="FILE", help="Append a JSON line a call.")] = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Answers, latencies and faults follow from it.")
-    ] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="More settings, as TOML.")] = None,
-    json: Json = False,
-) -> None:
-    """Run the simulator alone.
-
-    It is an OpenAI-compatible server whose answers are made up.
-    """
-    from app.cli import stack_verbs
-
-    code = stack_verbs.sim(port=port, latency_ms=latency_ms, log=log, seed=seed, config=config, as_json=json)
-    raise typer.Exit(code)
-
-
-@app.command()
-def bench(  # noqa: PLR0913, PLR0917  a flag each
-    quick: Annotated[bool, typer.Option("--quick", help="Short rounds; under two minutes.")] = False,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files go.")] = Path("bench-results"),
-    growth: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Items of the largest batch; 0: none.")
-    ] = None,
-    only: Annotated[str, typer.Option(metavar="NAME,...", help="These engines alone.")] = "",
-    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="How often each engine runs.")] = 3,
-    concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Calls at once.")] = 800,
-    providers: Annotated[
-        bool, typer.Option("--providers", help="Time the configured providers instead.")
-    ] = False,
-    count: Annotated[int, typer.Option("-n", min=1, metavar="N", help="Calls of each kind.")] = 10,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before calls that cost.")] = False,
-    json: Json = False,
-) -> None:
-    """Measure this engine beside others.
-
-    Starts servers of its own and a simulated provider, and takes them away again. With --providers it calls the
-    configured providers, and each call is paid.
-    """
-    from app.cli import bench as bench_verb
-
-    if providers:
-        raise typer.Exit(bench_verb.providers(count, yes=yes, as_json=json))
-    from app.bench.run import Options
-
-    names = tuple(name.strip() for name in only.split(",") if name.strip())
-    options = Options(quick=quick, growth=growth, only=names, rounds=rounds, concurrency=concurrency)
-    raise typer.Exit(bench_verb.bench(options, out, as_json=json))
+app.command()(sim)
+app.command()(bench)
 
 
 @app.command()

@@ -34,7 +34,8 @@ from workers.store.budgets import Budgets
 from workers.store.files import Files
 from workers.store.mongo import Db, Doc, connect
 from workers.store.results import Results, record
-from workers.store.shards import Shards, shard_doc
+from workers.store.shard_docs import shard_doc
+from workers.store.shards import Shards
 from workers.store.tenants import Tenants
 
 if TYPE_CHECKING:

@@ -14,10 +14,12 @@ from workers.core.identity import new_batch_id, new_file_id, shard_id
 from workers.core.messages import Item, Result, ShardPlan
 from workers.store.batches import Batches
 from workers.store.blobs import Blobs
+from workers.store.dispatches import Dispatches
 from workers.store.files import Files
 from workers.store.mongo import Db, Doc, connect, ensure_indexes
 from workers.store.results import Record, Results, record
-from workers.store.shards import Shards, shard_doc
+from workers.store.shard_docs import shard_doc
+from workers.store.shards import Shards
 from workers.store.tenants import Tenants
 
 CHAT = "/v1/chat/completions"
@@ -38,6 +40,7 @@ class Stores:
     files: Files
     batches: Batches
     shards: Shards
+    dispatches: Dispatches
     results: Results
     tenants: Tenants
 
@@ -119,7 +122,9 @@ def open_stores(servers: TestServers) -> Stores:
     db = connect(servers.mongodb_url)[servers.mongodb_database]
     ensure_indexes(db)
     blobs = Blobs(db)
-    return Stores(db, blobs, Files(db, blobs), Batches(db), Shards(db), Results(db, blobs), Tenants(db))
+    return Stores(
+        db, blobs, Files(db, blobs), Batches(db), Shards(db), Dispatches(db), Results(db, blobs), Tenants(db)
+    )
 
 
 def records(batch_id: str, results: Iterable[Result], *, shard: str = "s", fence: int = 1) -> list[Record]:

@@ -18,7 +18,7 @@ FAKE = str(Path(__file__).with_name("fake_process.py"))
 
 
 def fake(*arguments: str) -> tuple[str, ...]:
-    return (sys.executable, FAKE, *arguments)
+    return (sys.executable, "-S", FAKE, *arguments)  # it needs no packages, and is there sooner without
 
 
 @dataclass(frozen=True)

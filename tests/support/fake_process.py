@@ -7,21 +7,25 @@ waits; at its end it adds its name to a file `ended` there. Both end on SIGTERM;
 does as `ready` but ignores it.
 """
 
-import http.server
 import json
 import os
 import signal
+import socket
 import sys
-import threading
+from contextlib import suppress
 from pathlib import Path
 
+_ANSWER = b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
-class _Answer(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("content-length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
+
+def _serve(port: int) -> None:
+    """By hand: tests start dozens of these, and to import a web server takes longer than all the rest."""
+    with socket.create_server(("127.0.0.1", port)) as listening:
+        while True:
+            connection, _ = listening.accept()
+            with connection, suppress(OSError):  # who only looks whether somebody listens has left again
+                if connection.recv(65536):
+                    connection.sendall(_ANSWER)
 
 
 def main(what: str, *rest: str) -> None:
@@ -30,7 +34,7 @@ def main(what: str, *rest: str) -> None:
         sys.exit(int(rest[0]))
     if what == "serve":
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-        http.server.ThreadingHTTPServer(("127.0.0.1", int(rest[0])), _Answer).serve_forever()
+        _serve(int(rest[0]))
     path = Path(rest[0])
 
     def end(*_: object) -> None:
@@ -42,7 +46,8 @@ def main(what: str, *rest: str) -> None:
     told = {name: value for name, value in os.environ.items() if name.startswith("BATCHWRIGHT_")}
     path.with_suffix(".env").write_text(json.dumps(told), encoding="utf-8")
     path.write_text("ready", encoding="utf-8")
-    threading.Event().wait()
+    while True:
+        signal.pause()
 
 
 if __name__ == "__main__":

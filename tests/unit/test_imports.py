@@ -37,6 +37,7 @@ ROOMS: dict[str, str] = {
     "workers.finalizer": "steps",
     "workers.sweeper": "steps",
     "workers.notify": "steps",
+    "workers.beats": "runtime",
     "workers.wiring": "runtime",
     "workers.runtime": "runtime",
     "workers.tasks": "tasks",

@@ -51,9 +51,9 @@ class Throttle:
     def not_now(self, now_ms: float, in_flight: int) -> NotNow | None:
         """Why a call may not start, or None if it may."""
         if now_ms < self.rest_till_ms:
-            return NotNow("paused", (self.rest_till_ms - now_ms) / 1000)
+            return NotNow("paused", (self.rest_till_ms - now_ms) / 1000, lane=True)
         if now_ms < self.next_ms:
-            return NotNow("limit", (self.next_ms - now_ms) / 1000)
+            return NotNow("limit", (self.next_ms - now_ms) / 1000, lane=True)
         # With nothing under way there is nobody whose answer could let the ramp go on.
         if 0 < self.concurrency <= in_flight or (self.ramping and self.ramp <= 0 < in_flight):
             return NotNow("concurrency", BUSY_WAIT_S)

@@ -49,8 +49,8 @@ class Breaker:
     def not_now(self, now_ms: float, *, probing: bool) -> NotNow | None:
         """Why a call may not start, or None; `probing`: the process that tries is alive and at it."""
         if now_ms < self.open_till_ms:
-            return NotNow("breaker", (self.open_till_ms - now_ms) / 1000)
-        return NotNow("breaker", PROBE_WAIT_S) if self.open_till_ms and probing else None
+            return NotNow("breaker", (self.open_till_ms - now_ms) / 1000, lane=True)
+        return NotNow("breaker", PROBE_WAIT_S, lane=True) if self.open_till_ms and probing else None
 
     def start(self, holder: str) -> None:
         """A call of this process starts; in the half-open state it is the one that tries."""

@@ -2,7 +2,9 @@
 
 The tenant with the least estimated tokens out (dispatched and leased), by weight; of its batches those of the
 highest priority, among these the one with the least out, then the oldest. So a small batch is not stuck behind a
-large one, its owner's or another's. Nothing is remembered between two choices, so nothing can be lost.
+large one, its owner's or another's. Where as little is out of one as of the other, who was sent off last comes last:
+a slow limit has all its shards back in the queue between two choices. Nothing is remembered but what the shards say,
+so nothing can be lost.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ AHEAD_S = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A shard that could go; ids of one batch sort by age, and so do batch ids."""
+    """A shard that could go; ids of one batch sort by age, and so do batch ids.
+
+    `sent_s`: when it was sent off last, in Unix seconds; 0 if it never was.
+    """
 
     shard_id: str
     tenant: str
@@ -26,6 +31,7 @@ class Waiting:
     est_tokens: int
     priority: int
     items: int = 1
+    sent_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +87,23 @@ def choose(
         weights: each tenant's share; one of weight 2 gets twice the tokens of one of weight 1.
     """
     queues: dict[str, dict[str, list[Waiting]]] = {}
+    last_s: dict[str, float] = {}
+    for shard in waiting:
+        for name in (shard.tenant, shard.batch_id):
+            last_s[name] = max(shard.sent_s, last_s.get(name, 0.0))
     for shard in sorted(waiting, key=lambda one: one.shard_id, reverse=True):
         queues.setdefault(shard.tenant, {}).setdefault(shard.batch_id, []).append(shard)
     out = {name: float(tokens) for name, tokens in tokens_out.items()}
     chosen: list[Waiting] = []
     while queues and len(chosen) < slots:
-        tenant = min(queues, key=lambda name: (out.get(name, 0.0) / max(weights.get(name, 1.0), 1e-9), name))
+        tenant = min(
+            queues,
+            key=lambda name: (out.get(name, 0.0) / max(weights.get(name, 1.0), 1e-9), last_s[name], name),
+        )
         batches = queues[tenant]
-        batch_id = min(batches, key=lambda name: (-batches[name][-1].priority, out.get(name, 0.0), name))
+        batch_id = min(
+            batches, key=lambda name: (-batches[name][-1].priority, out.get(name, 0.0), last_s[name], name)
+        )
         shard = batches[batch_id].pop()
         chosen.append(shard)
         for name in (tenant, batch_id):

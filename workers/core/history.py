@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from workers.core.messages import NO_USAGE, NOT_WAITED, Attempt, Usage
+from workers.core.messages import NO_USAGE, NOT_WAITED, Attempt, Result, Usage
 
 FIRST_KEPT = 3
 LAST_KEPT = 20
@@ -61,6 +61,18 @@ class History:
     def elsewhere(self) -> History:
         """The same at another provider, which has failed nothing yet. What was paid, or may have been, stays."""
         return replace(self, attempt=0, refusals=0, unreached=0)
+
+    def ends(self, result: Result) -> Result:
+        """The result of an item that ends without being called any more, with all that it took until then."""
+        return replace(
+            result,
+            usage=self.usage,
+            calls=self.calls,
+            asks_again=self.asks_again,
+            cost_usd=self.spent_usd,
+            attempts=self.attempts,
+            waited_s=self.waited_s,
+        )
 
     def to_doc(self) -> dict[str, Any]:
         """What a database keeps; empty for an item to which nothing has happened."""

@@ -48,10 +48,12 @@ class NotNow:
 
     `limit`: requests or tokens a minute are used up; `paused`: the provider asked us to wait; `concurrency`: as
     many calls are under way as it takes; `breaker`: this model has failed too often; `redis`: nobody can know.
+    `lane`: that holds for this model alone, and another one of the provider may start.
     """
 
     why: Blocked
     wait_s: float
+    lane: bool = False
 
 
 Verdict = Go | NotNow

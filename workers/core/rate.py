@@ -12,6 +12,8 @@ from workers.core.tokens import estimate_input_tokens, estimate_output_tokens
 
 BYTES_PER_TOKEN = 4
 BURST_SHARE = 0.1
+# No answer is longer; a cap beyond it is a slip, and the sum of a shard's must fit 64 bits.
+MOST_TOKENS = 10**9
 PARK_AFTER_S = 2.0
 
 
@@ -20,10 +22,10 @@ def estimate_tokens(request_bytes: int, body: Mapping[str, Any], endpoint: str =
 
     Input by the kinds of its characters (by size, four bytes a token, for a body of unknown shape), output by the
     cap the request names, times its choices. An estimate reserves, true usage settles; so it errs on the side of
-    what the request may cost.
+    what the request may cost. At most a billion, whatever cap it names.
     """
     tokens = estimate_input_tokens(body) or request_bytes // BYTES_PER_TOKEN
-    return tokens + estimate_output_tokens(body, endpoint) or 1
+    return max(1, min(tokens + estimate_output_tokens(body, endpoint), MOST_TOKENS))
 
 
 def must_park(wait_s: float) -> bool:

@@ -156,9 +156,10 @@ class Feeder:
             work.note(Attempt(time.time(), running.link.name, "breaker_open", None, "hand_over"))
             running.lineup.moving[work] = other
             return
-        wait_s = min(verdict.wait_s, LIMIT_REST_S) if verdict.why == "limit" else verdict.wait_s
+        of_all = verdict.why == "limit" and not verdict.lane
+        wait_s = min(verdict.wait_s, LIMIT_REST_S) if of_all else verdict.wait_s
         running.lineup.rest(work, verdict.why, now=time.monotonic(), wait_s=wait_s)
-        if verdict.why not in ("breaker", "concurrency") and must_park(wait_s):
+        if not verdict.lane and must_park(wait_s):
             # It holds for the whole provider: nothing of this shard can go on sooner.
             running.park = running.park or (wait_s, verdict.why)
 

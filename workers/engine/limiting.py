@@ -47,18 +47,18 @@ class _Provider:
     told_at: float = 0.0
     trouble_until: float = 0.0
 
-    def reserved(self, tokens: int) -> int:
-        """What a call of so many tokens, as estimated, reserves: no more than a minute's.
+    def counted(self, tokens: int) -> int:
+        """What a call of so many tokens, estimated or used, counts for: no more than a minute's.
 
-        A request may name any number as its cap. What it truly takes is settled; a debt of hours that nobody settles,
-        since its process died, would close the provider to all.
+        A request may name any number as its cap, and a provider any usage. A debt of hours, which nobody settles when
+        its process dies, would close the provider to all.
         """
         return min(tokens, self.rates.tokens_per_minute or tokens)
 
     @property
     def has_trouble(self) -> bool:
-        """Whether calls have failed or been refused since the last report."""
-        return any(lane.failed or lane.throttled for lane in self.seen.lanes.values())
+        """Whether calls have failed, been refused, or brought a pause since the last report."""
+        return any(lane.failed or lane.throttled or lane.retry_after_s for lane in self.seen.lanes.values())
 
     def lane(self, model: str) -> LaneSeen:
         """What was seen of a model since the last report."""
@@ -80,7 +80,7 @@ class Limiting:
         if one.has_trouble:
             # Who asks now must not be granted what the failures and refusals of the last milliseconds forbid.
             await self._tell_now(link.name, one)
-        asks = [Ask(ask.model, one.reserved(ask.tokens)) for ask in asks]
+        asks = [Ask(ask.model, one.counted(ask.tokens)) for ask in asks]
         verdicts = await self._limiter.reserve(link.name, one.rates, asks, in_flight=one.under_way)
         for ask, verdict in zip(asks, verdicts, strict=True):
             if isinstance(verdict, Go):
@@ -178,9 +178,8 @@ class Limiting:
         return found
 
     def _settle(self, one: _Provider, reserved_tokens: int, used_tokens: int | None) -> None:
-        reserved = one.reserved(reserved_tokens)
-        one.seen.reserved_tokens += reserved
-        one.seen.used_tokens += reserved if used_tokens is None else used_tokens
+        one.seen.reserved_tokens += one.counted(reserved_tokens)
+        one.seen.used_tokens += one.counted(reserved_tokens if used_tokens is None else used_tokens)
         self._tell(one)
 
     def _tell(self, one: _Provider) -> None:

@@ -127,8 +127,8 @@ class Outcomes:
         if not work.fingerprint:
             self._record(result)
             return
-        running.unrecorded += 1
         self._flights.answered(work, result)
+        running.unrecorded += 1
         running.desk.shelf.put(self._target, work, outcome.reply, result, self._flights.ticket(work))
 
     def _move(self, work: Work, other: Chosen) -> None:

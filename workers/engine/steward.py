@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from workers.core import handover, poison
@@ -251,23 +252,22 @@ class Steward:
             fresh = await self.heartbeat.patiently(lease, lambda: self.stores.batches.get(doc["batch_id"]))
             return await self._close(doc, fresh) if fresh and fresh["ending"] else "lease left to expire"
         if ran.stopped is None and ran.park_s is None:
-            done = await self.heartbeat.patiently(
-                lease, lambda: self.stores.shards.finish(shard_id, fence, active.tally)
-            )
+            finish = partial(self.stores.shards.finish, shard_id, fence, active.tally)
+            done = await self.heartbeat.patiently(lease, finish)
             return "done" if done else "lease lost"
         reasons = {"drain": "drain", "paused": "paused", None: ran.park_reason}
         wait_s = _FOR_EVER if ran.stopped == "paused" else (ran.park_s or 0.0)
-        await self.heartbeat.patiently(
-            lease,
-            lambda: self.stores.shards.release(
-                shard_id,
-                fence,
-                wait_s=wait_s,
-                reason=reasons[ran.stopped],
-                attempts=attempts,
-                unknown=ran.unknown,
-            ),
+        give_back = partial(
+            self.stores.shards.release,
+            shard_id,
+            fence,
+            wait_s=wait_s,
+            reason=reasons[ran.stopped],
+            attempts=attempts,
+            unknown=ran.unknown,
         )
+        if not await self.heartbeat.patiently(lease, give_back):
+            return "lease lost"
         return f"parked: {ran.park_reason}" if ran.stopped is None else f"released: {ran.stopped}"
 
     async def _close(self, doc: dict[str, Any], batch: dict[str, Any]) -> str:
@@ -280,9 +280,8 @@ class Steward:
             await active.purse.settle()
         if not await self._move_out(doc, lease, moved):
             return "lease lost"
-        await self.heartbeat.patiently(
-            lease, lambda: self.stores.shards.finish(doc["_id"], lease.fence, active.tally)
-        )
+        finish = partial(self.stores.shards.finish, doc["_id"], lease.fence, active.tally)
+        await self.heartbeat.patiently(lease, finish)
         return "done"
 
     async def _move_out(

@@ -5,7 +5,9 @@ Owning a flight saves money, it never decides correctness: with Redis gone every
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,8 +16,11 @@ from redis.asyncio import Redis
 from workers.store.keys import FLIGHTS_CHANNEL
 from workers.store.redis import REDIS_DOWN, run_script
 
+log = logging.getLogger(__name__)
+
 # How long a flight without a cached answer says where the answer is recorded.
 SEEN_MS = 60_000
+LISTEN_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ class Ticket:
 
 
 class Flights:
-    """Take, renew and end flights, a chunk at a time."""
+    """Take, renew and end flights, a chunk at a time, and hear of those that others end."""
 
     def __init__(self, client: Redis, *, lease_ms: int) -> None:
         self._redis = client
@@ -78,6 +83,19 @@ class Flights:
             await run_script(self._redis, "renew_flights", keys=[t.key for t in tickets], args=args)
         except REDIS_DOWN:
             return
+
+    async def hear(self, ended: Callable[[str], None]) -> None:
+        """Pass on what other processes say of ended flights, for ever; a lost message costs a waiter two seconds."""
+        while True:
+            try:
+                async with self._redis.pubsub() as channel:
+                    await channel.subscribe(FLIGHTS_CHANNEL)
+                    async for message in channel.listen():
+                        if message["type"] == "message":
+                            ended(bytes(message["data"]).decode())
+            except REDIS_DOWN as error:
+                log.warning("not listening to flights: %s", type(error).__name__)
+                await asyncio.sleep(LISTEN_AGAIN_S)
 
 
 def _claimed(verdict: str) -> Claimed:

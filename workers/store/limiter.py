@@ -15,7 +15,8 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -36,7 +37,8 @@ HOLDER_MS = 15_000
 AWAY_S = 1.0
 
 _GO_NOW = Go(0.0)
-_WORDS: dict[str, Blocked] = {"p": "paused", "w": "paused", "l": "limit", "c": "concurrency", "b": "breaker"}
+_WORDS: dict[str, Blocked] = {"p": "paused", "l": "limit", "c": "concurrency"}
+_WORDS_OF_A_LANE: dict[str, Blocked] = {"w": "paused", "g": "limit", "b": "breaker"}
 
 
 @dataclass(slots=True)
@@ -46,14 +48,18 @@ class _Provider:
     names: tuple[str, ...]
     numbers: Iterator[int]
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
-    granted: Counter[str] = field(default_factory=Counter)  # by model, ever
+    questions: int = 0  # that are under way or wait for their turn
+    granted: Counter[str] = field(default_factory=Counter)  # by model, while there are any
     outstanding_tokens: int = 0  # reserved by calls that are not reported yet
     paused_until_s: float = 0.0
     share: Share | None = None
 
 
 class Limiter:
-    """Reserve, report, state. Belongs to one event loop."""
+    """Reserve, report, state. Belongs to one event loop.
+
+    `processes`: how many share the limits, as was heard last; what each may keep without Redis follows from it.
+    """
 
     def __init__(
         self,
@@ -67,10 +73,10 @@ class Limiter:
         """
         Args:
             holder: this process's name, which no other one has or had within the last minute.
-            processes: how many share the limits; what each may keep without Redis follows from it.
+            processes: how many share the limits until it is heard how many live.
             clock: monotonic seconds, for what is kept without Redis.
         """
-        self._redis, self._holder, self._processes, self._clock = client, holder, max(1, processes), clock
+        self._redis, self._holder, self.processes, self._clock = client, holder, processes, clock
         self._rules = orjson.dumps(
             [breaker.failures, round(breaker.open_s * 1000), round(breaker.max_open_s * 1000)]
         )
@@ -89,9 +95,8 @@ class Limiter:
         if not asks:
             return []
         own = self._own(provider)
-        calls, granted_before = dict(in_flight), dict(own.granted)
-        async with own.asking:
-            _add_granted(calls, own, granted_before)
+        calls = dict(in_flight)
+        async with _turn(own, calls):
             if (wait_s := self.paused_s(provider)) > 0:
                 return [NotNow("paused", wait_s)] * len(asks)
             verdicts = await self._asked(own, rates, asks, calls)
@@ -101,14 +106,13 @@ class Limiter:
     async def report(self, provider: str, rates: Rates, seen: Seen) -> None:
         """Say what became of calls, and what is under way. Say it within five seconds, and a refusal at once."""
         own = self._own(provider)
-        calls, granted_before = dict(seen.in_flight), dict(own.granted)
+        calls = dict(seen.in_flight)
         pause_s = min(
             max((lane.retry_after_s or 0.0 for lane in seen.lanes.values()), default=0.0), LONGEST_S
         )
         if pause_s > 0:
             own.paused_until_s = max(own.paused_until_s, self._clock() + pause_s)
-        async with own.asking:
-            _add_granted(calls, own, granted_before)
+        async with _turn(own, calls):
             own.outstanding_tokens = max(0, own.outstanding_tokens - seen.reserved_tokens) if calls else 0
             if not await self._told(own, rates, seen, calls, pause_s) and own.share is not None:
                 own.share.settle(seen.used_tokens - seen.reserved_tokens)
@@ -157,8 +161,8 @@ class Limiter:
                 return self._read(own, reply.decode(), len(asks))
         if not rates.limited:
             return [_GO_NOW] * len(asks)
-        if own.share is None or own.share.rates != rates:
-            own.share = Share(rates, self._processes)
+        if own.share is None or (own.share.rates, own.share.processes) != (rates, self.processes):
+            own.share = Share(rates, self.processes)
         return own.share.reserve(asks, sum(calls.values()), self._clock() * 1000)
 
     def _read(self, own: _Provider, reply: str, asked: int) -> list[Verdict]:
@@ -204,11 +208,21 @@ class Limiter:
         return True
 
 
-def _add_granted(calls: dict[str, int], own: _Provider, before: Mapping[str, int]) -> None:
-    """Count what was granted while this one waited for its turn; its caller could not know of it."""
-    for model, count in own.granted.items():
-        if more := count - before.get(model, 0):
-            calls[model] = calls.get(model, 0) + more
+@asynccontextmanager
+async def _turn(own: _Provider, calls: dict[str, int]) -> AsyncIterator[None]:
+    """One question at a time. What is granted until its turn is added to its `calls`: its caller could not know."""
+    before = dict(own.granted)
+    own.questions += 1
+    try:
+        async with own.asking:
+            for model, count in own.granted.items():
+                if more := count - before.get(model, 0):
+                    calls[model] = calls.get(model, 0) + more
+            yield
+    finally:
+        own.questions -= 1
+        if not own.questions:
+            own.granted.clear()
 
 
 def _remember(own: _Provider, asks: Sequence[Ask], verdicts: Sequence[Verdict]) -> None:
@@ -256,4 +270,6 @@ def _verdict(word: str) -> Verdict:
         return _GO_NOW
     if word[0] in _WORDS:
         return NotNow(_WORDS[word[0]], int(word[1:]) / 1000)
+    if word[0] in _WORDS_OF_A_LANE:
+        return NotNow(_WORDS_OF_A_LANE[word[0]], int(word[1:]) / 1000, lane=True)
     return Go(int(word) / 1000)

@@ -59,7 +59,7 @@ _INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([*_DISPATCH_PREFIX, ("_id", ASCENDING), ("next_at", ASCENDING)]),
         IndexModel([*_DISPATCH_PREFIX, ("seq", ASCENDING), ("next_at", ASCENDING)]),
         IndexModel([("status", ASCENDING), ("lease_until", ASCENDING)]),
-        IndexModel([("status", ASCENDING), ("provider", ASCENDING)]),
+        IndexModel([("status", ASCENDING), ("provider", ASCENDING), ("reason", ASCENDING)]),
     ],
     "files": [
         IndexModel([("tenant", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)]),

@@ -1,83 +1,26 @@
-"""The shard documents (`batch_shards`): the queue's truth. One function per legal move of core/states.py.
+"""The shards (`batch_shards`), from their plan to their end. One function per legal move of core/states.py.
 
-A shard: _id (derived), batch_id, tenant, provider, seq, priority, items (packed), size, est_tokens, status,
-next_at (date), reason (why it rests), parked_at (since when), owner, fence, lease_until, dispatch {token, at},
-started, prior [{fence, started}], possibly_repeated, moved [{child_id, provider, lines, ...}], attempts {line:
-core/history.py}, counts (Tally). A child has its parent, and one that was handed over tried, model and warnings
-(core/handover.py).
+shard_docs.py   what stands in a shard's document
+dispatches.py   the moves and looks of the dispatcher
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bson import Binary
-from pymongo import DESCENDING, ReturnDocument, UpdateOne
+from pymongo import ReturnDocument, UpdateOne
 
 from workers.core import states
-from workers.core.fairness import Out, Waiting
-from workers.core.handover import INHERITED
-from workers.core.messages import ShardPlan, pack_items, unpack_items
 from workers.core.tally import FIELD_NAMES, Sums, Tally, tally_from
-from workers.store.mongo import EPOCH, NEVER, NOW, Db, Doc, after_s, insert_missing, is_due
+from workers.store.mongo import NEVER, NOW, Db, Doc, after_s, insert_missing, is_due
+from workers.store.shard_docs import child_docs
 
-# A shard that is sent off starts its calls within this time, or it has none to make.
-START_S = 10.0
-_OUT = [str(states.ShardStatus.DISPATCHED), str(states.ShardStatus.LEASED)]
 _ENDED = [str(status) for status in states.ENDED_SHARD]
 
 
-def shard_doc(shard_id: str, plan: ShardPlan, batch: Mapping[str, Any]) -> Doc:
-    """The document of a planned shard; it may not run before its batch opens it."""
-    return {
-        "_id": shard_id,
-        "batch_id": batch["_id"],
-        "tenant": batch["tenant"],
-        "provider": plan.provider,
-        "seq": plan.seq,
-        "priority": batch["priority"],
-        "items": Binary(pack_items(plan.items)),
-        "size": len(plan.items),
-        "est_tokens": plan.est_tokens,
-        "status": str(states.ShardStatus.QUEUED),
-        "next_at": NEVER,
-        "reason": None,
-        "fence": 0,
-        "started": 0,
-        "prior": [],
-        "possibly_repeated": 0,
-        "takeovers": 0,
-        "moved": [],
-        "attempts": {},
-        "counts": Tally().as_dict(),
-    }
-
-
-def child_docs(parent: Mapping[str, Any], moved: Iterable[Mapping[str, Any]]) -> list[Doc]:
-    """The documents of a shard's moved parts, free to run at once.
-
-    What the parent had under way when it lost a lease stays the parent's to settle; what its items have been through
-    goes along.
-    """
-    by_line = {item.line: item for item in unpack_items(parent["items"])}
-    docs = []
-    for part in moved:
-        items = tuple(by_line[line] for line in part["lines"])
-        tokens = parent["est_tokens"] * len(items) // max(1, parent["size"])
-        plan = ShardPlan(parent["seq"], part["provider"], items, tokens, sum(item.length for item in items))
-        doc = shard_doc(part["child_id"], plan, {**parent, "_id": parent["batch_id"]})
-        histories = parent["attempts"] | part.get("attempts", {})
-        names = map(str, part["lines"])
-        doc["attempts"] = {name: histories[name] for name in names if name in histories}
-        doc |= {name: value for name in INHERITED if (value := part.get(name, parent.get(name))) is not None}
-        docs.append(doc | {"next_at": EPOCH, "takeovers": part.get("takeovers", 0), "parent": parent["_id"]})
-    return docs
-
-
 class Shards:
-    """Insert, dispatch, claim, renew, release and end shards."""
+    """Insert, claim, renew, release and end shards."""
 
     def __init__(self, db: Db) -> None:
         self._docs = db["batch_shards"]
@@ -88,6 +31,11 @@ class Shards:
         """Insert those that are not there yet; planning twice changes nothing."""
         insert_missing(self._docs, docs)
 
+    def insert_missing_children(self, parent: Mapping[str, Any]) -> None:
+        """Insert the children of a shard's moved parts that are not there yet."""
+        if missing := self.children_missing(parent["moved"]):
+            self.insert_missing(child_docs(parent, missing))
+
     def open(self, batch_id: str) -> int:
         """Let the batch's shards run, once their batch is in_progress."""
         where = {"batch_id": batch_id, "status": "queued", "next_at": NEVER, "reason": None}
@@ -96,85 +44,6 @@ class Shards:
     def delete_of(self, batch_id: str) -> int:
         """Remove the shards of a batch that never started."""
         return self._docs.delete_many({"batch_id": batch_id}).deleted_count
-
-    # --- dispatch
-
-    def providers_with_work(self) -> list[str]:
-        """Providers for which shards are queued, due or not."""
-        return list(self._docs.distinct("provider", {"status": "queued"}))
-
-    def providers_dispatched(self) -> list[str]:
-        """Providers that have shards on their way to a worker."""
-        return list(self._docs.distinct("provider", {"status": "dispatched"}))
-
-    def out(self, provider: str) -> Out:
-        """What of this provider is dispatched or leased.
-
-        A shard that has had time to start and did not waits for others' calls: it counts as started.
-        """
-        where = {"provider": provider, "status": {"$in": _OUT}}
-        ids = {"tenant": "$tenant", "batch": "$batch_id"}
-        unstarted = {"$max": [0, {"$subtract": ["$size", {"$max": ["$started", "$counts.recorded"]}]}]}
-        left = {"$cond": [{"$gt": ["$dispatch.at", after_s(-START_S)]}, unstarted, 0]}
-        left_tokens = {"$divide": [{"$multiply": ["$est_tokens", left]}, {"$max": ["$size", 1]}]}
-        group = {
-            "_id": ids,
-            "tokens": {"$sum": "$est_tokens"},
-            "shards": {"$sum": 1},
-            "left": {"$sum": left},
-            "left_tokens": {"$sum": left_tokens},
-        }
-        rows = list(self._docs.aggregate([{"$match": where}, {"$group": group}]))
-        tokens = Counter[str]()
-        for row in rows:
-            tokens.update({row["_id"]["tenant"]: row["tokens"], row["_id"]["batch"]: row["tokens"]})
-        return Out(
-            sum(row["shards"] for row in rows),
-            dict(tokens),
-            sum(row["left"] for row in rows),
-            int(sum(row["left_tokens"] for row in rows)),
-        )
-
-    def waits_for_its_limit(self, provider: str) -> bool:
-        """Whether a shard rests because the provider's limit is used up: any other one would come back as well."""
-        resting = {"provider": provider, "status": "queued", "reason": {"$in": ["limit", "paused"]}}
-        later = {"next_at": {"$lt": NEVER}, "$expr": {"$gt": ["$next_at", NOW]}}
-        return self._docs.find_one(resting | later, {"_id": 1}) is not None
-
-    def waiting(self, provider: str, per_tenant: int) -> list[Waiting]:
-        """Due shards: of each tenant up to `per_tenant` of the oldest batches, and as many that open a batch.
-
-        The oldest alone would hide a small new batch behind a large one, the openers alone an old one's rest.
-        """
-        where = {"provider": provider, "status": "queued"}
-        orders = ([("priority", DESCENDING), ("_id", 1)], [("priority", DESCENDING), ("seq", 1)])
-        found: dict[str, Waiting] = {}
-        for tenant in self._docs.distinct("tenant", where):
-            due = where | {"tenant": tenant} | is_due("next_at")
-            for order in orders:
-                rows = self._docs.find(due, {"est_tokens": 1, "priority": 1, "batch_id": 1, "size": 1})
-                for row in rows.sort(order).limit(per_tenant):
-                    found[row["_id"]] = Waiting(
-                        row["_id"], tenant, row["batch_id"], row["est_tokens"], row["priority"], row["size"]
-                    )
-        return list(found.values())
-
-    def dispatch(self, ids: Sequence[str], token: str) -> list[str]:
-        """queued -> dispatched under our token; gives exactly the ids that we marked, in the order asked."""
-        where = {"_id": {"$in": list(ids)}, "status": states.DISPATCH.filter()} | is_due("next_at")
-        new = {"status": str(states.DISPATCH.target), "dispatch": {"token": token, "at": NOW}}
-        self._docs.update_many(where, [{"$set": new}])
-        ours = {
-            row["_id"]
-            for row in self._docs.find({"_id": {"$in": list(ids)}, "dispatch.token": token}, {"_id": 1})
-        }
-        return [shard_id for shard_id in ids if shard_id in ours]
-
-    def recall(self, provider: str, older_than_s: float) -> int:
-        """dispatched -> queued for those nobody claimed in time: their message is lost or late."""
-        old = {"$expr": {"$lte": ["$dispatch.at", after_s(-older_than_s)]}}
-        where = {"provider": provider, "status": states.RECALL.filter()} | old
-        return self._docs.update_many(where, [{"$set": {"status": str(states.RECALL.target)}}]).modified_count
 
     # --- work
 
@@ -243,7 +112,7 @@ class Shards:
         """leased -> queued: parked until `wait_s` from now (negative: until `let_go`), or free at once.
 
         Args:
-            attempts: what items without a result have been through, {line: History.to_doc()}.
+            attempts: what items without a result have been through, {line: History.to_doc()}; None: what is known.
             unknown: calls that were cut off under way, so that a repeat of them is counted.
         """
         new: Doc = {
@@ -252,9 +121,10 @@ class Shards:
             "reason": {"$literal": reason},
             "parked_at": NOW,
             "started": 0,
-            "attempts": {"$literal": dict(attempts or {})},
             "possibly_repeated": {"$add": ["$possibly_repeated", unknown]},
         }
+        if attempts is not None:
+            new["attempts"] = {"$literal": dict(attempts)}
         where = {"_id": shard_id, "fence": fence, "status": states.RELEASE.filter()}
         return bool(self._docs.update_one(where, [{"$set": new}]).modified_count)
 
@@ -278,7 +148,7 @@ class Shards:
     ) -> bool:
         """Give parts of the shard to children; the parent says so first, in one write that needs its fence.
 
-        Whoever claims the parent later inserts the children that are missing (`child_docs`). True for parts that
+        Whoever claims the parent later inserts the children that are missing. True for parts that
         have moved already: asking again, when nobody knows whether it was written, adds nothing.
 
         Args:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from workers.store.batches import Batches
 from workers.store.blobs import Blobs
 from workers.store.budgets import Budgets
+from workers.store.dispatches import Dispatches
 from workers.store.elections import Elections
 from workers.store.files import Files
 from workers.store.mongo import Db
@@ -22,6 +23,7 @@ class Stores:
 
     batches: Batches
     shards: Shards
+    dispatches: Dispatches
     results: Results
     files: Files
     tenants: Tenants
@@ -36,6 +38,7 @@ def stores_of(db: Db) -> Stores:
     return Stores(
         batches=Batches(db),
         shards=Shards(db),
+        dispatches=Dispatches(db),
         results=Results(db, blobs),
         files=Files(db, blobs),
         tenants=Tenants(db),

@@ -46,8 +46,8 @@ class WorkerProcesses:
 
     def beat(
         self, owner: str, *, providers: Sequence[str], slots: int, stats: Mapping[str, Any] | None = None
-    ) -> None:
-        """This process (`NAME@HOST:PID`) lives and serves these providers with this many slots.
+    ) -> int:
+        """This process (`NAME@HOST:PID`) lives and serves these providers with this many slots. Gives how many live.
 
         `stats` is any document without dots in its names; it replaces the one before.
         """
@@ -59,6 +59,7 @@ class WorkerProcesses:
         if not self._docs.update_one({"owner": owner}, [{"$set": doc}]).matched_count:
             next(seat for seat in _seats(owner) if self._sit(seat, owner, doc))
             self._seated.add(owner)
+        return self.count()
 
     def leave(self, owner: str) -> None:
         """This process takes no more work."""

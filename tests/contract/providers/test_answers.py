@@ -38,9 +38,11 @@ from workers.core.messages import Call, Reply, Usage
 
 if TYPE_CHECKING:
     from openai import types
-    from openai.types.chat import ChatCompletion
+    from openai.types import audio, responses
+    from openai.types import chat as chats
 else:
-    types = Late("openai.types")
+    types, audio = Late("openai.types"), Late("openai.types.audio")
+    chats, responses = Late("openai.types.chat"), Late("openai.types.responses")
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -60,8 +62,8 @@ TOOLS = [
 ]
 
 
-def chat(reply: Reply) -> ChatCompletion:
-    return types.chat.ChatCompletion.model_validate_json(reply.body, strict=True)
+def chat(reply: Reply) -> chats.ChatCompletion:
+    return chats.ChatCompletion.model_validate_json(reply.body, strict=True)
 
 
 def user(text: str, *parts: dict[str, Any]) -> list[dict[str, Any]]:
@@ -104,7 +106,7 @@ async def test_a_chat_gets_the_answer_foretold(wire: Wire, case: Case) -> None:
 async def test_a_response_object_is_answered_like_a_chat(wire: Wire, case: Case) -> None:
     body = {"instructions": "Be brief.", "input": TIDES[1]["content"]}
     reply = await wire.reply(case, case.call(body, RESPONSES))
-    response = types.responses.Response.model_validate_json(reply.body, strict=True)
+    response = responses.Response.model_validate_json(reply.body, strict=True)
     assert (response.output_text, response.status) == (FORETOLD, "completed")
     assert response.usage and response.usage.input_tokens == reply.usage.input_tokens > 0
 
@@ -124,7 +126,7 @@ async def test_a_streamed_answer_ends_as_the_whole_one(wire: Wire, case: Case, t
     whole = await wire.reply(case, case.call(body))
     assert logged["stream"] and streamed.usage == whole.usage == logged_usage(logged)
     assert body_without_names(streamed) == body_without_names(whole)
-    read = [types.chat.ChatCompletionChunk.model_validate(chunk, strict=True) for chunk in chunks]
+    read = [chats.ChatCompletionChunk.model_validate(chunk, strict=True) for chunk in chunks]
     said = "".join(each.choices[0].delta.content or "" for each in read if each.choices)
     assert said == (chat(whole).choices[0].message.content or "")
     assert {each.id for each in read} == {chat(streamed).id}
@@ -218,7 +220,7 @@ async def test_a_sound_is_heard_and_a_recording_written_down(wire: Wire, case: C
     assert heard.choices[0].message.content
     body = {"file_url": f"data:audio/wav;base64,{WAV}", "language": "en"}
     reply = await wire.reply(case, case.call(body, TRANSCRIPTIONS))
-    assert types.audio.Transcription.model_validate_json(reply.body, strict=True).text
+    assert audio.Transcription.model_validate_json(reply.body, strict=True).text
 
 
 @pytest.mark.ability("openai", "audio")

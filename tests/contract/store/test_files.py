@@ -151,7 +151,7 @@ def test_a_line_is_read_again_by_its_offset(stores: Stores) -> None:
 
 
 def test_lines_of_a_file_whose_end_is_missing_are_an_error_and_no_shorter_batch(stores: Stores) -> None:
-    file = stores.files.get(stores.file(b"a\n" * CHUNK_BYTES))
+    file = stores.files.get(stores.file((b"a" * 1023 + b"\n") * (2 * CHUNK_BYTES // 1024)))
     assert file is not None
     stores.db["files.chunks"].delete_one({"files_id": file["_id"], "n": 1})
     with pytest.raises(LookupError):

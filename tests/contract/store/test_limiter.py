@@ -150,6 +150,7 @@ async def test_questions_asked_at_once_by_one_process_do_not_forget_each_other(t
         ask_for(4), reports[0], ask_for(4), reports[1], ask_for(4)
     )
     assert (first, second, third) == (4, 4, 2)
+    assert not limiter._own("p").granted, "models come from users: what nobody waits to hear of is forgotten"
 
 
 # --- lanes
@@ -228,11 +229,17 @@ async def test_a_breaker_opens_over_processes_and_lets_one_call_try(timed: Timed
     assert await one.reserve("p", rates, asks(1), in_flight={}) == [NOW]
     await other.report("p", rates, seen(failed=1))
     for opened_s in (5.0, 10.0, 20.0, 20.0):
-        assert await one.reserve("p", rates, asks(2), in_flight={}) == [NotNow("breaker", opened_s)] * 2
+        assert (
+            await one.reserve("p", rates, asks(2), in_flight={})
+            == [NotNow("breaker", opened_s, lane=True)] * 2
+        )
         assert await one.reserve("p", rates, asks(1, "n"), in_flight={}) == [NOW], "only that model"
         timed.now_ms += opened_s * 1000
-        assert await one.reserve("p", rates, asks(2), in_flight={}) == [NOW, NotNow("breaker", 1.0)]
-        assert await other.reserve("p", rates, asks(1), in_flight={}) == [NotNow("breaker", 1.0)]
+        assert await one.reserve("p", rates, asks(2), in_flight={}) == [
+            NOW,
+            NotNow("breaker", 1.0, lane=True),
+        ]
+        assert await other.reserve("p", rates, asks(1), in_flight={}) == [NotNow("breaker", 1.0, lane=True)]
         await one.report("p", rates, seen(failed=1))
     timed.now_ms += 20_000
     assert await other.reserve("p", rates, asks(1), in_flight={}) == [NOW]
@@ -266,6 +273,8 @@ async def test_without_redis_half_of_a_processs_part_is_kept_and_no_limit_means_
         verdicts = await limiter.reserve("r", Rates(concurrency=9), asks(3), in_flight={"m": 1})
         assert verdicts == [NOW, BUSY, BUSY]
         assert goes(await limiter.reserve("s", Rates(concurrency=3), asks(3), in_flight={})) == 0
+        limiter.processes = 1  # the other one has ended
+        assert goes(await limiter.reserve("s", Rates(concurrency=3), asks(3), in_flight={})) == 1
         await limiter.report("p", Rates(), seen(throttled=1, retry_after_s=30.0))
         assert await limiter.reserve("p", Rates(), asks(1), in_flight={}) == [NotNow("paused", 30.0)]
         state = await limiter.state("p", Rates())

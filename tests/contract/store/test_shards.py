@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -19,7 +20,7 @@ from workers.core.messages import unpack_items
 from workers.core.states import SHARD_MOVES, ShardStatus
 from workers.core.tally import Tally
 from workers.store.mongo import EPOCH, NEVER, Doc
-from workers.store.shards import child_docs
+from workers.store.shard_docs import child_docs
 
 pytestmark = pytest.mark.integration
 LEASE_S = 60.0
@@ -50,18 +51,18 @@ def test_a_planned_shard_does_not_run_before_its_batch_opens_it(stores: Stores) 
     (shard_id,) = stores.queued("b", 1)
     stores.db["batch_shards"].update_one({"_id": shard_id}, {"$set": {"next_at": NEVER}})
     assert stores.shards.claim(shard_id, "w", LEASE_S) is None
-    assert stores.shards.waiting("sim", 10) == []
+    assert stores.dispatches.waiting("sim", 10) == []
     assert stores.shards.open("b") == 1
-    assert [one.shard_id for one in stores.shards.waiting("sim", 10)] == [shard_id]
+    assert [one.shard_id for one in stores.dispatches.waiting("sim", 10)] == [shard_id]
 
 
 def test_waiting_gives_each_tenant_its_best_by_priority_and_age(stores: Stores) -> None:
     large, small = stores.queued("b1", *[1] * 5), stores.queued("b2", 1, tenant="small")
     stores.db["batch_shards"].update_one({"_id": large[4]}, {"$set": {"priority": 3}})
     stores.queued("b3", 1, provider="other")
-    found = {one.shard_id for one in stores.shards.waiting("sim", per_tenant=2)}
+    found = {one.shard_id for one in stores.dispatches.waiting("sim", per_tenant=2)}
     assert found == {large[4], large[0], *small}
-    assert sorted(stores.shards.providers_with_work()) == ["other", "sim"]
+    assert sorted(stores.dispatches.providers_with_work()) == ["other", "sim"]
 
 
 def test_dispatchers_that_race_mark_each_shard_for_one_of_them(stores: Stores) -> None:
@@ -69,22 +70,24 @@ def test_dispatchers_that_race_mark_each_shard_for_one_of_them(stores: Stores) -
 
     def dispatch(number: int) -> list[str]:
         together.wait()
-        return stores.shards.dispatch(ids, f"token{number}")
+        return stores.dispatches.dispatch(ids, f"token{number}")
 
     with ThreadPoolExecutor(6) as threads:
         marked = [shard_id for ours in threads.map(dispatch, range(6)) for shard_id in ours]
     assert sorted(marked) == ids
-    out = stores.shards.out("sim")
+    out = stores.dispatches.out("sim")
     assert (out.shards, out.tokens) == (60, {"default": 6000, "b": 6000})
 
 
 def test_what_nobody_claims_in_time_is_recalled(stores: Stores) -> None:
     ids = stores.queued("b", 1, 1)
-    stores.shards.dispatch(ids[:1], "t")
-    assert stores.shards.recall("sim", 60.0) == 0
-    assert stores.shards.recall("other", 0.0) == 0
-    assert eventually(lambda: stores.shards.recall("sim", 0.0), 5.0) == 1
-    assert stores.shard(ids[0])["status"] == "queued" and stores.shards.providers_dispatched() == []
+    stores.dispatches.dispatch(ids[:1], "t")
+    assert stores.dispatches.recall("sim", 60.0) == 0
+    assert stores.dispatches.recall("other", 0.0) == 0
+    assert eventually(lambda: stores.dispatches.recall("sim", 0.0), 5.0) == 1
+    sent = {one.shard_id: one.sent_s for one in stores.dispatches.waiting("sim", 10)}
+    assert abs(sent[ids[0]] - time.time()) < 60 and sent[ids[1]] == 0.0
+    assert stores.shard(ids[0])["status"] == "queued" and stores.dispatches.providers_dispatched() == []
 
 
 # --- claims
@@ -163,7 +166,7 @@ def test_a_parked_shard_rests_until_its_time_and_keeps_its_attempts(stores: Stor
     assert (after["status"], after["reason"], after["attempts"]) == ("queued", "limit", {"1": history})
     assert after["possibly_repeated"] == 1
     assert stores.shards.claim(shard_id, "w", LEASE_S) is None
-    assert stores.shards.waiting("sim", 10) == [] and stores.shards.dispatch([shard_id], "t") == []
+    assert stores.dispatches.waiting("sim", 10) == [] and stores.dispatches.dispatch([shard_id], "t") == []
     (row,) = stores.shards.by_state("b")
     assert (row["provider"], row["status"], row["reason"], row["shards"]) == ("sim", "queued", "limit", 1)
     assert row["next_at"] - row["since"] == timedelta(seconds=60)
@@ -178,7 +181,7 @@ def test_a_released_shard_is_free_at_once(stores: Stores) -> None:
 
 def test_a_pause_holds_back_what_is_not_leased_until_it_is_let_go(stores: Stores) -> None:
     queued, dispatched, leased, ended = stores.queued("b", 1, 1, 1, 1)
-    stores.shards.dispatch([dispatched], "t")
+    stores.dispatches.dispatch([dispatched], "t")
     claimed(stores, leased)
     stores.shards.finish(ended, claimed(stores, ended)["fence"], Tally(recorded=1))
     stores.shards.hold_back("b")
@@ -291,8 +294,8 @@ def test_handed_over_items_are_a_shard_of_another_provider_with_all_they_have_be
     )
     assert lines_of(child) == [2, 4]
     assert child["attempts"] == {"4": History(unknown=1, calls=3).to_doc()}
-    assert [one.shard_id for one in stores.shards.waiting("other", 10)] == [child["_id"]]
-    assert stores.shards.dispatch([child["_id"]], "t") == [child["_id"]]
+    assert [one.shard_id for one in stores.dispatches.waiting("other", 10)] == [child["_id"]]
+    assert stores.dispatches.dispatch([child["_id"]], "t") == [child["_id"]]
     assert not stores.shards.finish(shard_id, 1, Tally(recorded=5))
     assert stores.shards.finish(shard_id, 1, Tally(recorded=3))
     assert stores.shards.any_open("b"), "the batch waits for its child"
@@ -382,7 +385,7 @@ def test_whoever_claims_a_parent_can_insert_the_children_it_only_promised(stores
 
 def test_a_free_shard_is_closed_from_the_queue_and_a_leased_one_by_its_holder(stores: Stores) -> None:
     free, dispatched, leased, done = stores.queued("b", 1, 1, 1, 1)
-    stores.shards.dispatch([dispatched], "t")
+    stores.dispatches.dispatch([dispatched], "t")
     fence = claimed(stores, leased)["fence"]
     stores.shards.finish(done, claimed(stores, done)["fence"], Tally(recorded=1))
     assert {doc["_id"] for doc in stores.shards.to_close("b", 10)} == {free, dispatched}
@@ -402,8 +405,8 @@ def test_no_move_is_made_from_a_status_that_its_table_does_not_name(
 ) -> None:
     shards = stores.shards
     moves: dict[str, Callable[[str], Any]] = {
-        "dispatch": lambda one: shards.dispatch([one], "t"),
-        "recall": lambda one: shards.recall("sim", -1.0),
+        "dispatch": lambda one: stores.dispatches.dispatch([one], "t"),
+        "recall": lambda one: stores.dispatches.recall("sim", -1.0),
         "claim": lambda one: shards.claim(one, "w", LEASE_S),
         "release": lambda one: shards.release(one, 3),
         "expire": lambda one: shards.expire(10),
@@ -435,13 +438,13 @@ def test_no_move_is_made_from_a_status_that_its_table_does_not_name(
 def test_what_is_out_and_not_started_is_counted_until_it_has_had_time_to_start(stores: Stores) -> None:
     # given a shard on its way, one with four of ten called, and one that waits for others' calls since long
     sent, called, waits, _ = stores.queued("batch_1", 10, 10, 10, 10)
-    stores.shards.dispatch([sent, called, waits], "t")
+    stores.dispatches.dispatch([sent, called, waits], "t")
     held = stores.shards.claim(called, "w", 60.0)
     assert held is not None and stores.shards.set_started(called, held["fence"], 4)
     long_ago = {"$subtract": ["$$NOW", 60_000]}
     stores.db["batch_shards"].update_one({"_id": waits}, [{"$set": {"dispatch.at": long_ago}}])
     # then
-    out = stores.shards.out("sim")
+    out = stores.dispatches.out("sim")
     assert (out.shards, out.unstarted_items, out.unstarted_tokens) == (3, 16, 1600)
 
 
@@ -449,14 +452,14 @@ def test_a_provider_waits_for_its_limit_while_a_shard_rests_because_of_it(stores
     resting, _ = stores.queued("batch_1", 1, 1)
     for reason, wait_s, waits in (("limit", 30.0, True), ("retry", 30.0, False), ("limit", 0.0, False)):
         held = stores.shards.claim(resting, "w", 60.0)
-        assert held is not None and not stores.shards.waits_for_its_limit("sim")
+        assert held is not None and not stores.dispatches.waits_for_its_limit("sim")
         stores.shards.release(resting, held["fence"], wait_s=wait_s, reason=reason)
-        assert stores.shards.waits_for_its_limit("sim") == waits
-        assert not stores.shards.waits_for_its_limit("openai")
+        assert stores.dispatches.waits_for_its_limit("sim") == waits
+        assert not stores.dispatches.waits_for_its_limit("openai")
         stores.db["batch_shards"].update_one({"_id": resting}, [{"$set": {"next_at": "$$NOW"}}])
 
 
 def test_a_paused_batch_keeps_no_other_from_its_provider(stores: Stores) -> None:
     stores.queued("batch_1", 1)
     stores.shards.hold_back("batch_1")
-    assert not stores.shards.waits_for_its_limit("sim")
+    assert not stores.dispatches.waits_for_its_limit("sim")

@@ -212,3 +212,14 @@ def test_a_worker_without_the_provider_forgets_nothing_of_what_its_items_have_be
     finally:
         engine.runtime.links["sim"] = link
     assert engine.stores.shard(shard)["attempts"] == history
+
+
+def test_a_shard_that_was_taken_away_before_it_could_be_given_back_says_so(engine: Engine) -> None:
+    _, shard = engine.plan(prompts("taken away", 1))
+
+    async def taken(_: int) -> HttpResponse:
+        engine.take_lease_away(shard)
+        return reply(429, retry_after="60")
+
+    engine.play(taken)
+    assert engine.run(shard) == "lease lost"

@@ -19,6 +19,7 @@ from workers.core.lanes import Ask, NotNow, Verdict
 from workers.core.messages import HttpResponse
 from workers.core.retry import GiveUp, NextStep, Retry, after_failure
 from workers.engine.lineup import Lineup
+from workers.engine.ports import Link
 from workers.engine.slots import CallSlots
 from workers.store.mongo import Doc
 
@@ -290,3 +291,25 @@ def test_a_limit_that_is_used_up_for_an_hour_is_asked_again_within_seconds(
     assert (doc["next_at"] - doc["parked_at"]).total_seconds() <= 10.0
     engine.due_now(shard)
     assert engine.run(shard) == "done"
+
+
+def test_a_model_that_rests_does_not_keep_the_other_models_of_its_shard_waiting(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a shard whose first chunk is all of a model that rests
+    limiting = engine.runtime.limiting
+    reserve = limiting.reserve
+
+    async def one_rests(link: Link, asks: list[Ask]) -> list[Verdict]:
+        if any(ask.model == "sim-large" for ask in asks):
+            return [NotNow("paused", 30.0, lane=True)] * len(asks)
+        return await reserve(link, asks)
+
+    monkeypatch.setattr(limiting, "reserve", one_rests)
+    monkeypatch.setattr("workers.engine.feeder.CHUNK_ITEMS", 2)
+    engine.play(always_answers)
+    lines = [*prompts("rests", 2, model="sim-large"), chat_line("other", "answered", model="sim-small")]
+    batch_id, shard = engine.plan(lines)
+    # when / then
+    assert engine.run(shard) == "parked: paused"
+    assert [row["custom_id"] for row in engine.rows(batch_id)] == ["other"]

@@ -22,18 +22,20 @@ def test_failures_in_a_row_open_it_and_an_answer_between_starts_the_row_anew() -
     fail(breaker, 0, 2)
     assert breaker.state(0) == "closed" and breaker.not_now(0, probing=False) is None
     fail(breaker, 0)
-    assert breaker.state(0) == "open" and breaker.not_now(1_000, probing=False) == NotNow("breaker", 4.0)
+    assert breaker.state(0) == "open" and breaker.not_now(1_000, probing=False) == NotNow(
+        "breaker", 4.0, lane=True
+    )
 
 
 def test_one_call_tries_and_each_failure_of_it_doubles_the_rest() -> None:
     breaker, at_ms = Breaker(), 0.0
     fail(breaker, at_ms, 3)
     for rest_s in (5.0, 10.0, 12.0, 12.0):
-        assert breaker.not_now(at_ms, probing=False) == NotNow("breaker", rest_s)
+        assert breaker.not_now(at_ms, probing=False) == NotNow("breaker", rest_s, lane=True)
         at_ms += rest_s * 1000
         assert breaker.state(at_ms) == "half-open" and breaker.not_now(at_ms, probing=False) is None
         breaker.start("a")
-        assert breaker.not_now(at_ms, probing=True) == NotNow("breaker", 1.0), "the others wait"
+        assert breaker.not_now(at_ms, probing=True) == NotNow("breaker", 1.0, lane=True), "the others wait"
         fail(breaker, at_ms)
     breaker.heard(at_ms, alive=1, failed=0, rules=RULES)
     assert breaker == Breaker()

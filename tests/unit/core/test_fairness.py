@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -134,3 +136,24 @@ def test_an_unlimited_provider_is_sent_whatever_is_fair(waiting: list[Waiting], 
 @given(WAITING, st.integers(1, 10**6))
 def test_a_limited_provider_without_work_is_always_sent_some(waiting: list[Waiting], rpm: int) -> None:
     assert enough(waiting, Out(), Rates(requests_per_minute=rpm))[:1] == waiting[:1]
+
+
+@pytest.mark.parametrize("names", [("large", "small"), ("small", "large")])
+@pytest.mark.parametrize("what", ["tenants", "batches"])
+def test_those_who_share_a_slow_limit_take_turns_though_nothing_is_out_between_them(
+    names: tuple[str, str], what: str
+) -> None:
+    # given a limit that one shard uses up: it starts a few calls, rests, and all who wait come due together
+    slow = Rates(requests_per_minute=60)
+    by_id: dict[str, Waiting] = {}
+    for name in names:
+        tenant, batch = (name, f"batch_{name}") if what == "tenants" else ("a", name)
+        by_id |= {one.shard_id: replace(one, items=10) for one in shards(tenant, 20, batch=batch)}
+    # when
+    turns = []
+    for at_s in range(1, 9):
+        (shard,) = enough(choose(list(by_id.values()), {}, {}, 32), Out(), slow)
+        by_id[shard.shard_id] = replace(shard, sent_s=float(at_s))
+        turns.append(shard.batch_id)
+    # then
+    assert set(Counter(turns).values()) == {4}, turns

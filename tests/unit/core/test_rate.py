@@ -40,6 +40,11 @@ def test_an_estimate_counts_input_output_and_choices(body: dict[str, Any], token
     assert estimate_tokens(400, body) == tokens
 
 
+def test_whatever_cap_a_line_names_a_shard_s_estimate_fits_a_database() -> None:
+    body = {"messages": [], "max_tokens": 2**63, "n": 128}
+    assert 500 * estimate_tokens(400, body) < 2**63
+
+
 def test_the_endpoint_says_whether_an_input_has_an_answer() -> None:
     body = {"input": "text"}
     assert estimate_tokens(400, body, "/v1/embeddings") == 1

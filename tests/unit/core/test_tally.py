@@ -12,7 +12,7 @@ from tests.support.results import RESULTS
 from workers.core.messages import Result
 from workers.core.tally import FIELD_NAMES, Tally, tally_from, total
 
-MEASURED = st.lists(st.tuples(RESULTS, st.integers(0, 10_000)), max_size=20)
+MEASURED = st.lists(st.tuples(RESULTS, st.integers(0, 10_000)), max_size=8)
 
 
 def tally(measured: Sequence[tuple[Result, int]]) -> Tally:

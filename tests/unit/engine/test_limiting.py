@@ -104,6 +104,10 @@ async def test_who_asks_after_trouble_is_answered_with_it_in_mind() -> None:
     await call(limits, None)
     assert written.heard == ["asked", "asked", "told", "asked"], "and answers can wait"
     assert written.reports[0].in_flight == {}
+    # and where a pause came with a refusal of another kind, or calls would be granted and not made, again and again
+    await call(limits, RequestRefused("not now", provider="p", retry_after_s=2.0))
+    await limits.reserve(LINK, [Ask("m", RESERVED)])
+    assert written.heard[-2:] == ["told", "asked"]
 
 
 async def test_a_pause_is_known_here_before_anybody_is_told() -> None:
@@ -164,3 +168,14 @@ async def test_a_long_call_is_told_of_again_while_another_provider_is_busy() -> 
         await call(limits, None)
         await limits.flush()
     assert [said for said in written.reports if said.in_flight == {"m": 1}], "15 s of silence end a call"
+
+
+async def test_usage_beyond_all_measure_counts_as_a_minute_s() -> None:
+    limits, written = limiting()
+    small = cast(Link, SimpleNamespace(name="small", rates=Rates(tokens_per_minute=1000)))
+    await limits.reserve(small, [Ask("m", 10)])
+    limits.ended(small, "m")
+    nonsense = Reply(body=b"{}", model="m", usage=Usage(2**63, 2**63))
+    limits.saw(small, "m", Answered(nonsense, 1.0, None), 10)
+    await limits.flush()
+    assert (written.reports[0].reserved_tokens, written.reports[0].used_tokens) == (10, 1000)

@@ -3,8 +3,8 @@
 --      ahead_ms, holder_ms, outstanding_tokens, in_flight {MODEL: n} as JSON, the same if everything is granted,
 --      asks, their tokens together, runs 'COUNT:MODEL,...', tokens 'n,n,...', then the models that runs count from 1
 -- Permit asks in order, as the pause, the lanes, concurrency and all buckets (core/gcra.py, aimd.py, breaker.py)
--- allow, at most ahead_ms ahead. Reply 'VERDICT*COUNT,...': a wait in ms for a permitted call; p, w, l, c or b before
--- it for one that is refused by a pause, its lane's rest, a limit, concurrency or the breaker.
+-- allow, at most ahead_ms ahead. Reply 'VERDICT*COUNT,...': a wait in ms for a permitted call; p, w, g, l, c or b
+-- before it for one that is refused by a pause, its lane's rest or gap, a limit, concurrency or the breaker.
 -- A holder's numbers only grow: the same one has the same reply and takes nothing twice, an older one has none,
 -- since its asker has given it up. Redis's clock decides. Without the hash Redis forgot: no bucket has a burst.
 local said = redis.call('GET', KEYS[4])
@@ -105,7 +105,7 @@ local function lane_says_no(lane)
     if (of_probe[lane.model] or 0) > 0 then return 'b1000' end
   end
   if ms < throttle.rest_till_ms then return 'w' .. throttle.rest_till_ms - ms end
-  if ms < throttle.next_ms then return 'l' .. math.ceil(throttle.next_ms - ms) end
+  if ms < throttle.next_ms then return 'g' .. math.ceil(throttle.next_ms - ms) end
   if throttle.concurrency > 0 and lane.calls >= throttle.concurrency then return 'c250' end
   if throttle.ramping and throttle.ramp <= 0 and lane.calls > 0 then return 'c250' end
 end

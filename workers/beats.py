@@ -1,0 +1,96 @@
+"""Say every few seconds that this process lives and what it has in its hands.
+
+By its slots the dispatcher sends it shards (store/worker_processes.py); its vital signs (vitals.py) are for
+`/metrics` and `batchwright doctor`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from workers.engine.ports import Link
+from workers.engine.recorder import Recorder
+from workers.engine.sharing import Sharing
+from workers.engine.shelf import Shelf
+from workers.store.cache import Cache
+from workers.store.limiter import Limiter
+from workers.store.mongo import STORE_TROUBLE
+from workers.store.threads import Threads
+from workers.store.worker_processes import WorkerProcesses
+from workers.vitals import ProviderVitals, Vitals, resident_bytes
+
+log = logging.getLogger(__name__)
+
+BEAT_EVERY_S = 3.0
+
+
+@dataclass(slots=True)
+class Beats:
+    """One per process: `run` it in the loop.
+
+    Attributes:
+        transport: the HTTP client that was chosen.
+        slots: shards this process takes at once; 0 from a drain on.
+    """
+
+    processes: WorkerProcesses
+    threads: Threads
+    owner: str
+    transport: str
+    links: Mapping[str, Link]
+    cache: Cache
+    sharing: Sharing
+    shelf: Shelf
+    recorder: Recorder
+    limiter: Limiter
+    slots: int
+    _started_at: float = field(default_factory=time.time)
+
+    async def run(self) -> None:
+        """Beat for ever; cancel to stop."""
+        while True:
+            due = time.monotonic() + BEAT_EVERY_S
+            await asyncio.sleep(BEAT_EVERY_S)
+            await self.beat(loop_lag_s=time.monotonic() - due)
+
+    async def count(self) -> None:
+        """Tell what the cache has done, for ever; apart from the beats, since its Redis may hang."""
+        while True:
+            await asyncio.sleep(BEAT_EVERY_S)
+            await self.cache.flush_counts()
+
+    async def beat(self, *, loop_lag_s: float = 0.0) -> None:
+        """Say it once, and hear how many live, who share the limits when Redis is away."""
+        stats = self._vitals(loop_lag_s).to_doc()
+        names, slots = list(self.links), self.slots
+        try:
+            self.limiter.processes = await self.threads.call(
+                self.processes.beat, self.owner, providers=names, slots=slots, stats=stats
+            )
+        except STORE_TROUBLE as error:
+            log.warning("cannot say that this process lives: %s", type(error).__name__)
+
+    def _vitals(self, loop_lag_s: float) -> Vitals:
+        providers = {
+            name: ProviderVitals(
+                client=link.transport.stats(), slots_in_use=link.slots.in_use, slots=link.slots.total
+            )
+            for name, link in self.links.items()
+        }
+        return Vitals(
+            transport=self.transport,
+            started_at=self._started_at,
+            providers=providers,
+            cache=asdict(self.cache.counts),
+            flights_owned=self.sharing.owned,
+            flights_held=self.shelf.held,
+            record_buffer_results=self.recorder.waiting,
+            record_buffer_bytes=self.recorder.waiting_bytes,
+            record_buffer_oldest_s=self.recorder.oldest_s(time.monotonic()),
+            loop_lag_s=max(0.0, loop_lag_s),
+            resident_bytes=resident_bytes(),
+        )

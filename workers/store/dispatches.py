@@ -1,0 +1,115 @@
+"""Which shards could go to a worker, and their way there: queued -> dispatched, and back when nobody came for them.
+
+The shards are the queue's truth; dispatcher.py asks here what to send, the sweeper what was sent in vain.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from pymongo import DESCENDING
+
+from workers.core import states
+from workers.core.fairness import Out, Waiting
+from workers.store.mongo import NEVER, NOW, Db, Doc, after_s, is_due
+
+# A shard that is sent off starts its calls within this time, or it has none to make.
+START_S = 10.0
+_OF_WAITING = ("tenant", "batch_id", "est_tokens", "priority", "size", "dispatch.at")
+_OUT = [str(states.ShardStatus.DISPATCHED), str(states.ShardStatus.LEASED)]
+
+
+class Dispatches:
+    """Looks at the queued shards of a provider, and the two moves between queued and dispatched."""
+
+    def __init__(self, db: Db) -> None:
+        self._docs = db["batch_shards"]
+
+    def providers_with_work(self) -> list[str]:
+        """Providers for which shards are queued, due or not."""
+        return list(self._docs.distinct("provider", {"status": "queued"}))
+
+    def providers_dispatched(self) -> list[str]:
+        """Providers that have shards on their way to a worker."""
+        return list(self._docs.distinct("provider", {"status": "dispatched"}))
+
+    def out(self, provider: str) -> Out:
+        """What of this provider is dispatched or leased.
+
+        A shard that has had time to start and did not waits for others' calls: it counts as started.
+        """
+        where = {"provider": provider, "status": {"$in": _OUT}}
+        ids = {"tenant": "$tenant", "batch": "$batch_id"}
+        unstarted = {"$max": [0, {"$subtract": ["$size", {"$max": ["$started", "$counts.recorded"]}]}]}
+        left = {"$cond": [{"$gt": ["$dispatch.at", after_s(-START_S)]}, unstarted, 0]}
+        left_tokens = {"$divide": [{"$multiply": ["$est_tokens", left]}, {"$max": ["$size", 1]}]}
+        group = {
+            "_id": ids,
+            "tokens": {"$sum": "$est_tokens"},
+            "shards": {"$sum": 1},
+            "left": {"$sum": left},
+            "left_tokens": {"$sum": left_tokens},
+        }
+        rows = list(self._docs.aggregate([{"$match": where}, {"$group": group}]))
+        tokens = Counter[str]()
+        for row in rows:
+            tokens.update({row["_id"]["tenant"]: row["tokens"], row["_id"]["batch"]: row["tokens"]})
+        return Out(
+            sum(row["shards"] for row in rows),
+            dict(tokens),
+            sum(row["left"] for row in rows),
+            int(sum(row["left_tokens"] for row in rows)),
+        )
+
+    def waits_for_its_limit(self, provider: str) -> bool:
+        """Whether a shard rests because the provider's limit is used up: any other one would come back as well."""
+        resting = {"provider": provider, "status": "queued", "reason": {"$in": ["limit", "paused"]}}
+        later = {"next_at": {"$lt": NEVER}, "$expr": {"$gt": ["$next_at", NOW]}}
+        return self._docs.find_one(resting | later, {"_id": 1}) is not None
+
+    def waiting(self, provider: str, per_tenant: int) -> list[Waiting]:
+        """Due shards: of each tenant up to `per_tenant` of the oldest batches, and as many that open a batch.
+
+        The oldest alone would hide a small new batch behind a large one, the openers alone an old one's rest.
+        """
+        where = {"provider": provider, "status": "queued"}
+        orders = ([("priority", DESCENDING), ("_id", 1)], [("priority", DESCENDING), ("seq", 1)])
+        found: dict[str, Waiting] = {}
+        for tenant in self._docs.distinct("tenant", where):
+            due = where | {"tenant": tenant} | is_due("next_at")
+            for order in orders:
+                rows = self._docs.find(due, dict.fromkeys(_OF_WAITING, 1))
+                for row in rows.sort(order).limit(per_tenant):
+                    found[row["_id"]] = _waiting(row)
+        return list(found.values())
+
+    def dispatch(self, ids: Sequence[str], token: str) -> list[str]:
+        """queued -> dispatched under our token; gives exactly the ids that we marked, in the order asked."""
+        where = {"_id": {"$in": list(ids)}, "status": states.DISPATCH.filter()} | is_due("next_at")
+        new = {"status": str(states.DISPATCH.target), "dispatch": {"token": token, "at": NOW}}
+        self._docs.update_many(where, [{"$set": new}])
+        ours = {
+            row["_id"]
+            for row in self._docs.find({"_id": {"$in": list(ids)}, "dispatch.token": token}, {"_id": 1})
+        }
+        return [shard_id for shard_id in ids if shard_id in ours]
+
+    def recall(self, provider: str, older_than_s: float) -> int:
+        """dispatched -> queued for those nobody claimed in time: their message is lost or late."""
+        old = {"$expr": {"$lte": ["$dispatch.at", after_s(-older_than_s)]}}
+        where = {"provider": provider, "status": states.RECALL.filter()} | old
+        return self._docs.update_many(where, [{"$set": {"status": str(states.RECALL.target)}}]).modified_count
+
+
+def _waiting(row: Doc) -> Waiting:
+    sent_at = row.get("dispatch", {}).get("at")
+    return Waiting(
+        row["_id"],
+        row["tenant"],
+        row["batch_id"],
+        row["est_tokens"],
+        row["priority"],
+        row["size"],
+        sent_at.timestamp() if sent_at else 0.0,
+    )
