@@ -6,6 +6,7 @@ The commands `hello`, `ping` and `buildInfo` of MongoDB's manual; none needs a r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC
 from typing import Any
 
 import pymongo
@@ -50,7 +51,7 @@ def _asked(client: pymongo.MongoClient[Doc], where: str) -> Sequence[Finding]:
 
     def server_time() -> float:
         hello.update(client.admin.command("hello"))
-        return float(hello["localTime"].timestamp())
+        return float(hello["localTime"].replace(tzinfo=UTC).timestamp())  # it comes without its zone
 
     try:
         with pymongo.timeout(_PATIENCE_S):

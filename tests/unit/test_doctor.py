@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,17 @@ def test_an_address_is_shown_without_what_is_secret_in_it(url: str, shown: str) 
 # --- servers
 
 
+@pytest.fixture
+def far_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clock shows another hour than UTC's."""
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_away")
 def test_running_servers_are_found_well(servers: TestServers) -> None:
     control = check_redis(CONTROL, servers.redis_url)
     cache = check_redis(CACHE, servers.cache_redis_url)
