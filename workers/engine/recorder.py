@@ -165,6 +165,8 @@ class Recorder:
         while waiting:
             try:
                 refused = await self._threads.call(self._results.insert, waiting)
+                if not refused:
+                    break
                 small = {bad.id: _unrecordable(bad) for bad in refused}
                 twice = {
                     bad.id for bad in await self._threads.call(self._results.insert, list(small.values()))
