@@ -11,6 +11,7 @@ import socket
 import sys
 
 from config.settings import SettingsError, load_settings
+from workers.transport.choice import transport_name
 
 
 def main() -> None:
@@ -22,6 +23,7 @@ def main() -> None:
     name = parser.parse_args().name
     try:
         settings = load_settings()
+        transport_name(settings.http.transport)  # one that cannot be had is said in one line, not by a traceback
     except SettingsError as error:
         sys.exit(str(error))
 

@@ -36,7 +36,7 @@ async def measure(settings: Settings, count: int, cache_url: str, say: Say) -> l
         say(f"asking {provider.name}")
         model = model_for(provider, settings.catalog)
         if model is None:
-            why = "no model of its is known; name one in its `models`"
+            why = "no model is known for it; name one in its `models`"
             found.append(Measured(provider.name, provider.kind, skipped=why))
         else:
             found.append(await _Subject(settings, provider, model).measure(count, cache_url))

@@ -63,7 +63,8 @@ def clear(*, prefix: str | None, tenant: str | None, yes: bool, as_json: bool) -
 def _agreed(what: str) -> bool:
     if not sys.stdin.isatty():
         raise CliError("nobody is there to ask", hint=f"say --yes to clear {what}")
-    print(f"This clears {words.clean(what)}: {_COST}. Results of batches stay.", file=sys.stderr)
+    print(f"This clears {words.clean(what)}; results of batches stay.", file=sys.stderr)
+    print(_COST, file=sys.stderr)
     print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 

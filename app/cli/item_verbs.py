@@ -13,6 +13,15 @@ from app.cli.session import named_server
 
 _COLUMNS = ("line", "custom_id", "state", "provider", "calls", "waited", "cost", "what happened")
 _THEN = {"hand_over": ", handed over", "give_up": ", given up"}
+_WAITED_FOR = {
+    "limit": "the rate limit",
+    "paused": "its provider's rest",
+    "concurrency": "a place at its provider",
+    "breaker": "the breaker",
+    "budget": "the money ceiling",
+    "redis": "Redis",
+}
+_SHOWN_FROM_S = 0.05  # what would read as 0.0 s
 
 
 def items(batch_id: str, *, failed: bool, limit: int, after: int, as_json: bool) -> int:
@@ -51,9 +60,9 @@ def what_happened(item: Mapping[str, Any]) -> str:
         tries = list(alike)
         said.append(f"{provider}: {len(tries)} {code}{_THEN.get(tries[-1]['then'], '')}")
     said += [
-        f"{words.duration(seconds)} for {reason}"
+        f"{words.duration(seconds)} for {_WAITED_FOR.get(reason, reason)}"
         for reason, seconds in item["waited_s"].items()
-        if reason != "retry"
+        if reason != "retry" and seconds >= _SHOWN_FROM_S
     ]
     error = item["error"]
     if error and not item["attempts"]:

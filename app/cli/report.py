@@ -78,6 +78,7 @@ def print_fields(rows: Sequence[tuple[str, str]]) -> None:
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
     """A table with a line of names; `right` names the columns of numbers."""
     from rich import box
+    from rich.measure import Measurement
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -89,7 +90,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right:
         )
     for row in rows:
         table.add_row(*map(words.clean, row))
-    _print_lines(console(), table)
+    out = console()
+    if Measurement.get(out, out.options.update(width=_PIPED_WIDTH), table).maximum > out.width:
+        table.padding = 0  # every blank counts
+    _print_lines(out, table)
 
 
 def _print_lines(out: Console, table: Any) -> None:

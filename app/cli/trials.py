@@ -39,7 +39,8 @@ def sim(
 ) -> None:
     """Run the simulator alone.
 
-    It is an OpenAI-compatible server whose answers are made up.
+    One server with the APIs of OpenAI, Anthropic, Gemini and Ollama, whose answers are made up. A prompt may ask
+    for a fault: [[sim:status=503]], [[sim:latency-ms=500]], [[sim:status=429;retry-after=2;times=1]].
     """
     from app.cli import stack_verbs
 

@@ -51,7 +51,8 @@ def try_wire(base_url: str, *, ca_file: Path | None = None, prior_knowledge: boo
     except (OSError, ValueError) as error:
         why = "no answer" if isinstance(error, TimeoutError) else _words(error)
         return Wire(
-            trouble=f"cannot connect to {host} ({why})", fix="start it, or see to network and firewall"
+            trouble=f"cannot connect to {parts.netloc.rpartition('@')[2]} ({why})",
+            fix="start it, or see to network and firewall",
         )
     connect_ms = _ms_since(began)
     with sock:

@@ -155,7 +155,7 @@ _TEXTS = {
     "concurrency": "'{provider}' takes no more calls at once{when}; nothing to do, it is tried with more as soon as "
     "it keeps up.",
     "breaker": "'{provider}' failed too often in a row and is left alone{when}; `batchwright doctor` says whether it "
-    "answers, and providers.{provider}.fallback who answers in its place.",
+    "answers. Name who else has its model in providers.{provider}.fallback, and the items go there.",
     "retry": "'{provider}' failed and is tried again later{when}; nothing to do unless it stays away: "
     "`batchwright doctor` says whether it answers.",
     "redis": "Redis does not answer, so nobody knows what the limits of '{provider}' allow{when}; "
@@ -166,7 +166,11 @@ _TEXTS = {
     "drain": "Their worker was stopped{when}; another one takes them over, nothing to do.",
     "dependency": "Equal requests are being answered elsewhere and will be shared{when}; nothing to do.",
 }
-_QUEUE = "The next requests wait for one of the {slots} worker slots that serve '{provider}'."
+# The dispatcher sends a limited provider only what may start, so a slot may be free meanwhile.
+_QUEUE = (
+    "The next requests wait for one of the {slots} worker slots that serve '{provider}', or until its limits let "
+    "more start."
+)
 
 
 def _no_worker(provider: str, workers: int) -> str:

@@ -226,13 +226,19 @@ class Shards:
         return Sums(by_provider, repeated, handed_over)
 
     def by_state(self, batch_id: str) -> list[Doc]:
-        """Rows {provider, status, reason, shards, since, next_at}: what the open shards of a batch wait for."""
+        """Rows {provider, status, reason, shards, since, next_at}: what the open shards of a batch wait for.
+
+        `next_at` is the first that is still to come where a shard of the row rests: one that is due does not hide
+        what the others wait for.
+        """
         keys = {"provider": "$provider", "status": "$status", "reason": "$reason"}
-        group = {"_id": keys, "shards": {"$sum": 1}}
+        rests = {"$and": ["$reason", {"$gt": ["$next_at", NOW]}]}
+        still = {"$min": {"$cond": [rests, "$next_at", None]}}
+        group = {"_id": keys, "shards": {"$sum": 1}, "still": still}
         group |= {"since": {"$min": "$parked_at"}, "next_at": {"$min": "$next_at"}}
         where = {"batch_id": batch_id, "status": {"$nin": _ENDED}}
         rows = self._docs.aggregate([{"$match": where}, {"$group": group}])
-        return [{**row.pop("_id"), **row} for row in rows]
+        return [{**row.pop("_id"), **row, "next_at": row.pop("still") or row["next_at"]} for row in rows]
 
     def providers_of(self, shard_ids: Iterable[str]) -> dict[str, str]:
         """Whose these shards are; shards that do not exist are left out."""

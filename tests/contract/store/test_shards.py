@@ -172,6 +172,16 @@ def test_a_parked_shard_rests_until_its_time_and_keeps_its_attempts(stores: Stor
     assert row["next_at"] - row["since"] == timedelta(seconds=60)
 
 
+def test_a_shard_that_is_due_does_not_hide_what_the_others_rest_for(stores: Stores) -> None:
+    due, resting = stores.queued("b", 1, 1)
+    for shard_id, wait_s in ((due, 0.0), (resting, 60.0)):
+        assert stores.shards.release(
+            shard_id, claimed(stores, shard_id)["fence"], wait_s=wait_s, reason="limit"
+        )
+    (row,) = stores.shards.by_state("b")
+    assert (row["shards"], row["next_at"]) == (2, stores.shard(resting)["next_at"])
+
+
 def test_a_released_shard_is_free_at_once(stores: Stores) -> None:
     (shard_id,) = stores.queued("b", 1)
     stores.shards.release(shard_id, claimed(stores, shard_id)["fence"], reason="drain")

@@ -40,8 +40,8 @@ def test_promises_for_ollama_are_not_held_against_others() -> None:
 
 
 def test_a_provider_that_was_not_asked_says_why() -> None:
-    (row,) = rows([Measured("own", "openai", skipped="no model of its is known")])
-    assert row[2] == "skipped: no model of its is known"
+    (row,) = rows([Measured("own", "openai", skipped="no model is known for it")])
+    assert row[2] == "skipped: no model is known for it"
 
 
 def test_failed_calls_are_counted_among_the_calls() -> None:

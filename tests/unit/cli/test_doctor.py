@@ -122,7 +122,7 @@ def test_an_authority_that_cannot_be_read_is_what_is_said_to_be_wrong(tls_port: 
 def test_a_certificate_of_a_stranger_and_a_closed_port_are_told_apart(tls_port: int) -> None:
     stranger, closed = try_wire(f"https://localhost:{tls_port}"), try_wire(f"http://{NOBODY}")
     assert "certificate is not accepted" in stranger.trouble and "CA_FILE" in stranger.fix
-    assert "cannot connect to 127.0.0.1 (connection refused)" in closed.trouble
+    assert f"cannot connect to {NOBODY} (connection refused)" in closed.trouble
 
 
 # --- the running workers

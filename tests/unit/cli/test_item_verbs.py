@@ -36,9 +36,9 @@ class Server:
 
 
 def test_failed_tries_that_are_alike_are_said_as_one() -> None:
-    row = shown(BUSY, BUSY, LAST, LATE, waited_s={"retry": 2.0, "limit": 65.0})
+    row = shown(BUSY, BUSY, LAST, LATE, waited_s={"retry": 2.0, "limit": 65.0, "paused": 0.04})
     assert what_happened(row) == (
-        "acme: 3 provider_unavailable, handed over; beta: 1 timeout, given up; 1:05 min for limit"
+        "acme: 3 provider_unavailable, handed over; beta: 1 timeout, given up; 1:05 min for the rate limit"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from rich.console import Console
 
 from app.cli import report
 
@@ -16,3 +17,13 @@ def test_escape_codes_of_others_reach_no_terminal(capsys: pytest.CaptureFixture[
     said = capsys.readouterr().out
     assert "\x1b" not in said and "\x07" not in said
     assert said.count("red") == 2
+
+
+def test_a_table_that_does_not_fit_spends_no_room_on_gaps(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report, "console", lambda: Console(width=24, highlight=False))
+    report.print_table(("line", "what happened"), [("1", "three words")])
+    report.print_table(("line", "what happened"), [("1", "three words " * 3)])
+    wide, _, _, narrow, *_ = capsys.readouterr().out.splitlines()
+    assert wide.startswith(" line   what happened") and narrow.startswith(" line what happened")
