@@ -23,7 +23,8 @@ def main() -> None:
     name = parser.parse_args().name
     try:
         settings = load_settings()
-        transport_name(settings.http.transport)  # one that cannot be had is said in one line, not by a traceback
+        # A client that cannot be had is said in one line, not by a traceback.
+        transport_name(settings.http.transport)
     except SettingsError as error:
         sys.exit(str(error))
 
