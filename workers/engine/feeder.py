@@ -23,7 +23,7 @@ from workers.engine.lineup import Call
 from workers.engine.running import Running
 from workers.engine.work import Answered, Failed, Work
 
-CHUNK_ITEMS = 128
+CHUNK_ITEMS = 256
 # A limit that is used up by estimates is given back when calls end that took less: worth a look now and then.
 LIMIT_REST_S = 5.0
 MONEY_WAIT_S = 0.25
