@@ -22,9 +22,13 @@ def ttl_s(endpoint: str, task_type: str | None, *, live: bool, rules: Cache) -> 
     """
     if endpoint == EMBEDDINGS_ENDPOINT:
         return rules.ttl_embeddings_s
-    own = {
-        "conversation": rules.ttl_conversation_s,
-        "grammar": rules.ttl_grammar_s,
-        "scenario": rules.ttl_scenario_s,
-    }
-    return own.get(task_type or "", rules.ttl_live_s if live else rules.ttl_answers_s)
+    plain_s = rules.ttl_live_s if live else rules.ttl_answers_s
+    match task_type:
+        case "conversation":
+            return rules.ttl_conversation_s
+        case "grammar":
+            return rules.ttl_grammar_s
+        case "scenario":
+            return rules.ttl_scenario_s
+        case _:
+            return plain_s
