@@ -22,8 +22,7 @@ from workers.planning import Planning
 from workers.providers.registry import adapter_for, address_of, answers_as, offers
 from workers.store.cache import Cache
 from workers.store.stores import Stores
-from workers.transport.choice import transport_for
-from workers.transport.port import TransportRules
+from workers.transport.choice import rules_for, transport_for
 
 
 def worker_processes(settings: Settings) -> int:
@@ -82,17 +81,7 @@ def links(settings: Settings, providers: Sequence[Provider]) -> dict[str, Link]:
 
 
 def _link(settings: Settings, provider: Provider) -> Link:
-    timeouts = provider.timeouts
-    rules = TransportRules(
-        connect_s=timeouts.connect_s,
-        write_s=timeouts.write_s,
-        pool_s=timeouts.pool_s,
-        keepalive_s=settings.http.keepalive_s,
-        max_connections=settings.http.max_connections,
-        streams_per_connection=settings.http.streams_per_connection,
-        prior_knowledge=provider.kind == "sim",
-        ca_file=settings.http.ca_file,
-    )
+    rules = rules_for(settings.http, provider)
     limits, transport = provider.limits, transport_for(address_of(provider), rules, settings.http.transport)
     return Link(
         name=provider.name,
@@ -103,7 +92,7 @@ def _link(settings: Settings, provider: Provider) -> Link:
         api_key=lambda: provider.api_key.reveal() if provider.api_key else None,
         rates=Rates(limits.requests_per_minute, limits.tokens_per_minute, limits.concurrency),
         slots=CallSlots(settings.worker.max_call_slots, transport.room),
-        deadline_s=timeouts.read_s,
+        deadline_s=provider.timeouts.read_s,
         chooser=Chooser([one for one in offers(settings) if one.provider == provider.name], settings.catalog),
         prices=Prices(settings.prices),
         options=provider.options,

@@ -22,8 +22,8 @@ from workers.core.route import Offer
 from workers.providers.registry import adapter_for, address_of, answers_as
 from workers.store import redis
 from workers.store.cache import Cache
-from workers.transport.choice import transport_for
-from workers.transport.port import Transport, TransportRules
+from workers.transport.choice import rules_for, transport_for
+from workers.transport.port import Transport
 
 _CHAT = "/v1/chat/completions"
 _KEPT_S = 60
@@ -82,17 +82,8 @@ class _Subject:
         return Measured(self._provider.name, self._provider.kind, self._model, client, times)
 
     def _open(self) -> Transport:
-        timeouts, http = self._provider.timeouts, self._settings.http
-        rules = TransportRules(
-            connect_s=timeouts.connect_s,
-            write_s=timeouts.write_s,
-            pool_s=timeouts.pool_s,
-            keepalive_s=http.keepalive_s,
-            max_connections=http.max_connections,
-            streams_per_connection=http.streams_per_connection,
-            prior_knowledge=self._provider.kind == "sim",
-            ca_file=http.ca_file,
-        )
+        http = self._settings.http
+        rules = rules_for(http, self._provider)
         return transport_for(address_of(self._provider), rules, http.transport)
 
     def _call(self, *, stream: bool = False) -> Call:

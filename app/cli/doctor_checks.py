@@ -13,6 +13,7 @@ from app.cli import words
 from app.cli.doctor_providers import provider_checks
 from app.cli.reach import shown_url
 from app.doctor.findings import Check, Finding
+from app.doctor.limits_check import check_limits
 from app.doctor.machine import check_machine, transport
 from app.doctor.measures import RoundTrip, Timing, ping_often
 from app.doctor.mongo_check import check_mongodb, mongodb_timing
@@ -67,6 +68,8 @@ def all_checks(settings: Settings, state: StackState | None, places: Places) -> 
         checks["mongodb"] = lambda: [_program("mongodb", lambda: find_mongod(settings.data_dir))]
     if api_url := places.api:
         checks["api"] = lambda: [api(api_url)]
+    if control_url := places.control_redis:
+        checks["limits"] = lambda: check_limits(control_url, settings.providers)
     checks["transport"] = lambda: [transport(settings.http.transport)]
     return {**checks, **provider_checks(settings, state)}
 

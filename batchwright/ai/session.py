@@ -24,8 +24,8 @@ from workers.providers.registry import adapter_for, address_of, answers_as
 from workers.store import redis
 from workers.store.cache import Cache
 from workers.store.cache_stats import CacheStats
-from workers.transport.choice import transport_for
-from workers.transport.port import ClientStats, Transport, TransportRules
+from workers.transport.choice import rules_for, transport_for
+from workers.transport.port import ClientStats, Transport
 
 COUNTED_EVERY_S = 3.0
 Source = Literal["call", "cache", "coalesced"]
@@ -183,16 +183,8 @@ class Session:
 
 
 def _open_transport(settings: Settings, provider: Configured) -> Transport:
-    http, timeouts = settings.http, provider.timeouts
-    rules = TransportRules(
-        connect_s=timeouts.connect_s,
-        write_s=timeouts.write_s,
-        pool_s=timeouts.pool_s,
-        keepalive_s=http.keepalive_s,
-        max_connections=http.max_connections,
-        streams_per_connection=http.streams_per_connection,
-        ca_file=http.ca_file,
-    )
+    http = settings.http
+    rules = rules_for(http, provider)
     try:
         return transport_for(address_of(provider), rules, http.transport)
     except SettingsError as error:

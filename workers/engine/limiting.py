@@ -1,7 +1,7 @@
 """The limits of every provider as this process meets them: ask before a call, tell what came of it.
 
     reserve -> Go | NotNow        store/limiter.py decides in Redis, for all processes together
-    began, ended, saw -> report   told in parcels, since every call would be a round trip
+    ended, saw -> report          told in parcels, since every call would be a round trip
 
 A refusal is told at once: everybody waits then. The rest goes in parcels.
 """
@@ -23,7 +23,7 @@ from workers.core.errors import (
     TransportError,
     UnusableReply,
 )
-from workers.core.lanes import Ask, Go, LaneSeen, LimitState, Rates, Seen, Verdict
+from workers.core.lanes import Ask, Go, LaneSeen, Rates, Seen, Verdict
 from workers.engine.ports import Link
 from workers.engine.work import Answered, Failed
 from workers.store.limiter import Limiter
@@ -136,10 +136,6 @@ class Limiting:
         if outcome.headers:
             one.seen.headers = outcome.headers
         self._settle(one, reserved_tokens, _used_tokens(outcome))
-
-    async def state(self, link: Link) -> LimitState:
-        """How a provider's limits stand for all processes."""
-        return await self._limiter.state(link.name, link.rates)
 
     async def run(self) -> None:
         """Tell what was seen, for ever; cancel to stop, after `flush`."""

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from config.errors import SettingsError
+from config.provider import Provider
+from config.tree import Http
 from workers.transport.httpx_transport import HttpxTransport
 from workers.transport.port import Transport, TransportRules
 
@@ -33,6 +35,21 @@ def transport_for(base_url: str, rules: TransportRules, wanted: Wanted) -> Trans
     from workers.transport.pyreqwest_transport import PyreqwestTransport
 
     return PyreqwestTransport(base_url, rules)
+
+
+def rules_for(http: Http, provider: Provider) -> TransportRules:
+    """How connections to this provider are made, by the settings."""
+    timeouts = provider.timeouts
+    return TransportRules(
+        connect_s=timeouts.connect_s,
+        write_s=timeouts.write_s,
+        pool_s=timeouts.pool_s,
+        keepalive_s=http.keepalive_s,
+        max_connections=http.max_connections,
+        streams_per_connection=http.streams_per_connection,
+        prior_knowledge=provider.kind == "sim",
+        ca_file=http.ca_file,
+    )
 
 
 def transport_name(wanted: Wanted) -> Literal["httpx", "pyreqwest"]:

@@ -197,7 +197,8 @@ def test_a_run_that_ends_by_an_error_of_the_database_leaves_nothing_behind_in_it
 async def limits_of(engine: Engine) -> LimitState:
     limiting = engine.runtime.limiting
     await limiting.flush()
-    return await limiting.state(engine.runtime.links["sim"])
+    link = engine.runtime.links["sim"]
+    return await limiting._limiter.state(link.name, link.rates)
 
 
 def test_a_worker_without_the_provider_forgets_nothing_of_what_its_items_have_been_through(
