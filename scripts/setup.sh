@@ -43,43 +43,8 @@ is_ready() {
         "$venv/bin/python" -c '' 2>/dev/null
 }
 
-# Sets the array `installer`: a command that takes the lock file as its last argument.
-choose_installer() {
-    local python=$1
-    if command -v uv >/dev/null 2>&1; then
-        installer=(uv pip sync --quiet --python "$venv/bin/python" --require-hashes --no-build --compile-bytecode)
-        return
-    fi
-    use_pip "$python" -m pip || use_pip pip3 || use_pip pip || use_ensurepip ||
-        fail "pip 22.3 or newer (or uv) is needed, and none was found for $python." \
-            "On Debian or Ubuntu: apt install python3-pip"
-}
-
-pip_options=(install --quiet --disable-pip-version-check --no-input --require-hashes --no-deps
-    --only-binary ':all:' -r)
-
-# A pip from outside fills the environment; its `--python` came with version 22.3.
-use_pip() {
-    "$@" --python "$venv/bin/python" --version >/dev/null 2>&1 || return 1
-    installer=("$@" --python "$venv/bin/python" "${pip_options[@]}")
-}
-
-use_ensurepip() {
-    "$venv/bin/python" -m ensurepip >/dev/null 2>&1 || return 1
-    installer=("$venv/bin/python" -m pip "${pip_options[@]}")
-}
-
-install_packages() {
-    local python=$1 log
-    log=$(mktemp)
-    choose_installer "$python"
-    if ! "${installer[@]}" "$lock" >"$log" 2>&1; then
-        cat "$log" >&2
-        rm -f "$log"
-        fail "the packages of requirements.lock could not be installed (see above)"
-    fi
-    rm -f "$log"
-}
+# shellcheck source=scripts/install.sh
+source "$root/scripts/install.sh"
 
 put_checkout_on_path() {
     local site
@@ -105,7 +70,7 @@ main() {
         "$python" -m venv --without-pip "$venv" || fail "$python cannot make a virtual environment (see above)"
     fi
     SECONDS=0
-    install_packages "$python"
+    install_lock "$python" "$lock"
     put_checkout_on_path
     # The first start of the stack is several processes at once: they need not all compile the same modules.
     (cd "$root" && "$venv/bin/python" -m compileall -q app batchwright config workers)
