@@ -1,4 +1,4 @@
-"""httpx's connections (httpcore 1.0) with seven faults mended; httpx_transport.py puts them in.
+"""httpx's connections (httpcore 1.0) with eight faults mended; httpx_transport.py puts them in.
 
 What is wrong there, each shown by a test of tests/contract/transport against the hostile server. HTTP/2:
 
@@ -17,9 +17,12 @@ What is wrong there, each shown by a test of tests/contract/transport against th
 6. A connection that the server closed while it was idle is used once more; that request then fails, and nobody knows
    whether it was worked on.
 
+7. A new connection takes its places one by one before the first request, and yields after each: a request that is
+   cancelled meanwhile leaves some of them free, and giving back the rest later raises a ValueError.
+
 HTTP/1.1:
 
-7. What a server sends after the announced length is taken for the beginning of the next answer.
+8. What a server sends after the announced length is taken for the beginning of the next answer.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ import httpcore
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 from httpcore._async import connection, http2, http11, http_proxy
+from httpcore._synchronization import AsyncSemaphore
 
 from workers.transport.patient_h2 import PatientState
 
@@ -61,8 +65,18 @@ def mend_httpcore() -> None:
     """
     if httpcore.__version__.startswith(_MENDS_VERSION):
         http2.AsyncHTTP2Connection = MendedHttp2Connection  # type: ignore[misc]
+        http2.AsyncSemaphore = _Places  # type: ignore[misc]
         for module in (connection, http_proxy):
             module.AsyncHTTP11Connection = MendedHttp11Connection  # type: ignore[attr-defined]
+
+
+class _Places(AsyncSemaphore):
+    """A connection's places for streams; who takes a free one does not yield."""
+
+    def setup(self) -> None:
+        """See httpcore."""
+        super().setup()
+        self._anyio_semaphore = anyio.Semaphore(self._bound, max_value=self._bound, fast_acquire=True)
 
 
 class MendedHttp2Connection(http2.AsyncHTTP2Connection):

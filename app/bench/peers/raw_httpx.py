@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from app.bench.peers.serving import Engine, each_under, serve
 
 # More of them make one connection slower: its streams are served by a loop over all of them.
 _STREAMS_PER_CONNECTION = 50
+_REPEATS = 2
 
 
 class RawHttpx(Engine):
@@ -39,8 +41,11 @@ class RawHttpx(Engine):
 
     async def _ask(self, body: bytes) -> bytes:
         headers = {"content-type": "application/json"}
-        response = await next(self._turn).post(self._url, headers=headers, content=body)
-        return response.content
+        for _ in range(_REPEATS):
+            # A busy server may close a connection; the other engines repeat such a call, too.
+            with contextlib.suppress(httpx.NetworkError, httpx.RemoteProtocolError):
+                return (await next(self._turn).post(self._url, headers=headers, content=body)).content
+        return (await next(self._turn).post(self._url, headers=headers, content=body)).content
 
     async def answers(self, lap: Mapping[str, Any], done: Sequence[bytes]) -> list[str]:
         """The texts in them."""
