@@ -47,6 +47,13 @@ class Servers:
         schemes=_REDIS,
         sensitive=True,
     )
+    broker_url: str | None = setting(
+        None,
+        "Celery's broker, redis or amqp (RabbitMQ). Unset: the control Redis.",
+        also=("BATCHWRIGHT_BROKER_URL", "CELERY_BROKER_URL"),
+        schemes=(*_REDIS, "amqp", "amqps"),
+        sensitive=True,
+    )
     redis_max_connections: int = setting(
         50,
         "Connections to each Redis per process, at most.",
@@ -107,6 +114,11 @@ class Worker:
     threads: int = setting(8, "Shards worked on at once per process.", minimum=1, maximum=64)
     drain_grace_s: float = setting(25.0, "Time for running calls to end at a stop.", minimum=0)
     max_call_slots: int = setting(512, "Calls at once per process and provider.", minimum=1)
+    watchdog_s: float = setting(
+        60.0,
+        "A process with a free slot whose queue nobody empties for this long starts again; 0: never.",
+        minimum=0,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,8 +183,23 @@ class Batch:
     invalid_lines: Literal["fail", "skip"] = setting(
         "fail", "A bad line fails its batch, or is skipped into the error file."
     )
-    retention_days: int = setting(30, "Results and files are kept this long.", minimum=1)
+    retention_days: float = setting(
+        30.0, "Results and files are kept this long after their batch has ended.", minimum=0
+    )
+    stale_upload_s: float = setting(
+        900.0, "An upload that nobody goes on with is removed after this.", minimum=1
+    )
     max_line_bytes: int = setting(_MIB, "Longest line of an input file.", minimum=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """How full the disk of MongoDB may become."""
+
+    warn_percent: float = setting(80.0, "Warn when it is fuller.", minimum=1, maximum=100)
+    stop_percent: float = setting(
+        95.0, "Take no more files and batches when it is fuller (status 507).", minimum=1, maximum=100
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +291,7 @@ class Settings:
     breaker: Breaker = field(default_factory=Breaker)
     lease: Lease = field(default_factory=Lease)
     batch: Batch = field(default_factory=Batch)
+    disk: Disk = field(default_factory=Disk)
     shard: ShardRules = field(default_factory=ShardRules)
     cache: Cache = field(default_factory=Cache)
     retry: Retry = field(default_factory=Retry)

@@ -20,7 +20,7 @@ from app.api.door import CreateBatch, check, read_body
 from app.api.errors import bad_request, conflict, no_such_batch
 from app.api.json_reply import json_reply, page_reply
 from app.api.services import Behind, Services
-from workers.core import states
+from workers.core import faultpoints, states
 
 Doc = dict[str, Any]
 # The SDK gives a create up after 600 s and sends it again blind; a little more lets that one find its batch.
@@ -123,6 +123,7 @@ async def _create(behind: Services, wanted: CreateBatch, tenant: str, key: str |
         # Another process used the key between our look and our write.
         used = await behind.run(behind.batches.by_idempotency_key, tenant, key or "")
         return _same(used, asked) or doc
+    faultpoints.passes(faultpoints.BATCH_WRITTEN, doc["_id"])
     if refusal is not None:
         await behind.run(behind.batches.fail, doc["_id"], [refusal])
         return await batch_of(behind, doc["_id"], tenant)

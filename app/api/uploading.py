@@ -21,6 +21,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from app.api.door import ExpiresAfter, check
 from app.api.errors import ApiError, bad_request, file_too_large, missing
 from app.api.services import Services
+from workers.core import faultpoints
 from workers.core.errors import BatchwrightError
 from workers.core.identity import new_file_id
 from workers.core.split import UTF8_BOM
@@ -139,6 +140,7 @@ class _Receiver:
             self._refuse_name()
             self._upload = await self._begin()
         await self._stored()
+        faultpoints.passes(faultpoints.UPLOAD_BLOCK, self._size_bytes)
         self._writing = asyncio.create_task(self._services.run(self._upload.write, block))
 
     async def finish(self) -> Doc:

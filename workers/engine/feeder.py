@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Callable
 
+from workers.core import faultpoints
 from workers.core.budget import BUDGET
 from workers.core.lanes import Ask, Go, NotNow
 from workers.core.messages import Attempt, Result
@@ -131,7 +132,10 @@ class Feeder:
         if running.stop or not running.may_call() or running.desk.limits.is_paused(running.link):
             return None
         work.calls += 1
-        return await pipeline.make_call(work, self._running.link)
+        faultpoints.passes(faultpoints.CALLING, work)
+        outcome = await pipeline.make_call(work, self._running.link)
+        faultpoints.passes(faultpoints.ANSWERED, work)
+        return outcome
 
     # --- limits
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from workers.core import faultpoints
 from workers.core.messages import ItemError, Result, Usage
 from workers.core.tally import Tally
 from workers.engine.ports import RecordTarget
@@ -136,6 +137,7 @@ class Recorder:
         except BaseException:
             self._buffer[:0] = entries  # nothing may be lost by a cancelled or broken flush
             raise
+        faultpoints.passes(faultpoints.RECORDED)
         self._bytes -= sum(entry.record.line_bytes for entry in entries)
         for entry, rec in zip(entries, stored, strict=True):
             entry.run.on_recorded(rec.result, rec.line_bytes)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from workers.core import handover, poison
+from workers.core import faultpoints, handover, poison
 from workers.core.choose import Chosen
 from workers.core.price import load_lists
 from workers.core.states import Ending
@@ -87,6 +87,7 @@ class Steward:
 
     async def _claim_and_run(self, shard_id: str) -> str:
         asked_at = time.monotonic()
+        faultpoints.passes(faultpoints.BEFORE_CLAIM, shard_id)
         try:
             doc = await self.threads.call(
                 self.stores.shards.claim, shard_id, self.owner, self.desk.rules.lease_s
@@ -95,6 +96,7 @@ class Steward:
             return "no database"  # the message is a hint: the sweeper sends another one
         if doc is None:
             return "not ours"
+        faultpoints.passes(faultpoints.CLAIMED, shard_id)
         if shard_id in self.active:
             return "lease left to expire"  # claimed twice in one instant; the other run stands
         active = self.active[shard_id] = Active(
@@ -254,6 +256,7 @@ class Steward:
         if ran.stopped is None and ran.park_s is None:
             finish = partial(self.stores.shards.finish, shard_id, fence, active.tally)
             done = await self.heartbeat.patiently(lease, finish)
+            faultpoints.passes(faultpoints.SHARD_DONE, shard_id)
             return "done" if done else "lease lost"
         reasons = {"drain": "drain", "paused": "paused", None: ran.park_reason}
         wait_s = _FOR_EVER if ran.stopped == "paused" else (ran.park_s or 0.0)

@@ -65,7 +65,7 @@ def mend_httpcore() -> None:
     """
     if httpcore.__version__.startswith(_MENDS_VERSION):
         http2.AsyncHTTP2Connection = MendedHttp2Connection  # type: ignore[misc]
-        http2.AsyncSemaphore = _Places  # type: ignore[misc]
+        http2.AsyncSemaphore = _Places  # type: ignore[attr-defined]
         for module in (connection, http_proxy):
             module.AsyncHTTP11Connection = MendedHttp11Connection  # type: ignore[attr-defined]
 

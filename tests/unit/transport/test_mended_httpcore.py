@@ -21,14 +21,14 @@ class _SettingsOnly(httpcore.AsyncNetworkStream):
         self.speaks = asyncio.Event()
         self._said = False
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's name
         await self.speaks.wait()
         if self._said:
             await asyncio.Event().wait()
         self._said = True
         return SettingsFrame(0).serialize()
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's name
         await asyncio.sleep(0)
 
     async def aclose(self) -> None:
