@@ -14,10 +14,14 @@ CLAIMED: Final = "claimed"
 CALLING: Final = "calling"
 ANSWERED: Final = "answered"
 RECORDED: Final = "recorded"
+SHARD_RECORDED: Final = "shard-recorded"
 SHARD_DONE: Final = "shard-done"
 # An upload and a create in the API.
 UPLOAD_BLOCK: Final = "upload-block"
 BATCH_WRITTEN: Final = "batch-written"
+# The sweeper: an event stands in the outbox and still in its batch; a part of an expired batch is removed.
+EVENTS_COPIED: Final = "events-copied"
+PART_REMOVED: Final = "part-removed"
 
 POINTS: Final = (
     BEFORE_CLAIM,
@@ -25,9 +29,12 @@ POINTS: Final = (
     CALLING,
     ANSWERED,
     RECORDED,
+    SHARD_RECORDED,
     SHARD_DONE,
     UPLOAD_BLOCK,
     BATCH_WRITTEN,
+    EVENTS_COPIED,
+    PART_REMOVED,
 )
 
 

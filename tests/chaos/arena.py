@@ -1,0 +1,318 @@
+"""The real stack, every process of which can be killed, stopped and cut off, with tenants that give it work.
+
+    with open_arena(directory, Rules(seed=7)) as arena:
+        batch = arena.tenants["one"].submit(500)
+        arena.recorded_reaches(100)
+        arena.hit("kill -9 worker-1", lambda: arena.kill("worker-1"))
+        arena.rest()
+
+servers.py holds the servers, app/embedded/stack.py everything of ours, as it is delivered: what crashes is started
+again by its supervisor. Lease, sweep and the like are shortened by settings (`Rules`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import redis
+from pymongo import MongoClient
+
+from app.embedded.commands import OurCommands, Plan, Wiring
+from app.embedded.process import ProcessSpec
+from app.embedded.stack import Stack
+from app.embedded.state import StackState
+from config.settings import Api, Settings
+from config.settings import Servers as NamedServers
+from tests.chaos.client import Tenant
+from tests.chaos.memory import Memory
+from tests.chaos.servers import CACHE, CONTROL, MONGOD, Servers, running_servers
+from tests.chaos.victim import Death
+from tests.support.eventually import eventually
+from tests.support.tcp_proxy import TcpProxy, tcp_proxy
+from workers.store.mongo import Doc
+from workers.store.stores import Stores, stores_of
+
+ENDS = ("completed", "failed", "cancelled", "expired")
+_BUILT_IN = ("PATH", "HOME", "LANG", "TMPDIR")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a run is like. Times are scaled down: production's lease is 60 s, its sweep 5 s.
+
+    Attributes:
+        latency_ms: of every answer of the simulator.
+        simulator: more flags for it.
+        environ: more settings for the processes of ours.
+        via: servers that our processes reach through a proxy only (names of servers.py).
+        deaths: when which process dies, by its name.
+    """
+
+    seed: int
+    workers: int = 2
+    tenants: Sequence[str] = ("one", "two")
+    lease_s: float = 3.0
+    sweep_s: float = 0.5
+    latency_ms: float = 20.0
+    simulator: Sequence[str] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
+    via: Sequence[str] = ()
+    deaths: Mapping[str, Death] = field(default_factory=dict)
+    flower: bool = False
+    beat: bool = False
+
+    @property
+    def recovery_s(self) -> float:
+        """Within which work must go on after a fault (I7)."""
+        return self.lease_s + self.sweep_s + 10.0
+
+    def settings(self) -> dict[str, str]:
+        """The settings of the processes."""
+        return {
+            "BATCHWRIGHT_LEASE_S": str(self.lease_s),
+            "BATCHWRIGHT_SWEEP_S": str(self.sweep_s),
+            "BATCHWRIGHT_DISPATCH_TIMEOUT_S": str(max(2.0, self.lease_s)),
+            # Several shards a batch, though a batch is small here.
+            "BATCHWRIGHT_SHARD_MAX_ITEMS": "50",
+            "BATCHWRIGHT_BATCH_STALE_UPLOAD_S": "2",
+            "BATCHWRIGHT_WORKER_DRAIN_GRACE_S": "3",
+            "BATCHWRIGHT_LOG_LEVEL": "warning",
+            **self.environ,
+        }
+
+
+class _Commands(OurCommands):
+    """The stack as it is delivered, with shorter times, proxies in between, and deaths at named moments."""
+
+    def __init__(self, rules: Rules, directory: Path, proxied: Mapping[str, str]) -> None:
+        self._rules, self._directory, self._proxied = rules, directory, proxied
+
+    def simulator(self, plan: Plan, port: int) -> ProcessSpec:
+        """With a log of its calls."""
+        spec, rules = super().simulator(plan, port), self._rules
+        told = ("--latency-ms", f"{rules.latency_ms:g}", "--seed", str(rules.seed), *rules.simulator)
+        return replace(spec, argv=(*spec.argv, *told, "--log", str(self._directory / "calls.jsonl")))
+
+    def api(self, plan: Plan, wiring: Wiring, port: int) -> ProcessSpec:
+        """See the class."""
+        return self._told(super().api(plan, self._rewired(wiring), port))
+
+    def flower(self, plan: Plan, wiring: Wiring, port: int) -> ProcessSpec:
+        """See the class."""
+        return self._told(super().flower(plan, self._rewired(wiring), port))
+
+    def portless(self, plan: Plan, wiring: Wiring) -> Sequence[ProcessSpec]:
+        """See the class."""
+        return [self._told(spec) for spec in super().portless(plan, self._rewired(wiring))]
+
+    def _rewired(self, wiring: Wiring) -> Wiring:
+        return replace(
+            wiring,
+            redis_url=self._proxied.get(CONTROL, wiring.redis_url),
+            cache_redis_url=self._proxied.get(CACHE, wiring.cache_redis_url),
+            mongodb_url=self._proxied.get(MONGOD, wiring.mongodb_url),
+        )
+
+    def _told(self, spec: ProcessSpec) -> ProcessSpec:
+        env, argv = {**spec.env, **self._rules.settings()}, spec.argv
+        death = self._rules.deaths.get(spec.name)
+        if death is not None:
+            assert argv[:2] == (sys.executable, "-m"), argv
+            env |= death.as_environ()
+            argv = (sys.executable, "-m", "tests.chaos.victim", *argv[2:])
+        return replace(spec, env=env, argv=argv)
+
+
+@dataclass
+class Hit:
+    """A fault that was injected; Unix seconds."""
+
+    name: str
+    at: float
+    healed_at: float | None = None
+
+
+@dataclass
+class Arena:
+    """A running stack under test."""
+
+    directory: Path
+    rules: Rules
+    stack: Stack
+    servers: Servers
+    proxies: Mapping[str, TcpProxy]
+    db: Any
+    stores: Stores
+    tenants: Mapping[str, Tenant]
+    memory: Memory
+    hits: list[Hit] = field(default_factory=list)
+
+    # --- processes
+
+    @property
+    def state(self) -> StackState:
+        """Of the stack: addresses and process ids as they are now."""
+        return self.stack.state
+
+    def pid(self, name: str) -> int:
+        """Of a process of ours (`api`, `worker-1`, `sim`), or of a server."""
+        if name in (CONTROL, CACHE, MONGOD):
+            return self.servers.pid(name)
+        return int(self.state.pids[name])
+
+    def kill(self, name: str, what: signal.Signals = signal.SIGKILL) -> int:
+        """Send it a signal; gives the process id."""
+        pid = self.pid(name)
+        os.kill(pid, what)
+        return pid
+
+    def restarted(self, name: str, was: int, within_s: float = 20.0) -> None:
+        """Wait until a killed process of ours runs again."""
+        eventually(lambda: self.state.pids.get(name) not in (None, was), within_s)
+
+    def ready(self, name: str, within_s: float = 30.0) -> None:
+        """Wait until a process of ours that was started again works."""
+        eventually((self.directory / "run" / f"{name}.ready").exists, within_s)
+
+    # --- faults
+
+    def hit(self, name: str, fault: Callable[[], object]) -> Hit:
+        """Inject a fault and note when."""
+        done = Hit(name, time.time())
+        self.hits.append(done)
+        fault()
+        return done
+
+    # --- how far it is
+
+    def recorded(self) -> int:
+        """Results of all batches."""
+        return int(self.db["batch_results"].estimated_document_count())
+
+    def accepted(self) -> int:
+        """Items of all batches that tenants were told of."""
+        return sum(len(batch) for tenant in self.tenants.values() for batch in tenant.submitted)
+
+    def recorded_reaches(self, number: int, within_s: float = 60.0) -> None:
+        """Wait for so many results."""
+        eventually(lambda: self.recorded() >= number, within_s, what=self.how_it_stands)
+
+    def rest(self, within_s: float = 120.0) -> float:
+        """Wait until every batch that was accepted has ended; gives how long that took, in seconds."""
+        began = time.monotonic()
+        ids = [batch.id for tenant in self.tenants.values() for batch in tenant.submitted]
+        where = {"_id": {"$in": ids}, "status": {"$in": ENDS}}
+        eventually(
+            lambda: self.db["batch_jobs"].count_documents(where) == len(ids),
+            within_s,
+            what=self.how_it_stands,
+        )
+        return time.monotonic() - began
+
+    def first_record_after(self, moment: float) -> float | None:
+        """Seconds from a moment (Unix) to the first result that was made after it; None if there is none."""
+        found = self.db["batch_results"].find_one({"at": {"$gt": moment}}, {"at": 1}, sort=[("at", 1)])
+        return None if found is None else float(found["at"]) - moment
+
+    def calls(self) -> list[Doc]:
+        """What the simulator has logged so far."""
+        path = self.directory / "calls.jsonl"
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        return [orjson.loads(line) for line in lines]
+
+    def control(self) -> redis.Redis:
+        """A connection to control Redis, past any proxy."""
+        return redis.Redis.from_url(self.servers.urls[CONTROL])
+
+    def how_it_stands(self) -> str:
+        """For a failure: batches, shards and the last words of every log."""
+        try:
+            batches = [(doc["_id"], doc["status"], doc["ending"]) for doc in self.db["batch_jobs"].find()]
+            group = {"_id": ["$status", "$reason"], "n": {"$sum": 1}}
+            shards = [
+                (row["_id"], row["n"]) for row in self.db["batch_shards"].aggregate([{"$group": group}])
+            ]
+        except Exception as error:  # noqa: BLE001 - a server that is away must not hide the failure itself
+            return f"{self.accepted()} accepted, the database is away: {error!r}"
+        logs = [
+            f"--- {path.name}\n{path.read_text(errors='replace')[-1500:]}"
+            for path in sorted((self.directory / "logs").glob("*.log"))
+            if not path.name.startswith(("mongod", "sim", "flower"))
+        ]
+        return f"{self.recorded()} of {self.accepted()}; {batches}; {shards}\n" + "\n".join(logs)
+
+
+@contextmanager
+def open_arena(directory: Path, rules: Rules) -> Iterator[Arena]:
+    """Start everything, yield it, end everything."""
+    with ExitStack() as cleaning, _alone(directory):
+        servers = cleaning.enter_context(running_servers(directory))
+        proxies = {name: cleaning.enter_context(tcp_proxy(servers.ports[name])) for name in rules.via}
+        proxied = {name: _through(proxy, servers.urls[name]) for name, proxy in proxies.items()}
+        named = NamedServers(
+            redis_url=servers.urls[CONTROL],
+            cache_redis_url=servers.urls[CACHE],
+            mongodb_url=servers.urls[MONGOD],
+        )
+        client: MongoClient[Doc] = cleaning.enter_context(
+            MongoClient(servers.urls[MONGOD], tz_aware=True, w="majority")
+        )
+        db = client[named.mongodb_database]
+        stores, keys = stores_of(db), {}
+        for name in rules.tenants:
+            keys[name] = f"sk-{name}-{'0' * 32}"
+            stores.tenants.ensure(name)
+            stores.tenants.add_key(name, keys[name], name="chaos")
+        stack = Stack(
+            Settings(data_dir=directory, api=Api(port=0), servers=named),
+            workers=rules.workers,
+            simulator=True,
+            flower=rules.flower,
+            beat=rules.beat,
+            commands=_Commands(rules, directory, proxied),
+        )
+        try:
+            state = stack.start()
+            tenants = {name: Tenant(name, key, state.api_url, seed=rules.seed) for name, key in keys.items()}
+            memory = cleaning.enter_context(Memory.sampled(lambda: _pids(stack, servers)))
+            yield Arena(directory, rules, stack, servers, proxies, db, stores, tenants, memory)
+        finally:
+            stack.stop()
+
+
+def _pids(stack: Stack, servers: Servers) -> dict[str, int]:
+    return {**{row.name: row.pid for row in stack.rows()}, CONTROL: servers.pid(CONTROL)}
+
+
+def _through(proxy: TcpProxy, url: str) -> str:
+    head, _, rest = url.rpartition("@") if "@" in url else (url.partition("://")[0], "", url)
+    if url.startswith("mongodb"):
+        # A client that is told the set's name goes to the member's own address, past the proxy.
+        return f"mongodb://127.0.0.1:{proxy.port}/?directConnection=true"
+    return f"{head}@127.0.0.1:{proxy.port}/{rest.rpartition('/')[2]}"
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """A developer's settings, keys and `.env` are no part of the run: its own environment and directory."""
+    before, here = dict(os.environ), Path.cwd()
+    kept = {name: before[name] for name in _BUILT_IN if name in before}
+    directory.mkdir(parents=True, exist_ok=True)
+    os.environ.clear()
+    os.environ.update(kept)
+    os.chdir(directory)
+    try:
+        yield
+    finally:
+        os.chdir(here)
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,167 @@
+"""What must hold after every run, whatever was broken: the invariants of the fault list.
+
+    I1 every accepted item is recorded, in a final state      I5 every process stays under its memory bound
+    I2 exactly one result an item                             I6 no limit is passed in any minute
+    I3 each result equals f(prompt)                           I7 back to work within lease + sweep + 10 s
+    I4 excess calls <= those in flight at the faults,         I8 no byte of one tenant reaches another
+       and reported, never less than the simulator saw
+
+The tenants' logs of accepted batches and the simulator's call log are the evidence.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.chaos.arena import Arena
+from tests.chaos.client import Submitted, Tenant
+
+Doc = dict[str, Any]
+_BURST = 1.1
+_WINDOW_S = 60.0
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a row allows.
+
+    Attributes:
+        max_excess: calls that may have been repeated, all faults together; None: as many as were reported.
+        errors: codes that items may end with.
+        requests_per_minute: the limit to be kept, if there is one.
+        recovers: whether work was under way at the last fault, so that the time back to work can be told.
+    """
+
+    max_excess: int | None = None
+    errors: frozenset[str] = frozenset()
+    requests_per_minute: int | None = None
+    recovers: bool = True
+
+
+@dataclass
+class Finding:
+    """What the oracle saw; `broken` has a sentence for each invariant that does not hold."""
+
+    accepted: int = 0
+    recorded: int = 0
+    excess_seen: int = 0
+    excess_reported: int = 0
+    recovery_s: float | None = None
+    peak_mb: float = 0.0
+    broken: list[str] = field(default_factory=list)
+
+
+def judge(arena: Arena, expected: Expected) -> Finding:
+    """Look at everything once all batches have ended."""
+    found = Finding(accepted=arena.accepted(), peak_mb=arena.memory.worst)
+    for tenant in arena.tenants.values():
+        for batch in tenant.submitted:
+            _judge_batch(tenant, batch, expected, found)
+            found.broken += _foreign(arena, tenant, batch)
+    stored = arena.db["batch_results"].count_documents({})
+    if stored != found.recorded:
+        found.broken.append(f"I2: {stored} results in the database, {found.recorded} in the files")
+    found.broken += _left_behind(arena)
+    _judge_calls(arena, expected, found)
+    found.broken += [f"I5: {line}" for line in arena.memory.over()]
+    if expected.recovers and arena.hits:
+        _judge_recovery(arena, found)
+    return found
+
+
+def _judge_batch(tenant: Tenant, batch: Submitted, expected: Expected, found: Finding) -> None:
+    shown = tenant.batch(batch.id)
+    good, bad = tenant.rows(shown["output_file_id"]), tenant.rows(shown["error_file_id"])
+    found.recorded += len(good) + len(bad)
+    found.excess_reported += shown["batchwright"]["excess_calls"]
+    times = Counter(row["custom_id"] for row in (*good, *bad))
+    if missing := batch.prompts.keys() - times.keys():
+        found.broken.append(f"I1: {batch.id} lacks {len(missing)} of {len(batch)}, such as {min(missing)}")
+    if unknown := times.keys() - batch.prompts.keys():
+        found.broken.append(f"I8: {batch.id} holds {len(unknown)} lines of others, such as {min(unknown)}")
+    if twice := [name for name, number in times.items() if number > 1]:
+        found.broken.append(f"I2: {batch.id} has {len(twice)} items twice, such as {min(twice)}")
+    wrong = [
+        row["custom_id"] for row in good if _text(row) != tenant.answer_to(batch.prompts[row["custom_id"]])
+    ]
+    if wrong:
+        found.broken.append(f"I3: {batch.id} has {len(wrong)} wrong answers, such as {min(wrong)}")
+    if codes := Counter(map(_code, bad)).keys() - expected.errors:
+        found.broken.append(f"I1: {batch.id} has errors {sorted(codes)}, such as {_first(bad, codes)}")
+    counts = shown["request_counts"]
+    if counts["total"] != len(batch) or counts["completed"] != len(good):
+        found.broken.append(f"I1: {batch.id} shows {counts}, its files have {len(good)} and {len(bad)} lines")
+
+
+def _foreign(arena: Arena, tenant: Tenant, batch: Submitted) -> list[str]:
+    others = [other for other in arena.tenants.values() if other is not tenant]
+    return [
+        f"I8: {other.name} may read {batch.id} of {tenant.name}"
+        for other in others[:1]
+        if other.ask("GET", f"/v1/batches/{batch.id}").status_code != 404
+    ]
+
+
+def _left_behind(arena: Arena) -> list[str]:
+    found = []
+    held = arena.db["batch_shards"].count_documents({"status": {"$nin": ["done", "closed"]}})
+    if held:
+        found.append(f"I1: {held} shards have not ended")
+    with arena.control() as control:
+        evicted = control.info("stats")["evicted_keys"]
+    if evicted:
+        found.append(f"control Redis has evicted {evicted} keys")
+    return found
+
+
+def _judge_calls(arena: Arena, expected: Expected, found: Finding) -> None:
+    calls = arena.calls()
+    # A call that got no status, or a success: whoever made it may have to pay. Refusals are attempts.
+    paid = Counter(call["prompt_hash"] for call in calls if call["status"] in (0, 200))
+    found.excess_seen = sum(number - 1 for number in paid.values())
+    if found.excess_seen > found.excess_reported:
+        found.broken.append(f"I4: {found.excess_seen} calls repeated, only {found.excess_reported} reported")
+    if expected.max_excess is not None and found.excess_seen > expected.max_excess:
+        found.broken.append(f"I4: {found.excess_seen} calls repeated, at most {expected.max_excess} allowed")
+    if expected.requests_per_minute is not None:
+        most = most_in_a_window((call["time"] for call in calls), _WINDOW_S)
+        if most > expected.requests_per_minute * _BURST:
+            found.broken.append(f"I6: {most} calls in a minute, the limit is {expected.requests_per_minute}")
+
+
+def _judge_recovery(arena: Arena, found: Finding) -> None:
+    last = arena.hits[-1]
+    found.recovery_s = arena.first_record_after(last.healed_at or last.at)
+    if found.recovery_s is not None and found.recovery_s > arena.rules.recovery_s:
+        limit_s = arena.rules.recovery_s
+        found.broken.append(f"I7: back to work after {found.recovery_s:.1f} s, over {limit_s:g} s")
+
+
+def most_in_a_window(times: Iterable[float], window_s: float) -> int:
+    """The largest number of events in any stretch of that length."""
+    ordered: Sequence[float] = sorted(times)
+    most, first = 0, 0
+    for last, time in enumerate(ordered):
+        while time - ordered[first] > window_s:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+def _text(row: Doc) -> str:
+    return str(row["response"]["body"]["choices"][0]["message"]["content"])
+
+
+def _code(row: Doc) -> str:
+    if row["error"] is not None:
+        return str(row["error"]["code"])
+    error = row["response"]["body"].get("error") or {}
+    return str(error.get("code") or error.get("type") or row["response"]["status_code"])
+
+
+def _first(rows: list[Doc], codes: Iterable[str]) -> str:
+    wanted = set(codes)
+    return str(next(row for row in rows if _code(row) in wanted))[:300]
