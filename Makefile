@@ -14,7 +14,7 @@ export PYTHON
 # The stack and its tests are many short processes: without bytecode each of them would compile everything anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup run test test-fast test-load benchmark bench bench-setup lint format types check docs lock clean
+.PHONY: help setup run test test-fast test-load chaos chaos-quick soak benchmark bench bench-setup lint format types check docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,15 @@ test-fast: setup ## run the tests that need no server
 
 test-load: setup ## hold the engine to its laws under load (many minutes)
 	@$(PY) -m pytest -n 0 -s -m load tests/load $(ARGS)
+
+chaos: setup ## break the real stack in every way of the list (under 15 minutes; ARGS="--chaos-seed 8 -k kill")
+	@$(PY) -m pytest -n 0 -m chaos tests/chaos $(ARGS)
+
+chaos-quick: setup ## the short form of it (under 3 minutes)
+	@$(PY) -m pytest -n 0 -q -m "chaos and quick" tests/chaos --chaos-items 200 $(ARGS)
+
+soak: setup ## 1,000,000 items with a kill -9 every 20 s (ARGS="--soak-items 5000000")
+	@$(PY) -m pytest -n 0 -m "chaos and soak" tests/chaos --soak-items 1000000 --soak-every 20 $(ARGS)
 
 benchmark: setup ## time what an adapter costs an item
 	@$(PY) -m pytest -n 0 -m benchmark tests/benchmarks --benchmark-enable --benchmark-columns=min,median,max,rounds $(ARGS)

@@ -12,9 +12,12 @@ again by its supervisor. Lease, sweep and the like are shortened by settings (`R
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,6 +29,7 @@ import orjson
 import redis
 from pymongo import MongoClient
 
+from app.embedded import restarts
 from app.embedded.commands import OurCommands, Plan, Wiring
 from app.embedded.process import ProcessSpec
 from app.embedded.stack import Stack
@@ -34,14 +38,17 @@ from config.settings import Api, Settings
 from config.settings import Servers as NamedServers
 from tests.chaos.client import Tenant
 from tests.chaos.memory import Memory
-from tests.chaos.servers import CACHE, CONTROL, MONGOD, Servers, running_servers
-from tests.chaos.victim import Death
+from tests.chaos.replicas import servers_of
+from tests.chaos.servers import CACHE, CONTROL, MONGOD, Servers, running
+from tests.chaos.victim import CONSTANTS, Death
 from tests.support.eventually import eventually
 from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 from workers.store.mongo import Doc
 from workers.store.stores import Stores, stores_of
 
 ENDS = ("completed", "failed", "cancelled", "expired")
+# As scaled as the rest: what is killed on purpose many times a minute is started again.
+_CRASH_WINDOW_S = 2.0
 _BUILT_IN = ("PATH", "HOME", "LANG", "TMPDIR")
 
 
@@ -55,6 +62,8 @@ class Rules:
         environ: more settings for the processes of ours.
         via: servers that our processes reach through a proxy only (names of servers.py).
         deaths: when which process dies, by its name.
+        members: mongods of the replica set.
+        constants: bounds of a worker that no setting scales, such as {"workers.engine.recorder:BUFFER_RESULTS": 40}.
     """
 
     seed: int
@@ -67,6 +76,8 @@ class Rules:
     environ: Mapping[str, str] = field(default_factory=dict)
     via: Sequence[str] = ()
     deaths: Mapping[str, Death] = field(default_factory=dict)
+    members: int = 1
+    constants: Mapping[str, int] = field(default_factory=dict)
     flower: bool = False
     beat: bool = False
 
@@ -83,6 +94,8 @@ class Rules:
             "BATCHWRIGHT_DISPATCH_TIMEOUT_S": str(max(2.0, self.lease_s)),
             # Several shards a batch, though a batch is small here.
             "BATCHWRIGHT_SHARD_MAX_ITEMS": "50",
+            # How full the disk of this machine is is no part of the run.
+            "BATCHWRIGHT_DISK_STOP_PERCENT": "100",
             "BATCHWRIGHT_BATCH_STALE_UPLOAD_S": "2",
             "BATCHWRIGHT_WORKER_DRAIN_GRACE_S": "3",
             "BATCHWRIGHT_LOG_LEVEL": "warning",
@@ -124,10 +137,10 @@ class _Commands(OurCommands):
 
     def _told(self, spec: ProcessSpec) -> ProcessSpec:
         env, argv = {**spec.env, **self._rules.settings()}, spec.argv
-        death = self._rules.deaths.get(spec.name)
-        if death is not None:
+        death, constants = self._rules.deaths.get(spec.name), self._rules.constants
+        if death is not None or (constants and spec.name.startswith("worker")):
             assert argv[:2] == (sys.executable, "-m"), argv
-            env |= death.as_environ()
+            env |= {**(death.as_environ() if death else {}), CONSTANTS: json.dumps(dict(constants))}
             argv = (sys.executable, "-m", "tests.chaos.victim", *argv[2:])
         return replace(spec, env=env, argv=argv)
 
@@ -223,11 +236,22 @@ class Arena:
         found = self.db["batch_results"].find_one({"at": {"$gt": moment}}, {"at": 1}, sort=[("at", 1)])
         return None if found is None else float(found["at"]) - moment
 
-    def calls(self) -> list[Doc]:
-        """What the simulator has logged so far."""
+    def longest_gap_s(self, since: float) -> float:
+        """The longest time between two results, from a moment (Unix seconds) to the last one."""
+        rows = self.db["batch_results"].find({"at": {"$gt": since}}, {"at": 1})
+        times = [since, *sorted(row["at"] for row in rows)]
+        return max((later - earlier for earlier, later in itertools.pairwise(times)), default=0.0)
+
+    def calls(self) -> Iterator[Doc]:
+        """What the simulator has logged so far, one call after the other."""
         path = self.directory / "calls.jsonl"
-        lines = path.read_bytes().splitlines() if path.exists() else []
-        return [orjson.loads(line) for line in lines]
+        if path.exists():
+            with path.open("rb") as log:
+                yield from map(orjson.loads, log)
+
+    def last(self, seconds: float) -> None:
+        """Let a fault last so long: its length is the fault, nothing is waited for."""
+        threading.Event().wait(seconds)
 
     def control(self) -> redis.Redis:
         """A connection to control Redis, past any proxy."""
@@ -255,7 +279,7 @@ class Arena:
 def open_arena(directory: Path, rules: Rules) -> Iterator[Arena]:
     """Start everything, yield it, end everything."""
     with ExitStack() as cleaning, _alone(directory):
-        servers = cleaning.enter_context(running_servers(directory))
+        servers = cleaning.enter_context(running(servers_of(directory, rules.members)))
         proxies = {name: cleaning.enter_context(tcp_proxy(servers.ports[name])) for name in rules.via}
         proxied = {name: _through(proxy, servers.urls[name]) for name, proxy in proxies.items()}
         named = NamedServers(
@@ -304,15 +328,17 @@ def _through(proxy: TcpProxy, url: str) -> str:
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
     """A developer's settings, keys and `.env` are no part of the run: its own environment and directory."""
-    before, here = dict(os.environ), Path.cwd()
+    before, here, window_s = dict(os.environ), Path.cwd(), restarts.CRASH_WINDOW_S
     kept = {name: before[name] for name in _BUILT_IN if name in before}
     directory.mkdir(parents=True, exist_ok=True)
     os.environ.clear()
     os.environ.update(kept)
     os.chdir(directory)
+    restarts.CRASH_WINDOW_S = _CRASH_WINDOW_S
     try:
         yield
     finally:
+        restarts.CRASH_WINDOW_S = window_s
         os.chdir(here)
         os.environ.clear()
         os.environ.update(before)

@@ -22,6 +22,8 @@ from tests.chaos.client import Submitted, Tenant
 Doc = dict[str, Any]
 _BURST = 1.1
 _WINDOW_S = 60.0
+# What spoils an answer, in the words of the simulator and of odd_provider.py.
+_NONSENSE = frozenset({"truncated", "invalid-json", "empty", "html", "nonsense"})
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,14 @@ class Expected:
         max_excess: calls that may have been repeated, all faults together; None: as many as were reported.
         errors: codes that items may end with.
         requests_per_minute: the limit to be kept, if there is one.
+        recovery_s: within which work goes on, where the list of faults names another time than I7.
         recovers: whether work was under way at the last fault, so that the time back to work can be told.
     """
 
     max_excess: int | None = None
     errors: frozenset[str] = frozenset()
     requests_per_minute: int | None = None
+    recovery_s: float | None = None
     recovers: bool = True
 
 
@@ -68,7 +72,7 @@ def judge(arena: Arena, expected: Expected) -> Finding:
     _judge_calls(arena, expected, found)
     found.broken += [f"I5: {line}" for line in arena.memory.over()]
     if expected.recovers and arena.hits:
-        _judge_recovery(arena, found)
+        _judge_recovery(arena, found, expected.recovery_s or arena.rules.recovery_s)
     return found
 
 
@@ -118,25 +122,28 @@ def _left_behind(arena: Arena) -> list[str]:
 
 
 def _judge_calls(arena: Arena, expected: Expected, found: Finding) -> None:
-    calls = arena.calls()
-    # A call that got no status, or a success: whoever made it may have to pay. Refusals are attempts.
-    paid = Counter(call["prompt_hash"] for call in calls if call["status"] in (0, 200))
+    # A call that got no status, or a success: whoever made it may have to pay. Refusals are attempts, and so is
+    # what got nonsense for an answer.
+    paid = Counter(call["prompt_hash"] for call in arena.calls() if _may_be_paid(call))
     found.excess_seen = sum(number - 1 for number in paid.values())
     if found.excess_seen > found.excess_reported:
         found.broken.append(f"I4: {found.excess_seen} calls repeated, only {found.excess_reported} reported")
     if expected.max_excess is not None and found.excess_seen > expected.max_excess:
         found.broken.append(f"I4: {found.excess_seen} calls repeated, at most {expected.max_excess} allowed")
     if expected.requests_per_minute is not None:
-        most = most_in_a_window((call["time"] for call in calls), _WINDOW_S)
+        most = most_in_a_window((call["time"] for call in arena.calls()), _WINDOW_S)
         if most > expected.requests_per_minute * _BURST:
             found.broken.append(f"I6: {most} calls in a minute, the limit is {expected.requests_per_minute}")
 
 
-def _judge_recovery(arena: Arena, found: Finding) -> None:
+def _may_be_paid(call: Doc) -> bool:
+    return call["status"] == 0 or (call["status"] == 200 and call["fault"] not in _NONSENSE)
+
+
+def _judge_recovery(arena: Arena, found: Finding, limit_s: float) -> None:
     last = arena.hits[-1]
     found.recovery_s = arena.first_record_after(last.healed_at or last.at)
-    if found.recovery_s is not None and found.recovery_s > arena.rules.recovery_s:
-        limit_s = arena.rules.recovery_s
+    if found.recovery_s is not None and found.recovery_s > limit_s:
         found.broken.append(f"I7: back to work after {found.recovery_s:.1f} s, over {limit_s:g} s")
 
 

@@ -10,10 +10,10 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from app.embedded import servers
 from app.embedded.ports import PortClaims
@@ -22,6 +22,7 @@ from app.embedded.supervisor import Supervisor
 from tests.support.eventually import eventually
 
 CONTROL, CACHE, MONGOD = "control-redis", "cache-redis", "mongod"
+SERVERS = (MONGOD, CONTROL, CACHE)
 
 
 class Servers:
@@ -48,14 +49,17 @@ class Servers:
         """Start the three, one after the other."""
         for name in ("logs", "run"):
             (self.directory / name).mkdir(parents=True, exist_ok=True)
-        claims, cancel, keeper = PortClaims(), threading.Event(), cast(Supervisor, self)
-        for name, start in (
-            (MONGOD, servers.start_mongod),
-            (CONTROL, servers.start_control_redis),
-            (CACHE, servers.start_cache_redis),
-        ):
-            started = start(keeper, self.directory, claims)(cancel)
-            self.urls[name], self.ports[name] = started.url, started.port
+        claims = PortClaims()
+        self._start_mongod(claims)
+        self._start(CONTROL, servers.start_control_redis, claims)
+        self._start(CACHE, servers.start_cache_redis, claims)
+
+    def _start_mongod(self, claims: PortClaims) -> None:
+        self._start(MONGOD, servers.start_mongod, claims)
+
+    def _start(self, name: str, start: Callable[..., Any], claims: PortClaims) -> None:
+        started = start(cast(Supervisor, self), self.directory, claims)(threading.Event())
+        self.urls[name], self.ports[name] = started.url, started.port
 
     def pid(self, name: str) -> int:
         """Of the server that runs now."""
@@ -90,9 +94,8 @@ class Servers:
 
 
 @contextmanager
-def running_servers(directory: Path) -> Iterator[Servers]:
-    """Start the three, yield them, end them."""
-    started = Servers(directory)
+def running(started: Servers) -> Iterator[Servers]:
+    """Start them all, yield them, end them."""
     try:
         started.start_all()
         yield started

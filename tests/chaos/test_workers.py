@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import signal
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.arena import Arena, Rules
 from tests.chaos.oracle import Expected, Finding
+from tests.chaos.servers import SERVERS
 from tests.chaos.victim import Death
 from tests.support.eventually import eventually
 from workers.core import faultpoints
@@ -60,18 +64,118 @@ def test_a_killed_worker_costs_no_item(
     verdict(arena, Expected(max_excess=max_excess))
 
 
-@pytest.mark.fault("6", "SIGSTOP a worker for two leases, then SIGCONT")
-def test_a_worker_that_sleeps_does_no_harm_when_it_wakes(
-    arena_of: Opens, verdict: Judges, seed: int, items: int
-) -> None:
+@pytest.mark.quick
+@pytest.mark.fault("4", "kill -9 every process at once")
+def test_a_cold_start_finishes_alone(arena_of: Opens, verdict: Judges, seed: int, items: int) -> None:
     arena = arena_of(Rules(seed, latency_ms=100))
     for tenant in arena.tenants.values():
         tenant.submit(items // 2)
     arena.recorded_reaches(items // 10)
-    hit = arena.hit("stop", lambda: arena.kill("worker-1", signal.SIGSTOP))
-    shards = arena.db["batch_shards"]
-    eventually(lambda: shards.count_documents({"takeovers": {"$gt": 0}}) > 0, 30)
+
+    def kill_everything() -> None:
+        for name in ("worker-1", "worker-2", "api"):
+            arena.kill(name)
+        for name in SERVERS:
+            arena.servers.kill(name)
+
+    hit = arena.hit("kill everything", kill_everything)
+    for name in SERVERS:
+        arena.servers.start_again(name)
+    hit.healed_at = time.time()
     arena.rest()
+    verdict(arena, Expected())
+
+
+@pytest.mark.quick
+@pytest.mark.fault("5", "SIGTERM under load")
+def test_a_worker_that_is_stopped_leaves_no_lease_and_repeats_nothing(
+    arena_of: Opens, verdict: Judges, seed: int, items: int
+) -> None:
+    # Given calls that end well inside the grace
+    arena = arena_of(Rules(seed, latency_ms=150, environ={"BATCHWRIGHT_WORKER_MAX_CALL_SLOTS": "8"}))
+    for tenant in arena.tenants.values():
+        tenant.submit(items // 2)
+    arena.recorded_reaches(items // 10)
+    # When one of two workers is stopped
+    pid = arena.pid("worker-1")
+    arena.hit("SIGTERM", lambda: arena.kill("worker-1", signal.SIGTERM))
+    arena.restarted("worker-1", pid)
+    # Then it has nothing left, and the other one has not lost a second.
+    left = arena.db["batch_shards"].find_one({"status": "leased", "owner": {"$regex": f":{pid}$"}})
+    arena.rest()
+    verdict(arena, Expected(max_excess=0))
+    assert left is None
+    assert arena.longest_gap_s(arena.hits[0].at) < 1.0
+
+
+@pytest.mark.fault("6", "SIGSTOP a worker for two leases, then SIGCONT")
+def test_a_worker_that_sleeps_does_no_harm_when_it_wakes(
+    arena_of: Opens, verdict: Judges, seed: int, items: int
+) -> None:
+    arena = arena_of(Rules(seed, latency_ms=150, environ={"BATCHWRIGHT_WORKER_MAX_CALL_SLOTS": "8"}))
+    for tenant in arena.tenants.values():
+        tenant.submit(items // 2)
+    arena.recorded_reaches(items // 10)
+    pid = arena.pid("worker-1")
+    arena.hit("stop", lambda: arena.kill("worker-1", signal.SIGSTOP))
+    shards = arena.db["batch_shards"]
+    eventually(lambda: shards.count_documents({"takeovers": {"$gt": 0}}) > 0, 30, what=arena.how_it_stands)
+    arena.last(arena.rules.lease_s)
     arena.kill("worker-1", signal.SIGCONT)
-    assert hit.at
-    verdict(arena, Expected(max_excess=512))
+    # What it still holds is written now, or given up: the next sign of life comes after that.
+    woken_at = datetime.now(UTC)
+    where = {"owner": {"$regex": f":{pid}$"}, "seen_at": {"$gt": woken_at}}
+    eventually(lambda: arena.db["worker_processes"].find_one(where), 20)
+    arena.rest()
+    verdict(arena, Expected())
+
+
+@pytest.mark.quick
+@pytest.mark.fault("6b", "a laptop that sleeps for two leases in mid-batch")
+def test_when_everything_sleeps_and_wakes_nothing_is_repeated(
+    arena_of: Opens, verdict: Judges, seed: int, items: int
+) -> None:
+    arena = arena_of(Rules(seed, latency_ms=150, environ={"BATCHWRIGHT_WORKER_MAX_CALL_SLOTS": "8"}))
+    for tenant in arena.tenants.values():
+        tenant.submit(items // 2)
+    arena.recorded_reaches(items // 10)
+    everything = ("worker-1", "worker-2", "api", "sim", *SERVERS)
+
+    def send_all(what: signal.Signals) -> None:
+        for name in everything:
+            arena.kill(name, what)
+
+    hit = arena.hit("sleep", lambda: send_all(signal.SIGSTOP))
+    arena.last(2 * arena.rules.lease_s)
+    send_all(signal.SIGCONT)
+    hit.healed_at = time.time()
+    arena.rest()
+    verdict(arena, Expected(max_excess=0))
+
+
+@pytest.mark.fault("7", "an item that kills its worker")
+def test_an_item_that_kills_its_worker_ends_alone(arena_of: Opens, verdict: Judges, seed: int) -> None:
+    # Given one prompt at which every worker dies, in a shard of eight
+    death = Death(faultpoints.CALLING, containing="deadly")
+    workers = 3
+    rules = Rules(
+        seed,
+        workers=workers,
+        lease_s=2.0,
+        tenants=("one",),
+        deaths={f"worker-{number}": death for number in range(1, workers + 1)},
+        environ={"BATCHWRIGHT_SHARD_MAX_ITEMS": "8"},
+    )
+    arena = arena_of(rules)
+    batch = arena.tenants["one"].submit(
+        24, prompt=lambda number: f"Say {'something deadly' if number == 11 else 'a word'} about {number}."
+    )
+    # Then all others are answered, it alone ends as an error, and halving found it.
+    arena.rest(150)
+    shown = arena.tenants["one"].batch(batch.id)
+    bad = arena.tenants["one"].rows(shown["error_file_id"])
+    verdict(arena, Expected(errors=frozenset({"worker_crash"})))
+    assert [row["custom_id"] for row in bad] == [f"one-1-{11}"]
+    family = arena.db["batch_shards"].count_documents({"batch_id": batch.id, "moved.0": {"$exists": True}})
+    # Each shard that was in its process may be halved, too.
+    assert family <= workers * (math.log2(8) + 3)

@@ -1,0 +1,89 @@
+"""Faults 20 and 24: what works beside the workers: beat, and the sweeper with much in front of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.arena import Arena, Rules
+from tests.chaos.oracle import Expected, Finding
+from tests.chaos.servers import CACHE, CONTROL, MONGOD
+from tests.support.eventually import eventually
+
+pytestmark = pytest.mark.chaos
+Opens = Callable[[Rules], Arena]
+Judges = Callable[[Arena, Expected], Finding]
+ROOT = Path(__file__).resolve().parents[2]
+_IN_FRONT = 10_000
+
+
+@pytest.mark.fault("20", "two beats; beat dead")
+def test_beat_may_be_there_twice_or_not_at_all(
+    arena_of: Opens, verdict: Judges, seed: int, items: int, tmp_path: Path
+) -> None:
+    arena = arena_of(Rules(seed, beat=True))
+    urls = arena.servers.urls
+    environ = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "BATCHWRIGHT_REDIS_URL": urls[CONTROL],
+        "BATCHWRIGHT_CACHE_REDIS_URL": urls[CACHE],
+        "BATCHWRIGHT_MONGODB_URL": urls[MONGOD],
+    }
+    schedule = ("--schedule", str(tmp_path / "beat"), "--pidfile=")
+    command = [sys.executable, "-m", "celery", "-A", "workers.celery_app", "beat", *schedule]
+    # Given a second beat beside the first
+    second = subprocess.Popen(command, env=environ, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: second.poll() is not None or any(tmp_path.glob("beat*")), 20)
+        assert second.poll() is None
+        arena.tenants["one"].submit(items // 2)
+        arena.rest()
+    finally:
+        second.kill()
+        second.wait()
+    # And then none at all
+    arena.hit("kill beat", lambda: arena.kill("beat"))
+    arena.tenants["two"].submit(items // 2)
+    arena.rest()
+    verdict(arena, Expected(max_excess=0))
+
+
+@pytest.mark.fault("20b", "one run per due time under two beats")
+def test_a_schedule_runs_once_per_due_time() -> None:
+    pytest.skip("there are no schedules yet: nothing is due at beat")
+
+
+@pytest.mark.fault("24", "10,000 ineligible shards in front of the sweeper")
+def test_what_cannot_be_swept_does_not_hide_what_can(
+    arena_of: Opens, verdict: Judges, seed: int, items: int
+) -> None:
+    # Given shards that nobody may touch, all of which come first: leased, sent off a moment ago, or at rest
+    arena = arena_of(Rules(seed, latency_ms=100))
+    later = datetime.now(UTC) + timedelta(hours=1)
+    states = (
+        {"status": "leased", "lease_until": later, "owner": "somebody@else:1"},
+        {"status": "dispatched", "dispatch": {"token": "t", "at": later}},
+        {"status": "queued", "next_at": later, "reason": "retry"},
+    )
+    shape = {"provider": "elsewhere", "tenant": "none", "priority": 0, "est_tokens": 1, "size": 1, "seq": 1}
+    shape |= {"fence": 1, "started": 0, "moved": [], "batch_id": "batch_000000000000"}
+    arena.db["batch_shards"].insert_many(
+        shape | states[number % 3] | {"_id": f"batch_000000000000.{number:05d}"}
+        for number in range(_IN_FRONT)
+    )
+    # When a worker dies
+    for tenant in arena.tenants.values():
+        tenant.submit(items // 2)
+    arena.recorded_reaches(items // 10)
+    arena.hit("kill a worker", lambda: arena.kill("worker-1"))
+    # Then its shards are taken over in time all the same.
+    arena.rest(60)
+    arena.db["batch_shards"].delete_many({"batch_id": "batch_000000000000"})
+    verdict(arena, Expected())
