@@ -21,7 +21,7 @@ from workers.store.limiter import Limiter
 from workers.store.mongo import STORE_TROUBLE
 from workers.store.threads import Threads
 from workers.store.worker_processes import WorkerProcesses
-from workers.vitals import ProviderVitals, Vitals, resident_bytes
+from workers.vitals import INTAKE, ProviderVitals, Vitals, resident_bytes
 
 log = logging.getLogger(__name__)
 
@@ -93,4 +93,5 @@ class Beats:
             record_buffer_oldest_s=self.recorder.oldest_s(time.monotonic()),
             loop_lag_s=max(0.0, loop_lag_s),
             resident_bytes=resident_bytes(),
+            refused=dict(INTAKE.refused),
         )

@@ -10,10 +10,19 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import (
+    celeryd_init,
+    setup_logging,
+    task_revoked,
+    worker_init,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
 from config.settings import load_settings
-from workers.celery_config import celery_settings
+from workers.celery_config import broker_url, celery_settings
+from workers.core.inbound import SHARD_ID
 from workers.tasks import register
 from workers.telemetry import set_up_logging
 
@@ -23,7 +32,8 @@ _settings = load_settings()
 _providers = [provider.name for provider in _settings.providers]
 
 app = Celery("batchwright", set_as_current=True)
-app.conf.update(celery_settings(str(_settings.servers.redis_url), _providers))
+app.conf.update(celery_settings(broker_url(_settings.servers), _providers))
+app.conf.worker_consumer = "workers.inbound:Consumer"
 register(app, _providers)
 
 
@@ -32,16 +42,23 @@ def _log(**_: Any) -> None:
     set_up_logging(_settings.log.level, as_json=_settings.log.json)
 
 
+@celeryd_init.connect
+def _guard(**_: Any) -> None:
+    from workers.inbound import guard_broker
+
+    guard_broker()
+
+
 @worker_init.connect
 def _start(sender: Any, **_: Any) -> None:
-    from workers import runtime  # the engine, which beat and Flower do without
+    from workers import departure, runtime  # the engine, which beat and Flower do without
 
     try:
         runtime.start(str(sender.hostname).partition("@")[0])
     except Exception:
         # Celery only logs what a signal raises: the worker would be ready, and every task of it would fail.
         log.exception("the worker cannot start")
-        os._exit(runtime.BROKEN_EXIT_CODE)
+        os._exit(departure.BROKEN_EXIT_CODE)
 
 
 @worker_ready.connect
@@ -50,15 +67,25 @@ def _say_ready(**_: Any) -> None:
         _settings.ready_file.touch()
 
 
+@task_revoked.connect
+def _give_back(request: Any, terminated: bool, **_: Any) -> None:
+    """Celery dropped a message that an operator had revoked before it came; a plan is asked for again by itself."""
+    from workers.runtime import runtime
+
+    if not terminated and SHARD_ID.fullmatch(request.args[0]):
+        runtime().giving_back.revoke(request.args[0])
+
+
 @worker_shutting_down.connect
 def _drain(**_: Any) -> None:
     from workers.runtime import runtime
 
-    runtime().drain_soon()
+    runtime().departure.drain_soon()
 
 
 @worker_shutdown.connect
-def _stop(**_: Any) -> None:
-    from workers.runtime import runtime
+def stop(**_: Any) -> None:
+    """Stop this process's runtime, if it has one that runs."""
+    from workers import runtime
 
-    runtime().stop()
+    runtime.stop()

@@ -1,7 +1,10 @@
-"""Keep each provider's free slots filled with due shards, the fairest first.
+"""Keep each provider's part of the slots filled with due shards, the fairest first.
 
-The shards collection is the queue's truth; Celery's queue holds a window of it: as many messages as there are
+The shards collection is the queue's truth; Celery's queue holds a window of it: as many messages as a provider has
 free slots. Any process may dispatch: a short lease per provider saves work, the conditional mark decides.
+
+    fill_all     which providers have work, how many slots are whose (core/fairness.py), then each is filled
+    make_room    all threads of this process are taken and others wait: who has most goes on without some
 """
 
 from __future__ import annotations
@@ -9,12 +12,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from workers.celery_config import PLAN_QUEUE
 from workers.core.errors import StoreUnavailable
-from workers.core.fairness import Out, choose, enough
+from workers.core.fairness import Out, Sent, choose, enough, leavers, windows
 from workers.core.lanes import Rates
+from workers.core.pauses import Standing
+from workers.engine.seats import Seats
 from workers.queue import Queue
 from workers.store.mongo import STORE_TROUBLE
 from workers.store.stores import Stores
@@ -25,17 +32,23 @@ log = logging.getLogger(__name__)
 TICK_S = 1.0
 HOLD_S = 2.0
 TRY_AGAIN_S = 0.05
+# A free thread takes a message within milliseconds: what has lain for so long waits behind full threads.
+OVERDUE_S = 1.0
+LOOK_FOR_ROOM_S = 0.5
+# A shard without an answer for so long needs its thread less than one that waits for any.
+IDLE_S = 2.0
 
 
 @dataclass(slots=True)
 class Dispatcher:
-    """One per process: `run` in the loop, `nudge` when a slot came free or shards appeared."""
+    """One per process: `run` and `make_room` in the loop, `nudge` when a slot came free or shards appeared."""
 
     stores: Stores
     queue: Queue
     threads: Threads
     owner: str
     rates: Mapping[str, Rates]
+    seats: Seats
     _nudged: asyncio.Event = field(default_factory=asyncio.Event)
 
     def nudge(self) -> None:
@@ -49,7 +62,7 @@ class Dispatcher:
                 async with asyncio.timeout(TICK_S):
                     await self._nudged.wait()
             except TimeoutError:
-                pass  # the tick: due times come without anyone saying so
+                pass  # the tick: due times come, and pauses end, without anyone saying so
             self._nudged.clear()
             try:
                 complete = await self.threads.call(self.fill_all)
@@ -62,33 +75,74 @@ class Dispatcher:
                 )  # another process is at it; its look may be older than our news
                 self._nudged.set()
 
+    async def make_room(self) -> None:
+        """Look for those who wait for a thread while others keep them all, for ever; cancel to stop."""
+        while True:
+            await asyncio.sleep(LOOK_FOR_ROOM_S)
+            idle = self.seats.idle(time.monotonic(), IDLE_S)
+            if not self.seats.full:
+                continue
+            try:
+                waiting = await self.threads.call(self._overdue)
+                # Threads may have come free while we asked: then the queue is being emptied already.
+                if waiting and self.seats.full:
+                    leaving = leavers(self.seats.seated(), waiting, self.seats.room, idle)
+                    self.seats.leave(leaving)
+                    await self.threads.call(self.stores.dispatches.unseat, leaving, self.owner)
+            except STORE_TROUBLE as error:
+                log.warning("cannot see who waits for a thread: %s", type(error).__name__)
+
+    def _overdue(self) -> dict[str, int]:
+        waiting = self.stores.dispatches.overdue(OVERDUE_S)
+        plans = self.stores.dispatches.overdue_plans(OVERDUE_S)
+        return waiting | ({PLAN_QUEUE: plans} if plans else {})
+
     def fill_all(self) -> bool:
         """Fill every provider that has queued shards. False if another process held one of them. Blocking."""
-        waiting = self.stores.dispatches.providers_with_work()
-        if not waiting:
+        queued = self.stores.dispatches.providers_with_work()
+        if not queued:
             return True
-        slots = self.stores.processes.slots()
-        filled = [self.fill(provider, slots.get(provider, 0)) for provider in waiting]
+        pauses, slots = self.stores.pauses.standing(), self.stores.processes.slots()
+        going = [name for name in queued if name not in pauses.providers and slots.get(name, 0)]
+        sent = self.stores.dispatches.sent()
+        due = self._due(going, sent, slots, pauses)
+        # Each against its own slots: not every process serves every provider.
+        window = {name: windows(sent, due, slots[name])[name] for name in going}
+        # Who has its window out already is not asked for its lease: that takes two writes, at every nudge.
+        open_ = [name for name in going if window[name] > sent.get(name, Sent()).shards]
+        filled = [self.fill(name, window[name], pauses) for name in open_]
         return all(filled)
 
-    def fill(self, provider: str, slots: int) -> bool:
-        """Dispatch up to the provider's free slots. False if another process holds the provider. Blocking."""
-        if slots == 0:
-            return True
+    def fill(self, provider: str, window: int, pauses: Standing) -> bool:
+        """Dispatch up to the provider's window. False if another process holds the provider. Blocking."""
         name = f"dispatch:{provider}"
         if not self.stores.elections.hold(name, self.owner, HOLD_S):
             return False
         try:
             out = self.stores.dispatches.out(provider)
-            free = slots - out.shards
+            free = window - out.shards
             if free > 0 and not self.stores.dispatches.waits_for_its_limit(provider):
-                self._dispatch(provider, free, out)
+                self._dispatch(provider, free, out, pauses)
         finally:
             self.stores.elections.give_up(name, self.owner)
         return True
 
-    def _dispatch(self, provider: str, free: int, out: Out) -> None:
-        waiting = self.stores.dispatches.waiting(provider, per_tenant=free)
+    def _due(
+        self, going: Sequence[str], sent: Mapping[str, Sent], slots: Mapping[str, int], pauses: Standing
+    ) -> dict[str, int]:
+        """How many shards each of them could send off; one that is alone has no need to be counted."""
+        if len(sent.keys() | set(going)) == 1:
+            return {name: slots[name] for name in going}
+        dispatches = self.stores.dispatches
+        return {
+            name: 0
+            if dispatches.waits_for_its_limit(name)
+            else dispatches.due(name, slots[name], without=pauses.tenants)
+            for name in going
+        }
+
+    def _dispatch(self, provider: str, free: int, out: Out, pauses: Standing) -> None:
+        waiting = self.stores.dispatches.waiting(provider, per_tenant=free, without=pauses.tenants)
         if not waiting:
             return
         fair = choose(waiting, out.tokens, self.stores.tenants.weights(), free)

@@ -9,18 +9,20 @@ Every step can be repeated: counts are made again from the results, file ids are
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from workers.core import states
+from workers.core.budget import ended
 from workers.core.identity import view_file_id
 from workers.core.states import BatchStatus, Ending
 from workers.core.tally import Tally
-from workers.engine.closing import close_shard
+from workers.engine.closing import close_free
 from workers.store.stores import Stores
 
-CLOSE_AT_ONCE = 200
+CLOSE_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,12 @@ class Finalizer:
 
     stores: Stores
 
-    def advance(self, batch_id: str) -> BatchStatus | None:
-        """Take a batch as far towards its end as it goes now; gives its state, None if there is no such batch."""
+    def advance(self, batch_id: str, *, within_s: float = math.inf) -> BatchStatus | None:
+        """Take a batch as far towards its end as it goes now; gives its state, None if there is no such batch.
+
+        `within_s`: begin nothing after this; a batch with many shards to close is then left for the next call.
+        """
+        until = time.monotonic() + within_s
         batch = self.stores.batches.get(batch_id)
         if batch is None:
             return None
@@ -38,21 +44,30 @@ class Finalizer:
         if states.is_terminal(status):
             return status
         if batch["ending"] in (Ending.CANCELLED, Ending.EXPIRED):
-            return self._end_early(batch, Ending(batch["ending"]))
+            return self._end_early(batch, Ending(batch["ending"]), until)
         if status is BatchStatus.VALIDATING or not batch.get("plan", {}).get("opened"):
             return status
-        if self.stores.shards.any_open(batch_id):
+        if not self._all_ended(batch_id):
             return status
         if status is BatchStatus.IN_PROGRESS and not self.stores.batches.finalize(batch_id):
             return status  # a cancel or the window's end came first; the next look follows it
         return self._complete(batch)
+
+    def _all_ended(self, batch_id: str) -> bool:
+        shards = self.stores.shards
+        if shards.any_open(batch_id):
+            return False
+        # A parent that promised children and vanished: without them their items would have no result.
+        for parent in self.stores.upkeep.parents(batch_id):
+            shards.insert_missing_children(parent)
+        return not shards.any_open(batch_id)
 
     def _complete(self, batch: dict[str, Any]) -> BatchStatus:
         final = self._final(batch)
         self.stores.batches.end(states.COMPLETE, batch["_id"], final)
         return BatchStatus.COMPLETED
 
-    def _end_early(self, batch: dict[str, Any], ending: Ending) -> BatchStatus:
+    def _end_early(self, batch: dict[str, Any], ending: Ending, until: float) -> BatchStatus:
         batch_id = batch["_id"]
         status = BatchStatus(batch["status"])
         move = states.END_CANCELLED if ending is Ending.CANCELLED else states.END_EXPIRED
@@ -63,9 +78,10 @@ class Finalizer:
             self.stores.batches.end(move, batch_id, {"counts": Tally().as_dict()})
             return move.target
         while waiting := self.stores.shards.to_close(batch_id, CLOSE_AT_ONCE):
-            for doc in waiting:
-                close_shard(self.stores, doc, batch, ending, held=False)
-        if self.stores.shards.any_open(batch_id):
+            if time.monotonic() > until:
+                return status
+            close_free(self.stores, waiting, batch, ending)
+        if not self._all_ended(batch_id):
             return status
         self.stores.batches.end(move, batch_id, self._final(batch))
         return move.target
@@ -80,11 +96,24 @@ class Finalizer:
             "output_file_id": None,
             "error_file_id": None,
         }
+        if batch.get("budget"):
+            # As it is now, since a shard settles after it has ended; a hold whose worker died before that ends here.
+            fresh = self.stores.batches.get(batch_id) or batch
+            final["budget"] = ended(fresh["budget"], counts.cost_usd)
+        kept_s = self.stores.batches.retention_s(batch["tenant"])
+        # They go with their batch at the latest: what was asked for can only be shorter.
+        shown_s = min(kept_s, batch.get("output_expires_after_s", math.inf))
         for which, size in (("output", counts.output_bytes), ("error", counts.error_bytes)):
             if size:
                 file_id = view_file_id(batch_id, which)
                 self.stores.files.put_view(
-                    file_id, batch["tenant"], batch_id, which=which, size_bytes=size, now_s=now_s
+                    file_id,
+                    batch["tenant"],
+                    batch_id,
+                    which=which,
+                    size_bytes=size,
+                    now_s=now_s,
+                    expires_at=now_s + shown_s,
                 )
                 final[f"{which}_file_id"] = file_id
         return final

@@ -28,16 +28,22 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(str(error))
 
-    from workers.celery_app import app  # loads everything, so only once the settings are known to be right
+    from workers.celery_app import (
+        app,
+        stop,
+    )  # loads everything, so only once the settings are known to be right
 
-    # fmt: off
-    app.worker_main([
-        "worker", "--pool", "threads", "--concurrency", str(settings.worker.threads),
-        "--without-mingle", "--without-gossip", "--task-events",
-        "--hostname", f"{name}@{socket.gethostname()}",
-        "--loglevel", settings.log.level,
-    ])
-    # fmt: on
+    try:
+        # fmt: off
+        app.worker_main([
+            "worker", "--pool", "threads", "--concurrency", str(settings.worker.threads),
+            "--without-mingle", "--without-gossip", "--task-events",
+            "--hostname", f"{name}@{socket.gethostname()}",
+            "--loglevel", settings.log.level,
+        ])
+        # fmt: on
+    finally:
+        stop()  # after a second Ctrl-C Celery ends without a word
 
 
 if __name__ == "__main__":

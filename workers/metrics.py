@@ -27,6 +27,9 @@ _PROVIDER = ("provider", "process")
 MONGODB_UP: Final = Metric(
     "batchwright_mongodb_up", "gauge", "1 if MongoDB answered this scrape; without it no worker is shown."
 )
+DISK_USED: Final = Metric(
+    "batchwright_disk_used_ratio", "gauge", "How full the disk of MongoDB is, 0 to 1, where its server tells."
+)
 WORKER_UP: Final = Metric(
     "batchwright_worker_up", "gauge", "1 if the process lives, 0 once it is silent for 10 s.", _PROCESS
 )
@@ -116,6 +119,12 @@ RECORD_BYTES: Final = Metric(
 )
 RECORD_OLDEST: Final = Metric(
     "batchwright_record_buffer_oldest_seconds", "gauge", "How long the first of them has waited.", _PROCESS
+)
+MESSAGES_REFUSED: Final = Metric(
+    "batchwright_messages_refused_total",
+    "counter",
+    "Messages from the broker that were no task of ours, or not in its form, and were dropped.",
+    ("reason", "process"),
 )
 
 # In the order of the page.

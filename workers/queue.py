@@ -1,7 +1,7 @@
 """Publish hints for workers: `plan.batch` and `shard.<provider>`, ids only, by the default exchange.
 
 The API, the dispatcher and the sweeper call it. MongoDB holds the truth, so a message may be lost or doubled:
-the sweeper publishes again, and a claim refuses what is done.
+the sweeper publishes again, and a claim refuses what is done. rabbitmq.py has what differs for that broker.
 
 Messages are built with Celery's protocol 2 and sent by kombu's producer. `app.send_task(exchange='',
 routing_key='x')` does not do it: it takes the empty exchange for a missing one and uses the default queue.
@@ -13,8 +13,9 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from amqp.exceptions import AMQPError
 from celery import Celery
-from kombu.exceptions import ChannelError, OperationalError
+from kombu.exceptions import ChannelError, KombuError
 from redis.exceptions import RedisError
 
 from workers.celery_config import (
@@ -23,12 +24,14 @@ from workers.celery_config import (
     PLAN_TASK,
     batch_queue,
     celery_settings,
+    is_rabbitmq,
     shard_task,
 )
 from workers.core.errors import StoreUnavailable
+from workers.rabbitmq import PUBLISHER_OPTIONS, PUBLISHER_SETTINGS, RabbitPublisher
 
-# A stopped broker shows as any of these, by where in kombu it is met.
-_BROKER_DOWN = (OperationalError, RedisError, OSError)
+# A stopped broker shows as any of these, by where in kombu it is met; a pool without a free connection is a KombuError.
+_BROKER_DOWN = (KombuError, AMQPError, RedisError, OSError)
 _PUBLISH_BATCH = 500
 _POOL_WAIT_S = 10
 # A publisher comes back by itself (the sweeper), so it does not wait as a consumer would: 0.2 s, not 6.
@@ -41,7 +44,12 @@ class Queue:
     def __init__(self, broker_url: str) -> None:
         self._app = Celery("batchwright-publisher", set_as_current=False)
         self._app.conf.update(celery_settings(broker_url, ()))
-        self._app.conf.broker_transport_options |= _GIVE_UP_SOON
+        self._rabbit: RabbitPublisher | None = None
+        if is_rabbitmq(broker_url):
+            self._rabbit = RabbitPublisher(self._app)
+            self._app.conf.update(PUBLISHER_SETTINGS)
+        soon = PUBLISHER_OPTIONS if self._rabbit else _GIVE_UP_SOON
+        self._app.conf.broker_transport_options = self._app.conf.broker_transport_options | soon
 
     def publish_plan(self, batch_id: str) -> None:
         """Ask a worker to plan this batch. Raises StoreUnavailable when the broker does not take it."""
@@ -55,14 +63,16 @@ class Queue:
     def depth(self, queue_name: str) -> int:
         """Messages that nobody has taken yet. Raises StoreUnavailable."""
         try:
+            if self._rabbit:
+                return self._rabbit.depth(queue_name)
             pool: Any = self._app.pool  # its published type is another one's
             with pool.acquire(block=True, timeout=_POOL_WAIT_S) as connection:
                 found = connection.default_channel.queue_declare(queue=queue_name, passive=True)
                 return int(found.message_count)
-        except ChannelError:  # on Redis an empty queue does not exist
-            return 0
         except _BROKER_DOWN as error:
-            raise StoreUnavailable(f"the broker does not answer: {error}") from error
+            if isinstance(error, ChannelError) and not self._rabbit:  # on Redis an empty queue does not exist
+                return 0
+            raise StoreUnavailable(f"the broker does not answer: {_words(error)}") from error
 
     def close(self) -> None:
         """Close the pooled connections."""
@@ -73,9 +83,12 @@ class Queue:
             return
         messages = [self._message(task, object_id) for object_id in ids]
         try:
-            self._send(queue_name, messages)
+            if self._rabbit:
+                self._rabbit.send(queue_name, messages)
+            else:
+                self._send(queue_name, messages)
         except _BROKER_DOWN as error:
-            raise StoreUnavailable(f"the broker does not take messages: {error}") from error
+            raise StoreUnavailable(f"the broker does not take messages: {_words(error)}") from error
 
     def _message(self, task: str, object_id: str) -> Any:
         return self._app.amqp.as_task_v2(str(uuid.uuid4()), task, args=(object_id,), ignore_result=True)
@@ -92,3 +105,7 @@ class Queue:
                     retry=False,
                     **message.properties,
                 )
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -21,7 +21,9 @@ import uvloop
 from config.settings import Settings, load_settings
 from workers import wiring
 from workers.beats import Beats
+from workers.celery_config import PLAN_QUEUE, batch_queue, broker_url
 from workers.core.tally import Tally
+from workers.departure import BROKEN_EXIT_CODE, Departure, kept_alive
 from workers.dispatcher import Dispatcher
 from workers.engine.desk import Desk
 from workers.engine.heartbeat import Heartbeat
@@ -31,23 +33,23 @@ from workers.engine.recorder import Recorder
 from workers.engine.sharing import Sharing
 from workers.engine.shelf import Shelf
 from workers.engine.steward import Steward
+from workers.givingback import GivingBack
 from workers.queue import Queue
 from workers.store import mongo, redis
 from workers.store.flights import Flights
 from workers.store.limiter import Limiter
+from workers.store.snapshot import refuse_half_restored
 from workers.store.stores import stores_of
 from workers.store.threads import Threads
 from workers.sweeper import Sweeper
 from workers.transport.choice import transport_name
+from workers.vitals import INTAKE
+from workers.watchdog import Busy, Watchdog
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 STORE_THREADS = 8
-BROKEN_EXIT_CODE = 70
-# Beyond the grace for running calls: the last bulk, and the connections' ends.
-AFTER_DRAIN_S = 5.0
-ORPHAN_DRAIN_S = 4.0
 GC_AFTER = 50_000
 
 
@@ -57,7 +59,8 @@ class Runtime:
     def __init__(self, settings: Settings, *, name: str) -> None:
         self.settings = settings
         self.owner = f"{name}@{socket.gethostname()}:{os.getpid()}"
-        self.threads = Threads(ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store"))
+        self._pool = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
+        self.threads = Threads(self._pool)
         servers = settings.servers
         self._client = mongo.connect(
             str(servers.mongodb_url),
@@ -65,27 +68,33 @@ class Runtime:
             max_pool=servers.mongodb_max_pool,
         )
         db = self._client[settings.servers.mongodb_database]
+        refuse_half_restored(db)
         mongo.ensure_indexes(db)
-        self.stores = stores_of(db)
-        self.queue = Queue(str(settings.servers.redis_url))
+        self.stores = stores_of(db, retention_days=settings.batch.retention_days)
+        self.queue = Queue(broker_url(settings.servers))
         self.providers = settings.providers
         self.finalizer = wiring.finalizer(self.stores)
         self.planning = wiring.planning(settings, self.providers, self.stores, self.owner)
         self.loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="engine", daemon=True)
         self._tasks: list[asyncio.Task[None]] = []
-        self._parent = os.getppid()
+        self._busy = Busy()
 
     # --- from Celery's threads
 
     def run_shard(self, shard_id: str) -> str:
         """Work on one shard; blocks its Celery thread until the shard has left this process."""
-        return self.submit(self.steward.run_shard(shard_id))
+        with self._busy:
+            end = self.submit(self.steward.run_shard(shard_id))
+            if end == "draining":
+                self.giving_back.unstarted(shard_id).result()
+            return end
 
     def plan(self, batch_id: str) -> str:
         """Plan one batch; its shards are dispatched at once."""
-        done = self.planning.plan(batch_id)
-        self.finalizer.advance(batch_id)
+        with self._busy:
+            done = self.planning.plan(batch_id)
+            self.finalizer.advance(batch_id)
         self.loop.call_soon_threadsafe(self.dispatcher.nudge)
         return done
 
@@ -98,17 +107,18 @@ class Runtime:
         self._thread.start()
         self.submit(self._start())
 
-    def drain_soon(self) -> None:
-        """Take no new work; running shards give back what they cannot finish. Safe from a signal handler."""
-        self.loop.call_soon_threadsafe(self._begin_drain)
-
     def stop(self) -> None:
-        """Wait for the drain, flush, close every connection."""
+        """Wait for the drain, flush, close every connection. Called again it does nothing."""
+        if not self._thread.is_alive():
+            return
         self.submit(self._stop())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=5)
+        self._pool.shutdown(cancel_futures=True)  # a sweep in the middle would go on without its client
         self.queue.close()
         self._client.close()
+        if self.departure.comes_back:
+            os._exit(BROKEN_EXIT_CODE)
 
     # --- in the loop
 
@@ -133,13 +143,15 @@ class Runtime:
             self.limiting.run(),
             self.heartbeat.run(),
             self.dispatcher.run(),
+            self.dispatcher.make_room(),
             self.sweeper.run(),
             self.steward.read_flags(),
             self.flights.hear(self.sharing.flight_ended),
             self.beats.run(),
             self.beats.count(),
+            self.watchdog.run(),
         )
-        self._tasks = [asyncio.create_task(_kept_alive(run)) for run in runs]
+        self._tasks = [asyncio.create_task(kept_alive(run)) for run in runs]
 
     def _make_engine(self) -> None:
         settings, stores, lease = self.settings, self.stores, self.settings.lease
@@ -178,6 +190,7 @@ class Runtime:
             ),
             owner=self.owner,
             after=self._after_shard,
+            threads_of_celery=settings.worker.threads,
         )
 
     def _make_company(self) -> None:
@@ -189,6 +202,7 @@ class Runtime:
             self.threads,
             self.owner,
             rates={name: link.rates for name, link in self.links.items()},
+            seats=self.steward.seats,
         )
         self.sweeper = Sweeper(
             stores,
@@ -199,6 +213,7 @@ class Runtime:
             every_s=lease.sweep_s,
             lease_s=lease.lease_s,
             dispatch_timeout_s=lease.dispatch_timeout_s,
+            stale_upload_s=settings.batch.stale_upload_s,
         )
         self.beats = Beats(
             stores.processes,
@@ -212,6 +227,19 @@ class Runtime:
             self.recorder,
             self.limiter,
             slots=settings.worker.threads,
+        )
+        self.departure = Departure(self.steward, self.beats, self.loop, settings.worker.drain_grace_s)
+        self.giving_back = GivingBack(self.steward, stores.dispatches, self.threads, self.loop)
+        own = (PLAN_QUEUE, *map(batch_queue, self.links))
+        self.watchdog = Watchdog(
+            self.queue,
+            lambda: [name for name in own if name not in INTAKE.cancelled],
+            self.threads,
+            settings.worker.watchdog_s,
+            free_slots=lambda: settings.worker.threads - len(self._busy.threads),
+            seen=lambda: INTAKE.seen,
+            draining=lambda: self.steward.draining,
+            bite=self.departure.start_again,
         )
 
     async def _stop(self) -> None:
@@ -235,40 +263,10 @@ class Runtime:
     def _tally_of(self, shard_id: str) -> Tally | None:
         return self.steward.tally(shard_id)  # made after the recorder, which needs this
 
-    def _begin_drain(self) -> None:
-        # An orphan's servers are ending with it: there is nobody left to give anything back to. Whatever is not
-        # recorded in this time is left to its lease.
-        orphan = os.getppid() != self._parent
-        limit_s = ORPHAN_DRAIN_S if orphan else self.settings.worker.drain_grace_s + AFTER_DRAIN_S
-        self.loop.call_later(limit_s, _leave, limit_s)
-        self.steward.draining = True
-        self.beats.slots = 0
-        self._drain = asyncio.ensure_future(self._give_back())
-
-    async def _give_back(self) -> None:
-        await self.beats.beat()  # no slots any more: nothing else is dispatched for them
-        await self.steward.drain()
-
     async def _after_shard(self, batch_id: str, ended: bool) -> None:
         self.dispatcher.nudge()
         if ended:
             await self.threads.call(self.finalizer.advance, batch_id)
-
-
-def _leave(limit_s: float) -> None:
-    log.error("not drained within %g s; the process ends, its leases run out", limit_s)
-    os._exit(BROKEN_EXIT_CODE)
-
-
-async def _kept_alive(run: Coroutine[Any, Any, None]) -> None:
-    """A background loop that ends with an error takes the process with it: half a worker is worse than none."""
-    try:
-        await run
-    except asyncio.CancelledError:
-        raise
-    except Exception:
-        log.exception("a part of this worker broke; the process ends, its leases run out")
-        os._exit(BROKEN_EXIT_CODE)
 
 
 _runtime: Runtime | None = None
@@ -287,3 +285,9 @@ def runtime() -> Runtime:
     if _runtime is None:
         raise RuntimeError("the worker's runtime has not been started")
     return _runtime
+
+
+def stop() -> None:
+    """Stop the process's runtime, if there is one."""
+    if _runtime is not None:
+        _runtime.stop()

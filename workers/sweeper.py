@@ -1,7 +1,8 @@
-"""What was left lying: expired leases, old dispatches, ended windows, plans, batches near their end, uploads.
+"""What was left lying: expired leases, old dispatches, ended windows, plans, batches near their end, uploads, events.
 
 In every worker and in the API; one acts at a time under a MongoDB lease. Every step is bounded and repeatable, so
-two at once would only do the same work twice.
+two at once would only do the same work twice. Steps look by index at what needs them, and page by id from where the
+last round stopped (walk.py); retention.py and orphans.py are steps of their own.
 """
 
 from __future__ import annotations
@@ -9,22 +10,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from workers.celery_config import PLAN_QUEUE, batch_queue
 from workers.core.errors import StoreUnavailable
-from workers.core.states import BatchStatus
+from workers.core.silence import Clocks, overslept, silent_until
 from workers.finalizer import Finalizer
+from workers.orphans import Orphans
 from workers.queue import Queue
-from workers.store.mongo import STORE_TROUBLE, Doc
+from workers.retention import Retention
+from workers.store.mongo import STORE_TROUBLE
 from workers.store.stores import Stores
 from workers.store.threads import Threads
+from workers.walk import PAGE, Walk, safely
 
 log = logging.getLogger(__name__)
 
-PAGE = 500
+PLANS_AT_ONCE = 20
 EMPTY_QUEUE_RECALL_S = 5.0
-STALE_UPLOAD_S = 900.0
+STALE_UPLOAD_S = 900.0  # the setting's default, for whoever has no settings
+# One step's time in a round. A round that leaves work behind is followed by the next one sooner.
+STEP_S = 1.0
+SOONER = 10
 
 
 @dataclass(slots=True)
@@ -39,35 +48,90 @@ class Sweeper:
     every_s: float
     lease_s: float
     dispatch_timeout_s: float
-    _silent_until: float = field(default=0.0)
+    stale_upload_s: float = STALE_UPLOAD_S
+    _silent_until: float = 0.0
+    _looked: Clocks | None = None
+    _behind: bool = False
+    _walks: dict[str, Walk] = field(default_factory=dict)
+    _retention: Retention = field(init=False)
+    _orphans: Orphans = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._retention, self._orphans = Retention(self.stores), Orphans(self.stores)
 
     async def run(self) -> None:
         """Sweep for ever; cancel to stop."""
         while True:
-            await asyncio.sleep(self.every_s)
+            wait_s = self.every_s / SOONER if self._behind else self.every_s
+            self._notice_gap(STEP_S)
+            await asyncio.sleep(wait_s)
+            self._notice_gap(wait_s)
             try:
                 await self.threads.call(self.sweep)
             except STORE_TROUBLE as error:
                 # After a gap of our own, workers may be back before their leases look alive to us.
-                self._silent_until = time.monotonic() + self.lease_s
+                self._silent_until = silent_until(self._silent_until, _clocks(), self.lease_s)
                 log.warning("cannot sweep: %s", type(error).__name__)
 
     def sweep(self) -> bool:
-        """One round, if it is ours to make. Gives whether it was."""
-        if not self.stores.elections.hold("sweep", self.owner, max(2.0, self.every_s * 2)):
+        """One round, if it is ours to make. Gives whether it was.
+
+        Raises: STORE_TROUBLE if the database is away; whatever else is wrong with a step stops no other.
+        """
+        hold_s = max(2.0, self.every_s * 2)
+        held_at = time.monotonic()
+        if not self.stores.elections.hold("sweep", self.owner, hold_s):
             return False
-        if time.monotonic() >= self._silent_until:
-            expired = self.stores.shards.expire(PAGE)
-            if expired:
-                log.warning("%d shards taken back from workers that fell silent", expired)
-        self._recall()
-        self._move_batches()
-        for file_id in self.stores.files.stale_uploads(STALE_UPLOAD_S, PAGE):
-            self.stores.files.abandon(file_id)
-        self.stores.processes.forget_dead()
+        self._behind = False
+        for name, step in self._steps().items():
+            if time.monotonic() - held_at > hold_s / 2:
+                held_at = time.monotonic()
+                if not self.stores.elections.hold("sweep", self.owner, hold_s):
+                    break
+            self._notice_gap(STEP_S)
+            safely("sweep", name, partial(_for_a_while, step))
         return True
 
-    def _recall(self) -> None:
+    def _steps(self) -> dict[str, Callable[[float], object]]:
+        return {
+            "leases": self._expire,
+            "dispatches": self._recall,
+            "windows": self._end_windows,
+            "endings": self._end,
+            "plans": self._plan,
+            "pauses": self._rest_or_go_on,
+            "batches": self._complete,
+            "uploads": self._abandon,
+            "outbox": self._collect,
+            "retention": self._retain,
+            "orphans": self._orphans.round,
+            "workers": lambda _: self.stores.processes.forget_dead(),
+        }
+
+    # --- silence
+
+    def _notice_gap(self, asked_s: float) -> None:
+        """A machine that was asleep, or a stopped process, must not take for dead who was asleep with it."""
+        now = _clocks()
+        if self._looked is not None and overslept(asked_s, self._looked, now, self.lease_s):
+            self._silent_until = silent_until(self._silent_until, now, self.lease_s)
+            log.warning("this process stood still; it takes no lease away for %g s", self.lease_s)
+        self._looked = now
+
+    # --- steps; each ends by itself at `until`, monotonic seconds
+
+    def _expire(self, until: float) -> None:
+        if time.monotonic() < self._silent_until:
+            return
+        expired, more = 0, True
+        while more and time.monotonic() < until:
+            page = self.stores.shards.expire(PAGE)
+            expired, more = expired + page, page == PAGE
+        self._behind |= more
+        if expired:
+            log.warning("%d shards taken back from workers that fell silent", expired)
+
+    def _recall(self, _: float) -> None:
         for provider in self.stores.dispatches.providers_dispatched():
             try:
                 empty = self.queue.depth(batch_queue(provider)) == 0
@@ -77,34 +141,66 @@ class Sweeper:
                 provider, EMPTY_QUEUE_RECALL_S if empty else self.dispatch_timeout_s
             )
 
-    def _move_batches(self) -> None:
-        after = ""
-        while page := self.stores.batches.unfinished(after, PAGE):
-            for batch in page:
-                self._move(batch)
-            after = page[-1]["_id"]
+    def _end_windows(self, until: float) -> None:
+        more = True
+        while more and time.monotonic() < until:
+            more = len(self.stores.batches.end_windows(PAGE)) == PAGE
+        self._behind |= more
 
-    def _move(self, batch: Doc) -> None:
-        batch_id = batch["_id"]
-        status = BatchStatus(batch["status"])
-        if status is BatchStatus.IN_PROGRESS and not batch["ending"]:
-            self.stores.batches.end_window(batch_id)
-        self._rest_or_go_on(batch)
-        if not batch["ending"] and not batch.get("plan", {}).get("opened"):
-            self._republish_plan(batch_id)
-        else:
-            self.finalizer.advance(batch_id)
+    def _end(self, until: float) -> None:
+        def end(batch_id: str) -> None:
+            self.finalizer.advance(batch_id, within_s=max(0.0, until - time.monotonic()))
 
-    def _rest_or_go_on(self, batch: Doc) -> None:
-        """A worker may hear of a pause, or of its end, half a second late and leave its shard the wrong way."""
-        if batch.get("paused_at"):
-            self.stores.shards.hold_back(batch["_id"])
-        elif batch.get("in_progress_at"):
-            self.stores.shards.let_go(batch["_id"])
+        self._behind |= not self._walk("endings").each(self.stores.upkeep.ending, end, until)
 
-    def _republish_plan(self, batch_id: str) -> None:
+    def _complete(self, until: float) -> None:
+        """Batches whose last shard's worker died before it could say so."""
+        upkeep, walk, more = self.stores.upkeep, self._walk("batches"), True
+        while more and time.monotonic() < until:
+            page = walk.page(upkeep.running, PAGE)
+            for batch_id in upkeep.without_open_shards(page):
+                safely(walk.name, batch_id, self.finalizer.advance)
+            more = len(page) == PAGE
+
+    def _plan(self, _: float) -> None:
         try:
             if self.queue.depth(PLAN_QUEUE) == 0:
-                self.queue.publish_plan(batch_id)
+                for batch_id in self._walk("plans").page(self.stores.upkeep.to_plan, PLANS_AT_ONCE):
+                    self.queue.publish_plan(batch_id)
         except StoreUnavailable as error:
-            log.warning("cannot publish the plan of %s: %s", batch_id, error)
+            log.warning("cannot publish plans: %s", error)
+
+    def _rest_or_go_on(self, until: float) -> None:
+        """A worker may hear of a pause, or of its end, half a second late and leave its shard the wrong way."""
+        shards, upkeep = self.stores.shards, self.stores.upkeep
+
+        def go_on(batch_id: str) -> None:
+            if upkeep.awake([batch_id]):
+                shards.let_go(batch_id)
+
+        self._walk("held back").each(upkeep.held_back, go_on, until)
+        self._walk("paused").each(upkeep.paused, shards.hold_back, until)
+
+    def _abandon(self, until: float) -> None:
+        for file_id in self.stores.files.stale_uploads(self.stale_upload_s, PAGE):
+            if time.monotonic() > until:
+                return
+            safely("uploads", file_id, self.stores.files.abandon)
+
+    def _collect(self, until: float) -> None:
+        while self.stores.outbox.collect(PAGE) == PAGE and time.monotonic() < until:
+            pass
+
+    def _retain(self, until: float) -> None:
+        self._behind |= not self._retention.round(until)
+
+    def _walk(self, name: str) -> Walk:
+        return self._walks.setdefault(name, Walk(name))
+
+
+def _for_a_while(step: Callable[[float], object], _: str) -> None:
+    step(time.monotonic() + STEP_S)
+
+
+def _clocks() -> Clocks:
+    return Clocks(wall=time.time(), monotonic=time.monotonic())

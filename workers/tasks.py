@@ -1,5 +1,7 @@
 """Celery's tasks: fixed names, ids as arguments, each safe to run twice.
 
+`takes` is the form of the one argument: without it no message reaches a task (inbound.py).
+
 plan.batch        batch id    queue plan
 shard.<provider>  shard id    queue batch.<provider>
 """
@@ -11,12 +13,16 @@ from collections.abc import Iterable
 from celery import Celery
 
 from workers.celery_config import PLAN_TASK, shard_task
+from workers.core.inbound import BATCH_ID, SHARD_ID
+
+# By name: only a worker makes one, and it needs the engine.
+_REQUEST = "workers.inbound:Request"
 
 
 def register(app: Celery, providers: Iterable[str]) -> None:
     """Put the tasks of these providers on the app."""
 
-    @app.task(name=PLAN_TASK)
+    @app.task(name=PLAN_TASK, Request=_REQUEST, takes=BATCH_ID)
     def plan_batch(batch_id: str) -> str:
         from workers.runtime import runtime  # only a worker that runs it needs the engine
 
@@ -24,7 +30,7 @@ def register(app: Celery, providers: Iterable[str]) -> None:
 
     for provider in providers:
 
-        @app.task(name=shard_task(provider))
+        @app.task(name=shard_task(provider), Request=_REQUEST, takes=SHARD_ID)
         def run_shard(shard_id: str) -> str:
             from workers.runtime import runtime
 

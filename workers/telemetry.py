@@ -18,7 +18,9 @@ _QUIET = {
     "pymongo": logging.WARNING,
     "python_multipart": logging.ERROR,
 }
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), 127)} | {0x85: "\\x85"}
+# C0, DEL and C1, which begin what drives a terminal; a traceback keeps its lines and tabs.
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+_CONTROL_IN_TRACEBACKS = {code: shown for code, shown in _CONTROL.items() if code not in (9, 10)}
 
 
 def set_up_logging(level: str, *, as_json: bool) -> None:
@@ -47,7 +49,9 @@ def set_up_logging(level: str, *, as_json: bool) -> None:
 def _escaped(_logger: object, _method: str, event: EventDict) -> EventDict:
     """A prompt's colours or a forged line end must not reach a terminal; tracebacks keep their lines."""
     return {
-        name: value.translate(_CONTROL) if isinstance(value, str) and name != "exception" else value
+        name: value.translate(_CONTROL_IN_TRACEBACKS if name == "exception" else _CONTROL)
+        if isinstance(value, str)
+        else value
         for name, value in event.items()
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -20,6 +21,28 @@ Doc = dict[str, Any]
 # What the cache counts, in the words of store/cache_stats.py; others in a mapping are not carried.
 CACHE_COUNTS: Final = ("hits", "misses", "kept", "too_large", "corrupt", "early")
 _COUNTED = ("protocols", "failures")
+
+
+@dataclass(slots=True)
+class Intake:
+    """What the broker has brought this process. Celery makes its consumer itself, so there is one, for the process.
+
+    Attributes:
+        seen: messages that arrived, refused ones included.
+        refused: those that were dropped, by reason.
+        cancelled: queues that an operator has told this process to leave alone.
+    """
+
+    seen: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    cancelled: set[str] = field(default_factory=set)
+
+    def refuse(self, reason: str) -> None:
+        """One more of them was dropped."""
+        self.refused[reason] += 1
+
+
+INTAKE: Final = Intake()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +70,7 @@ class Vitals:
         record_buffer_oldest_s: how long the first of them has waited; 0 when none waits.
         loop_lag_s: how late the beat's own timer was, by which everything in that loop was late.
         resident_bytes: memory of the process, see `resident_bytes()`.
+        refused: messages from the broker that were dropped, by reason (core/inbound.py).
     """
 
     transport: str
@@ -60,12 +84,14 @@ class Vitals:
     record_buffer_oldest_s: float = 0.0
     loop_lag_s: float = 0.0
     resident_bytes: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
 
     def to_doc(self) -> Doc:
         """A document for MongoDB; pairs instead of mappings, for `HTTP/1.1` has a dot, which no field may have."""
         doc: Doc = {each.name: getattr(self, each.name) for each in fields(self)}
         doc["providers"] = [[name, _provider_doc(each)] for name, each in self.providers.items()]
         doc["cache"] = [[name, self.cache[name]] for name in CACHE_COUNTS if name in self.cache]
+        doc["refused"] = [list(pair) for pair in self.refused.items()]
         return doc
 
     @classmethod
@@ -77,6 +103,7 @@ class Vitals:
         known = _known(cls, doc)
         known["providers"] = {name: _provider(each) for name, each in doc["providers"]}
         known["cache"] = dict(doc["cache"])
+        known["refused"] = dict(doc.get("refused", ()))
         return cls(**known)
 
 

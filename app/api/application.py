@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from app.api import batches, cached, costs, files, metrics, operations
+from app.api import batches, cached, costs, files, metrics, operations, pauses
 from app.api.auth import KeyCache
 from app.api.counts import Counts
 from app.api.door import complaint
@@ -23,7 +23,7 @@ from app.api.errors import SERVER_ERROR, ApiError, reply_to, store_down
 from app.api.json_reply import json_reply
 from app.api.services import Services
 from workers.core.errors import StoreUnavailable
-from workers.store.mongo import MONGO_DOWN
+from workers.store.mongo import MONGO_DOWN, STORE_TROUBLE, refuses_writes
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -47,13 +47,15 @@ def create_app(services: Services) -> Asgi:
         """That this process answers; it asks no other."""
         return json_reply({"status": "ok", "uptime_seconds": round(time.monotonic() - started, 3)})
 
-    for part in (files, batches, operations, costs, cached, metrics):
+    for part in (files, batches, operations, pauses, costs, cached, metrics):
         app.include_router(part.router)
     app.add_exception_handler(ApiError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _not_routed)
     for down in (*MONGO_DOWN, StoreUnavailable):
         app.add_exception_handler(down, _store_down)
+    for trouble in STORE_TROUBLE:
+        app.add_exception_handler(trouble, _store_refused)
     app.add_exception_handler(Exception, _failed)
     return _WithRequestId(app)
 
@@ -115,6 +117,13 @@ def _not_routed(request: Request, error: Exception) -> Response:
 def _store_down(request: Request, error: Exception) -> Response:
     log.warning("%s %s: the store does not answer: %s", request.method, request.url.path, error)
     return reply_to(store_down())
+
+
+def _store_refused(request: Request, error: Exception) -> Response:
+    """A full disk or a change of primary is no bug of ours; what else the database refuses is."""
+    if isinstance(error, STORE_TROUBLE) and refuses_writes(error):
+        return _store_down(request, error)
+    raise error
 
 
 def _failed(_: Request, __: Exception) -> Response:

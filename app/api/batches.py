@@ -108,6 +108,7 @@ async def _earlier(
 
 
 async def _create(behind: Services, wanted: CreateBatch, tenant: str, key: str | None, asked: str) -> Doc:
+    behind.disk.refuse_if_full()
     settings = behind.settings
     doc = new_batch(
         wanted,

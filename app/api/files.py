@@ -27,6 +27,7 @@ router = APIRouter(prefix="/v1/files")
 @router.post("")
 async def create_file(request: Request, tenant: Tenant, behind: Behind) -> Response:
     """Store an upload; its bytes go straight into the database."""
+    behind.disk.refuse_if_full()
     refuse_length(request.headers.get("content-length"), behind.settings.api.max_file_bytes)
     content_type = request.headers.get("content-type", "")
     try:

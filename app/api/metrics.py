@@ -42,20 +42,23 @@ def _page(behind: Services, accept: str) -> tuple[bytes, str]:
         beats = behind.workers.beats()
     except MONGO_DOWN as error:
         log.warning("metrics without workers: %s", type(error).__name__)
-    return page(beats, accept)
+    disk = behind.disk.seen if beats is not None else None
+    return page(beats, accept, disk_ratio=disk.ratio if disk is not None else None)
 
 
-def page(beats: Sequence[Beat] | None, accept: str = "") -> tuple[bytes, str]:
-    """Beats as text, and its content type; None where MongoDB does not answer."""
+def page(
+    beats: Sequence[Beat] | None, accept: str = "", *, disk_ratio: float | None = None
+) -> tuple[bytes, str]:
+    """Beats and the fill of the disk as text, and its content type; None where MongoDB does not tell."""
     encode, content_type = choose_encoder(accept)
-    return encode(WorkerMetrics(beats)), content_type
+    return encode(WorkerMetrics(beats, disk_ratio)), content_type
 
 
 class WorkerMetrics(Collector):
     """The metrics of these processes. Made for one page and thrown away: no state of its own, no global one."""
 
-    def __init__(self, beats: Sequence[Beat] | None) -> None:
-        self._beats = beats
+    def __init__(self, beats: Sequence[Beat] | None, disk_ratio: float | None = None) -> None:
+        self._beats, self._disk_ratio = beats, disk_ratio
 
     def collect(self) -> Iterable[Family]:
         """Every metric there is a value for."""
@@ -69,6 +72,8 @@ class WorkerMetrics(Collector):
 
     def _samples(self) -> Iterator[Sample]:
         yield named.MONGODB_UP, (), float(self._beats is not None)
+        if self._disk_ratio is not None:
+            yield named.DISK_USED, (), self._disk_ratio
         for beat in self._beats or ():
             yield named.WORKER_UP, (beat.seat,), float(beat.alive)
             vitals = vitals_of(beat) if beat.alive else None
@@ -117,6 +122,8 @@ def _of_process(seat: str, vitals: Vitals) -> Iterator[Sample]:
     yield named.RECORD_RESULTS, process, vitals.record_buffer_results
     yield named.RECORD_BYTES, process, vitals.record_buffer_bytes
     yield named.RECORD_OLDEST, process, vitals.record_buffer_oldest_s
+    for reason, refused in vitals.refused.items():
+        yield named.MESSAGES_REFUSED, (reason, seat), refused
 
 
 def _of_provider(at: tuple[str, str], provider: ProviderVitals) -> Iterator[Sample]:

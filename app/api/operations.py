@@ -16,6 +16,7 @@ from app.api.files import result_lines
 from app.api.json_reply import json_reply
 from app.api.services import Behind, Services
 from workers.core.budget import BUDGET
+from workers.core.pauses import Standing
 from workers.core.progress import waiting_for
 from workers.core.states import BatchStatus, is_terminal
 from workers.core.wire import item_object
@@ -60,8 +61,8 @@ async def resume_batch(batch_id: str, request: Request, tenant: Tenant, behind: 
 async def why(batch_id: str, tenant: Tenant, behind: Behind) -> Response:
     """What keeps the batch from moving; an empty list when nothing does."""
     doc = await batch_of(behind, batch_id, tenant)
-    rows, slots, workers = await behind.run(_state, behind, batch_id)
-    found = waiting_for(doc, rows, slots, workers, datetime.now(UTC))
+    rows, slots, workers, standing = await behind.run(_state, behind, batch_id)
+    found = waiting_for(doc, rows, slots, workers, datetime.now(UTC), standing)
     reasons = [waiting.as_dict() for waiting in found]
     for reason in reasons:
         reason["text"] = reason["text"].replace("{id}", batch_id)
@@ -113,8 +114,9 @@ async def items(
     return json_reply({"object": "list", "data": shown, "has_more": len(found) > limit})
 
 
-def _state(behind: Services, batch_id: str) -> tuple[list[Doc], dict[str, int], int]:
-    return behind.shards.by_state(batch_id), behind.workers.slots(), behind.workers.count()
+def _state(behind: Services, batch_id: str) -> tuple[list[Doc], dict[str, int], int, Standing]:
+    rows, standing = behind.shards.by_state(batch_id), behind.pauses.standing()
+    return rows, behind.workers.slots(), behind.workers.count(), standing
 
 
 async def _set_paused(behind: Services, batch_id: str, tenant: str, *, paused: bool) -> None:

@@ -67,14 +67,15 @@ async def _serve(services: Services, host: str, port: int, ready_file: Path | No
     serving = asyncio.ensure_future(server.serve())
     serving.add_done_callback(lambda _: stopping.set())
     await until_answering(host, port, stopping)
-    sweeping = asyncio.ensure_future(services.sweeper.run())
+    beside = [asyncio.ensure_future(each) for each in (services.sweeper.run(), services.disk.watch())]
     gc.freeze()  # what is loaded stays: the collector need not walk it on every pass
     if not stopping.is_set():
         log.info("listening on http://%s:%d", host, port)
         if ready_file is not None:
             await asyncio.to_thread(ready_file.touch)
     await stopping.wait()
-    sweeping.cancel()
+    for task in beside:
+        task.cancel()
     if not serving.done():
         server.stop()
     ended, _ = await asyncio.wait({serving}, timeout=_STOP_WITHIN_S)

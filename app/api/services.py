@@ -18,7 +18,9 @@ from typing import Annotated, ParamSpec, TypeVar, cast
 
 from fastapi import Depends, Request
 
+from app.api.disk_guard import DiskGuard
 from config.settings import Settings
+from workers.celery_config import broker_url
 from workers.core.errors import StoreUnavailable, UserError
 from workers.core.identity import new_api_key
 from workers.finalizer import Finalizer
@@ -27,10 +29,13 @@ from workers.store import redis
 from workers.store.batches import Batches
 from workers.store.budgets import Budgets
 from workers.store.cache import Cache
+from workers.store.disk import Disk
 from workers.store.files import Files
 from workers.store.mongo import MONGO_DOWN, Db, connect, ensure_indexes
+from workers.store.pauses import Pauses
 from workers.store.results import Results
 from workers.store.shards import Shards
+from workers.store.snapshot import refuse_half_restored
 from workers.store.stores import stores_of
 from workers.store.tenants import DEFAULT_TENANT, Tenants
 from workers.store.threads import Threads
@@ -55,6 +60,7 @@ class Services:
     results: Results
     tenants: Tenants
     budgets: Budgets
+    pauses: Pauses
     workers: WorkerProcesses
     queue: Queue
     finalizer: Finalizer
@@ -64,6 +70,11 @@ class Services:
     cache: Cache | None = None
     busy: int = 0
     background: set[asyncio.Task[None]] = field(default_factory=set)
+    disk: DiskGuard = field(init=False)
+
+    def __post_init__(self) -> None:
+        disk = Disk(self.db)
+        self.disk = DiskGuard(lambda: self.run(disk.use), self.settings.disk)
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Make a blocking call on a thread."""
@@ -125,12 +136,12 @@ def open_services(settings: Settings) -> Services:
         min_pool=servers.mongodb_min_pool,
         max_pool=servers.mongodb_max_pool,
     )
-    return services_on(settings, client[servers.mongodb_database], Queue(servers.redis_url))
+    return services_on(settings, client[servers.mongodb_database], Queue(broker_url(servers)))
 
 
 def services_on(settings: Settings, db: Db, queue: Queue) -> Services:
     """All of it over one database and one broker."""
-    stores = stores_of(db)
+    stores = stores_of(db, retention_days=settings.batch.retention_days)
     pool = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
     finalizer, lease = Finalizer(stores), settings.lease
     sweeper = Sweeper(
@@ -142,6 +153,7 @@ def services_on(settings: Settings, db: Db, queue: Queue) -> Services:
         every_s=lease.sweep_s,
         lease_s=lease.lease_s,
         dispatch_timeout_s=lease.dispatch_timeout_s,
+        stale_upload_s=settings.batch.stale_upload_s,
     )
     return Services(
         settings=settings,
@@ -151,6 +163,7 @@ def services_on(settings: Settings, db: Db, queue: Queue) -> Services:
         results=stores.results,
         tenants=stores.tenants,
         budgets=stores.budgets,
+        pauses=stores.pauses,
         workers=stores.processes,
         queue=queue,
         finalizer=finalizer,
@@ -187,7 +200,9 @@ def prepare(services: Services, key_file: Path | None) -> None:
     """Make what a new database lacks: indexes, the first tenant, and the API key in `key_file`.
 
     Safe at every start and in several processes at once. A key file that is not there yet is made.
+    Raises: UserError where a restore has not ended.
     """
+    refuse_half_restored(services.db)
     ensure_indexes(services.db)
     services.tenants.ensure(DEFAULT_TENANT)
     if services.settings.api.bootstrap_key is not None:

@@ -26,7 +26,7 @@ from workers.core.errors import BatchwrightError
 from workers.core.identity import new_file_id
 from workers.core.split import UTF8_BOM
 from workers.store.files import Upload
-from workers.store.mongo import MONGO_DOWN
+from workers.store.mongo import STORE_TROUBLE
 
 Doc = dict[str, Any]
 BLOCK_BYTES = 1 << 20
@@ -37,7 +37,6 @@ TOUCH_EVERY_S = 10.0
 _FORM_OVERHEAD_BYTES = 1_000_000
 _EXPIRES = re.compile(r"expires_after\[(\w+)\]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_DAY_S = 86_400
 _NOT_JSONL = "Invalid file format for Batch API. Must be .jsonl"
 _EMPTY = "The input file is empty. Please ensure that the batch contains at least one request."
 
@@ -155,7 +154,7 @@ class _Receiver:
         if len(purpose) > 64:
             raise bad_request("Invalid 'purpose': string too long.", param="purpose", code="invalid_value")
         self._refuse_name()  # the purpose may have come after the file
-        late = {"purpose": purpose, "expires_at": self._expires_at(purpose)}
+        late = {"purpose": purpose, "expires_at": await self._expires_at(purpose)}
         await self.pass_on()
         await self._stored()
         if self._upload is None:  # pass_on began it
@@ -173,7 +172,7 @@ class _Receiver:
             with suppress(Exception):
                 await self._writing
         if self._upload is not None:
-            with suppress(*MONGO_DOWN, BatchwrightError):
+            with suppress(*STORE_TROUBLE, BatchwrightError):
                 await self._services.run(self._upload.abort)
 
     async def keep_alive(self) -> None:
@@ -205,13 +204,14 @@ class _Receiver:
         if self.form.fields.get("purpose") == "batch" and not name.endswith(".jsonl"):
             raise bad_request(_NOT_JSONL, param="file")
 
-    def _expires_at(self, purpose: str) -> float | None:
+    async def _expires_at(self, purpose: str) -> float | None:
         given: Doc = {
             match[1]: value for name, value in self.form.fields.items() if (match := _EXPIRES.fullmatch(name))
         }
         if not given:
-            kept_days = self._services.settings.batch.retention_days
-            return self._begun_s + kept_days * _DAY_S if purpose == "batch" else None
+            if purpose != "batch":
+                return None
+            return self._begun_s + await self._services.run(self._services.batches.retention_s, self._tenant)
         if given.get("seconds", "").isascii() and given.get("seconds", "").isdigit():
             given["seconds"] = int(given["seconds"][:12])
         try:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from app.cli import live, progress, report, summary, targets, words
 from app.cli.errors import CliError
@@ -157,6 +157,20 @@ def resume(batch_id: str, *, max_cost_usd: float | None, as_json: bool) -> int:
     """Let a paused batch go on, under a new ceiling if one is given."""
     with named_server(load()) as client:
         return _said(client.resume(batch_id, max_cost_usd=max_cost_usd), as_json=as_json)
+
+
+def set_paused(kind: Literal["provider", "tenant"], name: str, *, paused: bool, as_json: bool) -> int:
+    """Pause or resume a provider or a tenant."""
+    with named_server(load()) as client:
+        found = client.set_paused(kind, name, paused=paused)
+    if as_json:
+        report.print_json(found)
+    elif paused:
+        way_out = f"`batchwright resume --{kind} {name}` lets it go on"
+        print(words.clean(f"{kind} {name}: paused since {words.moment(found['since'])}; {way_out}"))
+    else:
+        print(words.clean(f"{kind} {name}: goes on"))
+    return 0
 
 
 def _said(batch: BatchInfo, *, as_json: bool) -> int:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from app.cli import words
 from app.cli.doctor_providers import provider_checks
 from app.cli.reach import shown_url
+from app.doctor.broker_check import check_broker
+from app.doctor.disk_check import check_disk
 from app.doctor.findings import Check, Finding
 from app.doctor.limits_check import check_limits
 from app.doctor.machine import check_machine, transport
@@ -63,9 +65,13 @@ def all_checks(settings: Settings, state: StackState | None, places: Places) -> 
     if mongodb_url := places.mongodb:
         database = settings.servers.mongodb_database
         checks["mongodb"] = lambda: check_mongodb(mongodb_url)
+        checks["mongodb disk"] = lambda: check_disk(mongodb_url, database, settings.disk)
         checks["workers"] = lambda: check_workers(mongodb_url, database, expected=state is not None)
     else:
         checks["mongodb"] = lambda: [_program("mongodb", lambda: find_mongod(settings.data_dir))]
+    if broker_url := settings.servers.broker_url:
+        names = [provider.name for provider in settings.providers]
+        checks["broker"] = lambda: check_broker(broker_url, names)
     if api_url := places.api:
         checks["api"] = lambda: [api(api_url)]
     if control_url := places.control_redis:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from app.cli.words import one_line
+from app.cli.words import clean, one_line
 from workers.core.errors import UserError
 
 OK, SOME_FAILED, WRONG_INPUT, NOT_REACHED, AT_CEILING, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130

@@ -72,7 +72,7 @@ def show(error: Exception, *, wants_json: bool, debug: bool) -> int:
     else:
         code, shown = errors.OUR_BUG, _bug(error)
     if wants_json:
-        print(json.dumps(errors.as_json(shown), ensure_ascii=False))
+        print(words.json_line(errors.as_json(shown)))
     for line in errors.lines_of(shown):
         print(line, file=sys.stderr)
     return code

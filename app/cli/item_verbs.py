@@ -16,6 +16,7 @@ _THEN = {"hand_over": ", handed over", "give_up": ", given up"}
 _WAITED_FOR = {
     "limit": "the rate limit",
     "paused": "its provider's rest",
+    "model_paused": "its model's rest",
     "concurrency": "a place at its provider",
     "breaker": "the breaker",
     "budget": "the money ceiling",

@@ -72,7 +72,7 @@ class PlainDisplay:
         self._last: View | None = None
 
     def note(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(words.clean(text), file=sys.stderr, flush=True)
 
     def stage(self, text: str) -> None:
         self.note(text)
@@ -126,13 +126,13 @@ class TerminalDisplay:
         )
 
     def note(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(words.clean(text), markup=False, soft_wrap=True)
 
     def stage(self, text: str) -> None:
-        self._stage, self._view = text, None
+        self._stage, self._view = words.clean(text), None
 
     def detail(self, text: str) -> None:
-        self._detail = text
+        self._detail = words.clean(text)
 
     def update(self, view: View) -> None:
         self._view = view
@@ -209,7 +209,7 @@ def _bar_cells(row: Row, style: str = "") -> tuple[RenderableType, ...]:
     counts = f"{words.count(row.done)}/{words.count(row.total)}" if row.total else ""
     state = f"{row.share * 100:3.0f} %" if row.status == "in_progress" and not row.paused else ""
     state = state or progress.state_word(row)
-    return (Text(words.shortened(row.name, _NAME_WIDTH), style=style), bar, Text(counts), Text(state))
+    return (Text(words.shortened(words.clean(row.name), _NAME_WIDTH), style=style), bar, Text(counts), Text(state))
 
 
 def _facts_text(row: Row, parts: list[str]) -> RenderableType:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from app.cli import report
+from app.cli import report, words
 from app.cli.batch_verbs import load
 from app.cli.errors import CliError
 
@@ -94,6 +94,8 @@ def _printer(names: Sequence[str], *, as_json: bool) -> Callable[[str, bytes], N
         if as_json:
             report.print_json({"service": name, "line": text})
         else:
+            # Ours are escaped as they are written; Redis's and MongoDB's are as they wrote them.
+            text = words.clean(text)
             print(f"{name:{width}} | {text}" if len(names) > 1 else text, flush=True)
 
     return print_line

@@ -11,6 +11,7 @@ import typer
 
 from app.cli.cache_group import cache
 from app.cli.group import Group
+from app.cli.keeping import backup, restore
 from app.cli.models_group import models
 from app.cli.options import (
     BatchId,
@@ -24,6 +25,7 @@ from app.cli.options import (
     Output,
     Workers,
 )
+from app.cli.pausing import pause, resume
 from app.cli.trials import bench, estimate, sim
 
 app = typer.Typer(
@@ -188,30 +190,13 @@ def download(
 @app.command()
 def cancel(batch_id: BatchId, json: Json = False) -> None:
     """End a batch; what is answered stays answered."""
-    _change(batch_id, "cancel", json=json)
-
-
-@app.command()
-def pause(batch_id: BatchId, json: Json = False) -> None:
-    """Let a batch rest: no new call starts."""
-    _change(batch_id, "pause", json=json)
-
-
-@app.command()
-def resume(batch_id: BatchId, max_cost_usd: MaxCost = None, json: Json = False) -> None:
-    """Let a paused batch go on.
-
-    One that rests at its money ceiling needs a higher one.
-    """
     from app.cli import batch_verbs
 
-    raise typer.Exit(batch_verbs.resume(batch_id, max_cost_usd=max_cost_usd, as_json=json))
+    raise typer.Exit(batch_verbs.change(batch_id, "cancel", as_json=json))
 
 
-def _change(batch_id: str, verb: str, *, json: bool) -> None:
-    from app.cli import batch_verbs
-
-    raise typer.Exit(batch_verbs.change(batch_id, verb, as_json=json))
+app.command()(pause)
+app.command()(resume)
 
 
 @app.command()
@@ -270,8 +255,8 @@ def cost(
 
 app.add_typer(models)
 app.add_typer(cache)
-app.command()(sim)
-app.command()(bench)
+for verb in (backup, restore, sim, bench):
+    app.command()(verb)
 
 
 @app.command()

@@ -33,9 +33,7 @@ def console() -> Console:
 
 def print_json(data: Mapping[str, Any] | Sequence[Any]) -> None:
     """One line of JSON."""
-    import json
-
-    print(json.dumps(data, ensure_ascii=False), flush=True)
+    print(words.json_line(data), flush=True)
 
 
 def print_error(error: Exception) -> None:
@@ -49,7 +47,7 @@ def print_outcomes(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     if as_json:
         for remark in summary.remarks(outcomes):
             if remark != SIMULATED:  # said at the start already, on stderr too
-                print(remark, file=sys.stderr)
+                print(words.clean(remark), file=sys.stderr)
         for outcome in outcomes:
             print_json(summary.as_json(outcome))
         return
@@ -59,7 +57,7 @@ def print_outcomes(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
     else:
         _print_lines(out, _table_of_many(outcomes, out.width))
     for remark in summary.remarks(outcomes):
-        out.print(remark, style="yellow", soft_wrap=True)
+        out.print(words.clean(remark), style="yellow", soft_wrap=True)
     for what, path in summary.places(outcomes):
         out.print(words.clean(f"{what}: {path}"), soft_wrap=True)
 

@@ -55,6 +55,7 @@ def _already_up(state: StackState, settings: Settings, *, detach: bool, simulate
     check_simulator(state, Wish(workers=0, simulator=simulate, all_models=simulate))
     print("the stack is up already", file=sys.stderr)
     _print_state(state, as_json=as_json)
+    _warn_of_disk(state, settings)
     return 0
 
 
@@ -66,6 +67,7 @@ def _up_detached(settings: Settings, workers: int, *, simulate: bool, as_json: b
         display.stage("starting the stack")
         state = spawn_detached(settings.data_dir, options, display.detail)
     _print_state(state, as_json=as_json)
+    _warn_of_disk(state, settings)
     print("it runs until `batchwright down`", file=sys.stderr)
     return 0
 
@@ -82,6 +84,7 @@ def _up_here(settings: Settings, workers: int, *, simulate: bool, as_json: bool)
     steps.started = True
     try:
         _print_state(state, as_json=as_json)
+        _warn_of_disk(state, settings)
         print("Ctrl-C stops it", file=sys.stderr, flush=True)
         stack.wait()
         given_up = stack.given_up
@@ -115,6 +118,15 @@ def _print_state(state: StackState, *, as_json: bool) -> None:
     if state.sim_url:
         every = "for every model" if state.all_models else "for the sim-* models"
         print(f"{SIMULATED} {every}", file=sys.stderr)
+
+
+def _warn_of_disk(state: StackState, settings: Settings) -> None:
+    """Say it where somebody looks anyway: a stack on a full disk takes nothing in."""
+    from app.doctor.disk_check import check_disk
+
+    for found in check_disk(state.mongodb_url, settings.servers.mongodb_database, settings.disk):
+        if found.state != "ok" and found.data:
+            print(f"{found.state}: {found.name}: {found.text}; {found.fix}", file=sys.stderr)
 
 
 def down(*, as_json: bool) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+# Beside the control characters: what breaks a line or turns its direction, and what UTF-8 cannot write.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 _UNITS = ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k"))
 
 
@@ -79,6 +81,12 @@ def things(number: int, one: str, many: str | None = None) -> str:
 def clean(text: str) -> str:
     """Text from elsewhere without line breaks and escape codes, at its whole length."""
     return _CONTROL.sub(" ", text)
+
+
+def json_line(data: object) -> str:
+    """One line of JSON that a terminal can show too: what `clean` takes out is escaped here."""
+    text = json.dumps(data, ensure_ascii=False)
+    return _CONTROL.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def one_line(text: str, limit: int = 300) -> str:

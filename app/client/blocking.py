@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self, TypeVar
+from typing import Any, BinaryIO, Literal, Self, TypeVar
 
 import httpx
 import orjson
@@ -90,6 +90,12 @@ class Client:
     def resume(self, batch_id: str, *, max_cost_usd: float | None = None) -> BatchInfo:
         """Let a paused batch go on; one that rests at its ceiling needs a higher one."""
         return self._call(calls.resume_batch(batch_id, max_cost_usd))
+
+    def set_paused(
+        self, kind: Literal["provider", "tenant"], name: str, *, paused: bool
+    ) -> Mapping[str, Any]:
+        """Let all calls to a provider, or of a tenant, rest or go on; says since when it rests, as the API does."""
+        return self._call(calls.set_paused(kind, name, paused=paused))
 
     def why(self, batch_id: str) -> tuple[Waiting, ...]:
         """What the batch waits for; empty when it moves."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 import orjson
@@ -115,6 +115,14 @@ def list_batches(*, limit: int, after: str | None, run_key: str | None) -> HttpC
 def change_batch(batch_id: str, verb: str) -> HttpCall[BatchInfo]:
     """POST /v1/batches/{id}/{cancel, pause}."""
     return HttpCall("POST", f"/v1/batches/{quote(batch_id, safe='')}/{verb}", models.batch_from, json={})
+
+
+def set_paused(
+    kind: Literal["provider", "tenant"], name: str, *, paused: bool
+) -> HttpCall[Mapping[str, Any]]:
+    """POST /v1/{providers, tenants}/{name}/{pause, resume}."""
+    path = f"/v1/{kind}s/{quote(name, safe='')}/{'pause' if paused else 'resume'}"
+    return HttpCall("POST", path, lambda data: data, json={})
 
 
 def resume_batch(batch_id: str, max_cost_usd: float | None) -> HttpCall[BatchInfo]:

@@ -14,6 +14,7 @@ _HINTS = {
     429: "the server is busy; try again in a moment",
 }
 _SHOWN_CHARS = 300
+_FULL = 507
 
 
 class ApiRefused(UserError):
@@ -56,6 +57,14 @@ def refusal(response: httpx.Response, base_url: str) -> UserError:
     if response.status_code in (502, 503, 504):
         return ApiUnreachable(
             f"the server at {base_url} cannot answer now: {message}", hint="try again in a moment"
+        )
+    if response.status_code == _FULL:
+        # Its words name every way out, and nothing failed: the server's log says no more.
+        return ApiRefused(
+            f"the server at {base_url} takes nothing in: {message}",
+            status=_FULL,
+            code=error.get("code"),
+            request_id=request_id,
         )
     if response.status_code >= 500:
         message = f"the server at {base_url} failed with status {response.status_code}: {message}"

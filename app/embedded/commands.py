@@ -42,12 +42,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Wiring:
-    """The servers that run, as every process of ours is told; URLs hold passwords, so none is in a repr."""
+    """The servers that run, as every process of ours is told; URLs hold passwords, so none is in a repr.
+
+    `broker_url` None: the control Redis is the broker.
+    """
 
     redis_url: str = field(repr=False)
     cache_redis_url: str = field(repr=False)
     mongodb_url: str = field(repr=False)
     sim_url: str | None = None
+    broker_url: str | None = field(default=None, repr=False)
     flower_password: str = field(default="", repr=False)
 
 
@@ -154,6 +158,8 @@ def environment(plan: Plan, wiring: Wiring | None, name: str) -> dict[str, str]:
         env["BATCHWRIGHT_REDIS_URL"] = wiring.redis_url
         env["BATCHWRIGHT_CACHE_REDIS_URL"] = wiring.cache_redis_url
         env["BATCHWRIGHT_MONGODB_URL"] = wiring.mongodb_url
+        if wiring.broker_url is not None:
+            env["BATCHWRIGHT_BROKER_URL"] = wiring.broker_url
         if wiring.sim_url is not None:
             env["BATCHWRIGHT_SIMULATOR_URL"] = wiring.sim_url
             env["BATCHWRIGHT_SIMULATOR_ALL_MODELS"] = "true" if plan.all_models else "false"

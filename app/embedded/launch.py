@@ -39,7 +39,7 @@ class Launch:
     def start_servers(self, named: "Servers") -> dict[str, Started]:
         """All servers and the simulator at once; a server somebody named is looked at, never started.
 
-        Returns: by name (mongod, control-redis, cache-redis, sim).
+        Returns: by name (mongod, control-redis, cache-redis, broker where one is named, sim).
         """
         data_dir = self.plan.data_dir
         last = read_json(data_dir / "run" / "ports.json") or {}
@@ -54,6 +54,8 @@ class Launch:
                 starts[name] = embedded(self.supervisor, data_dir, self.ports, wish=last.get(name))
             else:
                 starts[name] = partial(_use_named, name, url, setting)
+        if named.broker_url is not None:  # none is ever started: without a named one it is the control Redis
+            starts["broker"] = partial(_use_named, "broker", named.broker_url, "BATCHWRIGHT_BROKER_URL")
         if self.plan.simulator is not None:
             describe = partial(self.commands.simulator, self.plan)
             starts["sim"] = self._on_port(self.plan.simulator, describe)

@@ -13,6 +13,14 @@ from urllib.parse import urlsplit
 
 Probe = Callable[[], bool]
 _QUESTION_LIMIT_S = 1.0
+_USUAL_PORTS = {
+    "redis": 6379,
+    "rediss": 6379,
+    "valkey": 6379,
+    "mongodb": 27017,
+    "amqp": 5672,
+    "amqps": 5671,
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ def reachable(url: str, limit_s: float = 3.0) -> bool:
     `mongodb+srv`, Sentinel and socket URLs name no host and port to connect to, so their clients have to say.
     """
     scheme, _, rest = url.partition("://")
-    usual_port = {"redis": 6379, "rediss": 6379, "valkey": 6379, "mongodb": 27017}.get(scheme)
+    usual_port = _USUAL_PORTS.get(scheme)
     if usual_port is None:
         return True
     host_list = rest.partition("/")[0].rpartition("@")[2]

@@ -294,6 +294,7 @@ def _wiring(started: Mapping[str, Started]) -> Wiring:
         cache_redis_url=started["cache-redis"].url,
         mongodb_url=started["mongod"].url,
         sim_url=started["sim"].url if "sim" in started else None,
+        broker_url=started["broker"].url if "broker" in started else None,
     )
 
 

@@ -59,7 +59,7 @@ class Rules:
     Attributes:
         latency_ms: of every answer of the simulator.
         simulator: more flags for it.
-        environ: more settings for the processes of ours.
+        environ: more settings for the processes of ours; `environ_of`: for one of them, by its name.
         via: servers that our processes reach through a proxy only (names of servers.py).
         deaths: when which process dies, by its name.
         members: mongods of the replica set.
@@ -74,6 +74,7 @@ class Rules:
     latency_ms: float = 20.0
     simulator: Sequence[str] = ()
     environ: Mapping[str, str] = field(default_factory=dict)
+    environ_of: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     via: Sequence[str] = ()
     deaths: Mapping[str, Death] = field(default_factory=dict)
     members: int = 1
@@ -136,7 +137,8 @@ class _Commands(OurCommands):
         )
 
     def _told(self, spec: ProcessSpec) -> ProcessSpec:
-        env, argv = {**spec.env, **self._rules.settings()}, spec.argv
+        own = self._rules.environ_of.get(spec.name, {})
+        env, argv = {**spec.env, **self._rules.settings(), **own}, spec.argv
         death, constants = self._rules.deaths.get(spec.name), self._rules.constants
         if death is not None or (constants and spec.name.startswith("worker")):
             assert argv[:2] == (sys.executable, "-m"), argv

@@ -101,6 +101,10 @@ class Tenant:
         assert response.status_code == 200, response.text[:300]
         return [orjson.loads(line) for line in response.content.splitlines()]
 
+    def request(self, prompt: str) -> Doc:
+        """The body that asks a prompt, as it stands in a line and as a provider gets it."""
+        return {"model": self.model, "messages": [{"role": "user", "content": prompt}]}
+
     def answer_to(self, prompt: str) -> str:
         """f(prompt)."""
         return answer_text(self.model, [{"role": "user", "content": prompt}], self.seed)
@@ -111,8 +115,7 @@ class Tenant:
         )
 
     def _line(self, custom_id: str, prompt: str) -> bytes:
-        body = {"model": self.model, "messages": [{"role": "user", "content": prompt}]}
-        line = {"custom_id": custom_id, "method": "POST", "url": ENDPOINT, "body": body}
+        line = {"custom_id": custom_id, "method": "POST", "url": ENDPOINT, "body": self.request(prompt)}
         return orjson.dumps(line) + b"\n"
 
 

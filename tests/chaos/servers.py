@@ -65,6 +65,10 @@ class Servers:
         """Of the server that runs now."""
         return self._children[name].pid
 
+    def ended(self, name: str) -> bool:
+        """Whether it is gone, by whatever end."""
+        return self._children[name].exited.is_set()
+
     def kill(self, name: str) -> None:
         """SIGKILL, and gone when this returns."""
         child = self._children[name]

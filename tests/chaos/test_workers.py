@@ -23,16 +23,17 @@ Opens = Callable[[Rules], Arena]
 Judges = Callable[[Arena, Expected], Finding]
 
 
-@pytest.mark.quick
 @pytest.mark.fault("3", "kill -9 a worker")
 @pytest.mark.parametrize(
     ("point", "nth", "max_excess"),
     [
         pytest.param(faultpoints.BEFORE_CLAIM, 1, 0, id="before claim"),
         pytest.param(faultpoints.CLAIMED, 1, 0, id="after claim"),
-        pytest.param(faultpoints.CALLING, 30, None, id="during calls"),
+        pytest.param(faultpoints.CALLING, 30, None, id="during calls", marks=pytest.mark.quick),
         pytest.param(faultpoints.ANSWERED, 30, None, id="between answer and record"),
-        pytest.param(faultpoints.SHARD_RECORDED, 1, 0, id="between record and shard done"),
+        pytest.param(
+            faultpoints.SHARD_RECORDED, 1, 0, id="between record and shard done", marks=pytest.mark.quick
+        ),
         pytest.param(faultpoints.SHARD_DONE, 1, 0, id="after shard done"),
     ],
 )

@@ -202,6 +202,8 @@ def running_api(servers: TestServers, directory: Path, **settings: str) -> Itera
         **os.environ,
         **servers.environ(),
         "BATCHWRIGHT_API_MAX_FILE_BYTES": str(MAX_FILE_BYTES),
+        # How full the disk of the machine that tests is must not decide a test.
+        "BATCHWRIGHT_DISK_STOP_PERCENT": "100",
         "BATCHWRIGHT_READY_FILE": str(ready),
         **settings,
     }

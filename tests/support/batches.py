@@ -16,7 +16,7 @@ from workers.store.batches import Batches
 from workers.store.blobs import Blobs
 from workers.store.dispatches import Dispatches
 from workers.store.files import Files
-from workers.store.mongo import Db, Doc, connect, ensure_indexes
+from workers.store.mongo import Db, Doc, connect, ensure_indexes, unacknowledged_by_majority
 from workers.store.results import Record, Results, record
 from workers.store.shard_docs import shard_doc
 from workers.store.shards import Shards
@@ -117,10 +117,12 @@ class Stores:
         return doc
 
 
-def open_stores(servers: TestServers) -> Stores:
-    """Connect, with indexes."""
+def open_stores(servers: TestServers, *, safe: bool = True) -> Stores:
+    """Connect, with indexes. `safe` False: writes wait for no journal, where nothing is killed in a test."""
     db = connect(servers.mongodb_url)[servers.mongodb_database]
     ensure_indexes(db)
+    if not safe:
+        db = db.with_options(write_concern=unacknowledged_by_majority())
     blobs = Blobs(db)
     return Stores(
         db, blobs, Files(db, blobs), Batches(db), Shards(db), Dispatches(db), Results(db, blobs), Tenants(db)

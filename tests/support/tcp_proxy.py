@@ -3,6 +3,7 @@
 with tcp_proxy(port) as proxy:
     client connects to proxy.port
     proxy.drop()      # half-open: what is sent disappears, connections stay, new ones are accepted and say nothing
+    proxy.forget()    # what is connected now is silent for good, as behind a firewall that forgot it; new ones work
     proxy.delay(3.0)  # each piece of data, in both directions, arrives so many seconds late
     proxy.refuse()    # connections are reset, new ones are closed at once
     proxy.heal()
@@ -32,6 +33,7 @@ class TcpProxy:
     _through: asyncio.Event = field(default_factory=asyncio.Event)
     _refuses: bool = False
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
+    _forgotten: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def heal(self) -> None:
         """Everything passes again; what was held back by `drop` is delivered."""
@@ -40,6 +42,10 @@ class TcpProxy:
     def drop(self) -> None:
         """Nothing passes any more, and nobody is told."""
         self._do(self._through.clear)
+
+    def forget(self) -> None:
+        """Nothing passes on the connections there are, for good, and nobody is told; new ones work."""
+        self._do(self._forget)
 
     def delay(self, seconds: float) -> None:
         """Every piece of data is so much later, each way."""
@@ -67,6 +73,9 @@ class TcpProxy:
         self._delay_s, self._refuses = 0.0, False
         self._through.set()
 
+    def _forget(self) -> None:
+        self._forgotten |= self._open
+
     def _refuse(self) -> None:
         self._refuses = True
         self._cut()
@@ -93,8 +102,16 @@ class TcpProxy:
             await asyncio.gather(*ways)
         finally:
             self._open -= both
+            self._forgotten -= both
             for end in both:
                 end.transport.abort()
+
+    async def end(self) -> None:
+        """End every connection, also those that wait for something."""
+        self._heal()
+        self._cut()
+        if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(tasks, timeout=4)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, ConnectionError):
@@ -102,10 +119,13 @@ class TcpProxy:
                 if self._delay_s:
                     await asyncio.sleep(self._delay_s)
                 await self._through.wait()
+                if writer in self._forgotten:
+                    continue
                 writer.write(data)
                 await writer.drain()
         # A half-closed connection is of no use to Redis, MongoDB or HTTP: both ends go.
-        writer.close()
+        if writer not in self._forgotten:
+            writer.close()
 
 
 @contextmanager
@@ -122,7 +142,7 @@ def tcp_proxy(target: int) -> Iterator[TcpProxy]:
         yield proxy
     finally:
         server.close()
-        proxy._do(proxy._cut)
+        asyncio.run_coroutine_threadsafe(proxy.end(), loop).result(5)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(timeout=5)
         loop.close()

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers import metrics
+from workers.core.inbound import Refusal
 from workers.transport.port import ClientStats
 from workers.vitals import CACHE_COUNTS, ProviderVitals, Vitals, resident_bytes
 
@@ -42,6 +43,7 @@ _VITALS = st.builds(
     cache=st.dictionaries(st.sampled_from(CACHE_COUNTS), _COUNT),
     flights_owned=_COUNT,
     loop_lag_s=st.floats(0, 100),
+    refused=st.dictionaries(st.sampled_from(list(Refusal)), _COUNT),
 )
 
 
@@ -92,4 +94,12 @@ def test_every_metric_is_named_by_the_rules_of_prometheus() -> None:
     for each in metrics.ALL:
         assert each.name.startswith("batchwright_") and each.help.endswith(".")
         assert each.name.endswith("_total") == (each.kind == "counter")
-        assert set(each.labels) <= {"process", "provider", "protocol", "error", "direction", "transport"}
+        assert set(each.labels) <= {
+            "process",
+            "provider",
+            "protocol",
+            "error",
+            "direction",
+            "transport",
+            "reason",
+        }

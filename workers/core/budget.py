@@ -71,6 +71,19 @@ def money_of(budget: Mapping[str, Any]) -> Money:
     )
 
 
+def ended(budget: Mapping[str, Any], cost_usd: float) -> dict[str, Any]:
+    """The `budget` of a batch that has ended: no shard holds anything any more.
+
+    A worker that dies between the end of its shard and that of its hold leaves the hold to nobody. What the results
+    cost is spent; what is known to be gone beyond that went for calls that brought no result, or may have.
+    """
+    money = money_of(budget)
+    gone_usd = money.spent_usd + money.in_flight_usd + money.lost_usd
+    lost_usd = gone_usd - cost_usd
+    rest = {"spent_usd": cost_usd, "lost_usd": lost_usd if lost_usd > TOLERANCE_USD else 0.0, "holds": {}}
+    return {**budget, **rest}
+
+
 def room_in(budget: Mapping[str, Any], key: str, fence: int, settled_usd: float) -> Room:
     """What the shard behind `key` could hold, whose true cost so far is `settled_usd`."""
     hold = budget["holds"].get(key)

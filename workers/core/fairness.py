@@ -5,11 +5,13 @@ highest priority, among these the one with the least out, then the oldest. So a 
 large one, its owner's or another's. Where as little is out of one as of the other, who was sent off last comes last:
 a slow limit has all its shards back in the queue between two choices. Nothing is remembered but what the shards say,
 so nothing can be lost.
+
+Providers share the slots of the worker processes (`windows`), and the threads of each single one (`leavers`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from workers.core.lanes import Rates
@@ -113,3 +115,87 @@ def choose(
         if not batches:
             del queues[tenant]
     return chosen
+
+
+def shares(wanted: Mapping[str, int], slots: int) -> dict[str, int]:
+    """How many of `slots` each provider may have out: equal parts, and what one has no use for goes to the others.
+
+    Max-min fairness. Who wants any gets at least one, so with more providers than slots they take turns in the queue.
+
+    Args:
+        wanted: shards that each has out or could send off.
+    """
+    waiting = {name: count for name, count in wanted.items() if count > 0}
+    given, left = dict.fromkeys(wanted, 0), slots
+    while waiting:
+        part = left // len(waiting)
+        modest = [name for name, count in waiting.items() if count <= part]
+        if not modest:
+            break
+        for name in modest:
+            given[name] = waiting.pop(name)
+            left -= given[name]
+    for place, name in enumerate(sorted(waiting)):
+        given[name] = max(1, left // len(waiting) + (place < left % len(waiting)))
+    return given
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A provider's shards that are dispatched or leased; `seated` of them hold a thread, or will need one."""
+
+    shards: int = 0
+    seated: int = 0
+
+
+def windows(sent: Mapping[str, Sent], due: Mapping[str, int], slots: int) -> dict[str, int]:
+    """How many shards each provider may have out: its share, or what the others leave of the slots.
+
+    A shard that goes on without its thread counts in its own provider's window, which bounds what is in the
+    processes' hands, and takes no slot from the others.
+
+    Args:
+        due: shards that could be sent off now.
+    """
+    names = sent.keys() | due.keys()
+    out = {name: sent.get(name, Sent()) for name in names}
+    fair = shares({name: out[name].shards + due.get(name, 0) for name in names}, slots)
+    uses = {
+        name: out[name].seated + min(due.get(name, 0), max(0, fair[name] - out[name].shards))
+        for name in names
+    }
+    return {name: max(fair[name], slots - sum(uses.values()) + uses[name]) for name in names}
+
+
+def leavers(
+    seated: Mapping[str, Sequence[str]],
+    waiting: Mapping[str, int],
+    room: int,
+    idle: Collection[str] = (),
+) -> list[str]:
+    """Whose shards should go on without their thread, so that those who wait for one get it.
+
+    All threads are taken. A provider that answers late, or not at all, would keep them until its calls time out,
+    while others' shards lie in the queue. Who waits gets its equal part, from whoever holds most, as long as
+    that is over an equal part itself; a shard that has held its thread longest leaves first. Beyond that, shards
+    to which nothing has come for a while leave their threads to whoever waits.
+
+    Args:
+        seated: by provider, the shards that hold a thread, the longest-seated first.
+        waiting: by provider, how many messages lie in its queue that nobody takes.
+        room: how many more shards may go on without a thread: it bounds what a process has in its hands.
+        idle: shards without an answer since seconds; those of a provider that waits itself keep their threads.
+    """
+    part = sum(map(len, seated.values())) / max(1, len(seated.keys() | waiting.keys()))
+    held = {name: list(shards) for name, shards in seated.items()}
+    short = {name: max(1, int(part)) - len(held.get(name, ())) for name in waiting}
+    needed = min(room, sum(max(0, min(waiting[name], short[name])) for name in waiting))
+    leaving: list[str] = []
+    while held and len(leaving) < needed:
+        largest = max(held, key=lambda name: (len(held[name]), name))
+        if len(held[largest]) <= part:
+            break
+        leaving.append(held[largest].pop(0))
+    still = min(room, sum(waiting.values())) - len(leaving)
+    others = [shard for name, shards in held.items() if name not in waiting for shard in shards]
+    return leaving + [shard for shard in others if shard in idle][: max(0, still)]

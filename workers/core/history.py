@@ -1,7 +1,7 @@
 """What an item has been through so far, as one value: what the next lease of it must know.
 
-A parked or handed-over item's history is a small document in its shard's `attempts`; of a recorded item its result
-keeps the failed attempts and the waits. Documents hold only what is there to say.
+The history of an item that was retried, parked or handed over is a small document in its shard's `attempts`; of a
+recorded item its result keeps the failed attempts and the waits. Documents hold only what is there to say.
 """
 
 from __future__ import annotations

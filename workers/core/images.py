@@ -17,7 +17,7 @@ TILE_TOKENS = 170
 UNKNOWN_SIZE_TOKENS = LOW_DETAIL_TOKENS + 8 * TILE_TOKENS
 _TILE, _LONG_SIDE, _SHORT_SIDE = 512, 2048, 768
 # A JPEG names its size behind its notes (camera, colours, a preview), which mostly end within 64 KB.
-_HEAD_CHARACTERS, _JPEG_HEAD_CHARACTERS = 64, 88_000
+_HEAD_CHARACTERS, JPEG_HEAD_CHARACTERS = 64, 88_000
 
 
 def image_tokens(url: str, detail: str = "auto") -> int:
@@ -44,7 +44,7 @@ def size_of_data_url(url: str) -> tuple[int, int] | None:
         return None
     head = _decoded(url[start : start + _HEAD_CHARACTERS])
     if head.startswith(b"\xff\xd8"):
-        head = _decoded(url[start : start + _JPEG_HEAD_CHARACTERS])
+        head = _decoded(url[start : start + JPEG_HEAD_CHARACTERS])
     return image_size(head)
 
 

@@ -67,6 +67,7 @@ class LaneSeen:
     throttled: int = 0  # 429, and other words for "too many at once"
     failed: int = 0  # 5xx, time-outs, broken or refused connections
     retry_after_s: float | None = None  # the longest wait that a refusal named
+    broke_off: bool = False  # a connection broke under its calls, which stand in `failed` as one
 
 
 @dataclass(slots=True)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from workers.core.budget import BUDGET
+from workers.core.pauses import NOTHING_PAUSED, Standing
 from workers.core.states import BatchStatus, Ending, ShardStatus, is_terminal
 
 _NEVER_YEAR = 9999  # the store's `next_at` of shards that must not run yet
@@ -22,8 +23,9 @@ class Waiting:
     """One reason why shards of a batch do not run.
 
     Attributes:
-        kind: planning, no_worker, paused, budget, limit, provider_paused, concurrency, breaker, retry, redis,
-            lease_expired, drain, dependency, queue or closing.
+        kind: planning, no_worker, paused, provider_held, tenant_held, budget, limit, provider_paused, model_paused,
+            concurrency, breaker, retry, redis, lease_expired, drain, revoked, engine_error, suspect, dependency, queue
+            or closing.
         provider: None when it is not about one provider.
         shards: how many wait for it; 0 before there are any.
         since: Unix seconds since when they rest for it; None where nothing was noted.
@@ -50,6 +52,7 @@ def waiting_for(
     slots: Mapping[str, int],
     workers: int,
     now: datetime,
+    standing: Standing = NOTHING_PAUSED,
 ) -> list[Waiting]:
     """Every reason, the one that holds most shards first; empty while all that is open runs.
 
@@ -59,6 +62,7 @@ def waiting_for(
         slots: slots of living workers by provider.
         workers: how many worker processes live.
         now: aware.
+        standing: pauses of providers and tenants.
     """
     status = batch["status"]
     if is_terminal(status):
@@ -69,7 +73,10 @@ def waiting_for(
     if ending is not None:
         return [_closing(str(ending), rows, workers)]
     # The provider's slots decide before the shard's own reason: without a worker its time would come in vain.
-    found = [_reason(batch, row, slots.get(row["provider"], 0), workers, now) for row in rows]
+    found = [
+        _held(batch, row, standing, now) or _reason(batch, row, slots.get(row["provider"], 0), workers, now)
+        for row in rows
+    ]
     merged: dict[tuple[str, str | None], Waiting] = {}
     for waiting in found:
         if waiting is not None:
@@ -103,6 +110,23 @@ def _closing(ending: str, rows: Sequence[Mapping[str, Any]], workers: int) -> Wa
         why = "was cancelled" if ending == Ending.CANCELLED else "reached the end of its completion window"
         text = f"The batch {why}; what runs ends first, then the rest is closed; nothing to do."
     return Waiting("closing", None, shards, None, text)
+
+
+def _held(
+    batch: Mapping[str, Any], row: Mapping[str, Any], standing: Standing, now: datetime
+) -> Waiting | None:
+    """What an operator has paused; where the batch itself is paused, too, that is said first."""
+    pause = standing.over(row["provider"], batch.get("tenant", ""))
+    if pause is None or row["status"] == ShardStatus.LEASED or batch.get("paused_at"):
+        return None
+    since = datetime.fromtimestamp(pause.since, UTC)
+    provider = pause.name if pause.kind == "provider" else None
+    what = f"provider '{pause.name}'" if provider else "tenant"
+    text = (
+        f"An operator paused the {what}{_when(since, None, now)}; let it go on with "
+        f"`batchwright resume --{pause.kind} {pause.name}`."
+    )
+    return Waiting(f"{pause.kind}_held", provider, row["shards"], None, text, _unix(since))
 
 
 def _reason(
@@ -145,13 +169,25 @@ def _paused(batch: Mapping[str, Any]) -> str:
 # shards that were parked before there were breakers say `backoff`.
 _RENAMED = {"paused": "provider_paused", "backoff": "retry"}
 # Reasons that are over once their time has come: then the shard waits for a slot like any other.
-_TIMED = ("limit", "provider_paused", "concurrency", "breaker", "retry", "redis", BUDGET)
+_TIMED = (
+    "limit",
+    "provider_paused",
+    "model_paused",
+    "concurrency",
+    "breaker",
+    "retry",
+    "redis",
+    "revoked",
+    "engine_error",
+    BUDGET,
+)
 _WHOLE_PROVIDER = ("provider_paused", "limit", "redis")
 _TEXTS = {
     "limit": "The rate limit of '{provider}' lets the next calls through later{when}; "
     "if your account allows more, raise the limits of providers.{provider}.",
     "provider_paused": "'{provider}' asked for a rest and gets it{when}; nothing to do, or lower the limits of "
     "providers.{provider} if it asks often.",
+    "model_paused": "A model of '{provider}' is refused too often and rests{when}; nothing to do, other models go on.",
     "concurrency": "'{provider}' takes no more calls at once{when}; nothing to do, it is tried with more as soon as "
     "it keeps up.",
     "breaker": "'{provider}' failed too often in a row and is left alone{when}; `batchwright doctor` says whether it "
@@ -164,6 +200,10 @@ _TEXTS = {
     "have ended{when}; nothing to do, or raise it: `batchwright resume {{id}} --max-cost-usd N`.",
     "lease_expired": "Their worker stopped answering{when}; another one takes them over, nothing to do.",
     "drain": "Their worker was stopped{when}; another one takes them over, nothing to do.",
+    "revoked": "An operator ended their task{when}; they go on by themselves, `batchwright pause` keeps them back.",
+    "engine_error": "The engine failed on them{when}; they are tried again in ever smaller parts, and what breaks each "
+    "time ends as `worker_crash`. `batchwright logs` shows the error: please report it.",
+    "suspect": "Workers ended while they ran; such shards run one at a time{when}, to find what it is; nothing to do.",
     "dependency": "Equal requests are being answered elsewhere and will be shared{when}; nothing to do.",
 }
 # The dispatcher sends a limited provider only what may start, so a slot may be free meanwhile.

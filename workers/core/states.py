@@ -6,7 +6,7 @@ The store has one function per move, each a conditional write of one document wh
     batch: validating -> in_progress -> finalizing -> completed; validating -> failed;
            validating | in_progress -> cancelling -> cancelled; in_progress -> expired
     shard: queued -> dispatched -> leased -> done | closed; leased -> queued (parked, released, expired);
-           dispatched -> queued (recalled, held back by a pause)
+           dispatched -> queued (recalled, taken back, held back by a pause)
 """
 
 from __future__ import annotations
@@ -76,14 +76,16 @@ BATCH_MOVES = (START, FAIL, CANCEL, FINALIZE, COMPLETE, END_CANCELLED, END_EXPIR
 
 DISPATCH = Move("dispatch", (_S.QUEUED,), _S.DISPATCHED)
 RECALL = Move("recall", (_S.DISPATCHED,), _S.QUEUED)
+TAKE_BACK = Move("take_back", (_S.DISPATCHED,), _S.QUEUED)
 CLAIM = Move("claim", (_S.QUEUED, _S.DISPATCHED), _S.LEASED)
 TAKE_OVER = Move("take_over", (_S.LEASED,), _S.LEASED)
 RELEASE = Move("release", (_S.LEASED,), _S.QUEUED)
+BREAK_OFF = Move("break_off", (_S.LEASED,), _S.QUEUED)
 EXPIRE = Move("expire", (_S.LEASED,), _S.QUEUED)
 HOLD_BACK = Move("hold_back", (_S.QUEUED, _S.DISPATCHED), _S.QUEUED)
 FINISH = Move("finish", (_S.LEASED,), _S.DONE)
 CLOSE = Move("close", (_S.QUEUED, _S.DISPATCHED, _S.LEASED), _S.CLOSED)
-SHARD_MOVES = (DISPATCH, RECALL, CLAIM, TAKE_OVER, RELEASE, EXPIRE, HOLD_BACK, FINISH, CLOSE)
+SHARD_MOVES = (DISPATCH, RECALL, TAKE_BACK, CLAIM, TAKE_OVER, RELEASE, BREAK_OFF, EXPIRE, HOLD_BACK, FINISH, CLOSE)
 
 TERMINAL_BATCH = (_B.COMPLETED, _B.FAILED, _B.EXPIRED, _B.CANCELLED)
 ENDED_SHARD = (_S.DONE, _S.CLOSED)

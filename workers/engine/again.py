@@ -124,6 +124,7 @@ class Again:
     def _repeats(self, work: Work, *, excess: bool) -> None:
         """It will be asked again, here or elsewhere. `excess`: what was asked may have been answered."""
         work.excess += excess
+        self._running.untold.add(work)
         # Where its outcome is known, a crash from here on repeats nothing of it.
         self._running.started -= not excess
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from workers.core.choose import Chosen
@@ -14,7 +15,7 @@ from workers.engine.ports import EngineRules, Sink
 from workers.engine.sharing import Sharing
 from workers.engine.shelf import Shelf
 
-StopReason = Literal["drain", "ending", "paused", "lost"]
+StopReason = Literal["drain", "ending", "paused", "held", "revoked", "lost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class Ran:
 class Desk:
     """What every running shard of a process shares.
 
-    `elsewhere` says who else could answer a request, given the providers that must not get it (again).
+    `elsewhere` says who else could answer a request, given the providers that must not get it (again). `trial` is held
+    by the one shard that may have killed workers.
     """
 
     rules: EngineRules
@@ -47,3 +49,4 @@ class Desk:
     limits: Limiting
     sink: Sink
     elsewhere: Callable[[InputLine, frozenset[str]], Chosen | None]
+    trial: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -102,15 +102,16 @@ class Feeder:
         if not granted:
             return 0
         running.started += len(granted)
-        ours = False
+        ours, untold = False, frozenset(running.untold)
         try:
-            ours = await running.writes.announce(running.started)
+            ours = await running.writes.announce(running.started, untold)
         finally:
             if not ours:
                 running.stop = running.stop or "lost"
                 self._take_back([work for work, _ in granted])
         if not ours:
             return 0
+        running.untold -= untold
         for work, wait_s in granted:
             task = asyncio.create_task(self._call(work, wait_s))
             running.lineup.called[task] = work

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from workers.core.errors import (
     BodyTooLarge,
+    CallTimeout,
     InternalFault,
     Overloaded,
     ProviderError,
@@ -124,7 +125,10 @@ class Limiting:
         elif isinstance(outcome.error, RateLimited):
             lane.throttled += 1
         elif _is_the_providers_fault(outcome):
-            lane.failed += 1
+            broke_off = _broke_off(outcome)
+            # A connection takes its fifty calls with it: one failure, or every break would open the breaker.
+            lane.failed += not (broke_off and lane.broke_off)
+            lane.broke_off |= broke_off
         elif not isinstance(outcome.error, InternalFault):
             # A refusal is an answer: the provider works. What never left us says nothing of it.
             lane.answered += outcome.error.bytes_sent
@@ -205,3 +209,9 @@ def _is_the_providers_fault(outcome: Failed) -> bool:
     if isinstance(error, BodyTooLarge):
         return False
     return isinstance(error, Overloaded | UnusableReply | TransportError)
+
+
+def _broke_off(outcome: Failed) -> bool:
+    """Whether its connection broke under it, and under others with it. A deadline is each call's own."""
+    error = outcome.error
+    return isinstance(error, TransportError) and error.bytes_sent and not isinstance(error, CallTimeout)

@@ -54,8 +54,10 @@ class Moving:
         await self._flights.give_up(parcel)
         # The next call of an item whose last one may have happened repeats it, whoever makes it.
         unknown = sum(work.excess for work in parcel)
-        if await running.writes.move(parcel, running.started - unknown, unknown):
+        untold = running.untold - parcel.keys()
+        if await running.writes.move(parcel, running.started - unknown, unknown, untold):
             running.started -= unknown
+            running.untold -= {*untold, *parcel}
             for work in parcel:
                 del running.lineup.moving[work]
         else:

@@ -51,9 +51,10 @@ class Outcomes:
         self._shared_at = 0.0
 
     def cut(self) -> None:
-        """End the calls under way."""
+        """End the calls under way. Asked again, it counts none twice."""
         for task, work in self._running.lineup.called.items():
-            self.cut_off += task.cancel() and work.calls > 0
+            if not task.cancelling():
+                self.cut_off += task.cancel() and work.calls > 0
 
     def leave(self) -> None:
         """The run is over: whatever still goes on belongs to nobody."""
@@ -121,6 +122,7 @@ class Outcomes:
             return
         if work.asks_again > asked_before:
             running.started -= 1  # its outcome is known: a crash from here on repeats nothing of it
+            running.untold.add(work)
             running.lineup.todo.append(work)
             return
         result = pipeline.answered(work, outcome)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from workers.core import poison
 from workers.core.handover import chosen_of, tried
-from workers.core.history import History
+from workers.core.history import NO_HISTORY, History
+from workers.core.lines import custom_id_of
 from workers.core.messages import Item, Result, unpack_items
 from workers.core.tally import Tally
 from workers.engine import pipeline
 from workers.engine.ports import Link, Sink
 from workers.engine.work import Held, Work
+from workers.store.mongo import STORE_TROUBLE
 from workers.store.results import without_body
 from workers.store.stores import Stores
 from workers.store.tenants import Tenant
 from workers.store.threads import Threads
+
+log = logging.getLogger(__name__)
 
 TENANT_KNOWN_FOR_S = 10.0
 
@@ -79,6 +85,27 @@ class Reader:
                     made.recall(History.from_doc(history))
                 works.append(made)
         return works
+
+    async def condemn(
+        self, doc: dict[str, Any], batch: dict[str, Any], items: list[Item], tally: Tally
+    ) -> None:
+        """End these items as errors of their workers, even where nothing of them can be read."""
+        for item in items:
+            custom_id, past = await self._threads.call(self._remains, doc, batch, item)
+            bad = past.ends(poison.result(item.line, custom_id))
+            self._sink.add(Target(doc, tally), bad)
+
+    def _remains(self, doc: dict[str, Any], batch: dict[str, Any], item: Item) -> tuple[str, History]:
+        custom_id, past = "", NO_HISTORY
+        try:
+            (raw,) = self._stores.files.blobs.ranges(batch["input_file_id"], [(item.offset, item.length)])
+            custom_id = custom_id_of(raw)
+            past = History.from_doc(doc["attempts"].get(str(item.line))).woken(time.time())
+        except STORE_TROUBLE:
+            raise
+        except Exception:
+            log.exception("line %d of %s ends without what was known of it", item.line, doc["batch_id"])
+        return custom_id, past
 
     async def _tenant(self, tenant_id: str) -> Tenant:
         known = self._tenants.get(tenant_id)

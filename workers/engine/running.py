@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from workers.core.choose import Chosen
@@ -23,14 +23,16 @@ from workers.engine.work import Held, Work
 class Writes:
     """What a run writes of itself into the shard's document; each False when the shard is no longer ours.
 
+    Both write what the last argument's items have been through: what `started` counts no longer must stand there.
+
     Attributes:
         announce: before they start, how many calls of this lease have been started.
         move: these items to other providers; then the calls of this lease that may still be repeated, and the calls
             for the moved items that their next ones may repeat.
     """
 
-    announce: Callable[[int], Awaitable[bool]]
-    move: Callable[[Mapping[Work, Chosen], int, int], Awaitable[bool]]
+    announce: Callable[[int, Collection[Work]], Awaitable[bool]]
+    move: Callable[[Mapping[Work, Chosen], int, int, Collection[Work]], Awaitable[bool]]
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +43,7 @@ class Running:
         purse: the batch's money; None without a ceiling.
         started: calls of this lease that a crash from here on might repeat: started, and not known to have ended
             without an answer.
+        untold: items whose calls have ended without a result since what they have been through was written.
         unrecorded: results on their way into the database.
         park: give the shard back for so many seconds, and why.
         no_money_until: monotonic seconds before which the ceiling has no room for more.
@@ -56,6 +59,7 @@ class Running:
     stop: StopReason | None = None
     park: tuple[float, str] | None = None
     started: int = 0
+    untold: set[Work] = field(default_factory=set)
     unrecorded: int = 0
     no_money_until: float = 0.0
     changed: asyncio.Event = field(default_factory=asyncio.Event)

@@ -160,7 +160,9 @@ class ShardRun:
             return
         if lineup.moving or not must_park(first.due - now) or self._flights.waits_beyond(lineup.resting):
             return
-        running.park = (first.due - now, first.why)
+        # A rest that holds for the whole provider has parked the shard before (feeder.py): this one is of a model.
+        why = "model_paused" if first.why in ("paused", "limit") else first.why
+        running.park = (first.due - now, why)
         running.changed.set()  # there is nothing to wait for any more
 
     # --- items that change their place

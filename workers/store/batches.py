@@ -1,7 +1,9 @@
 """The batch documents (`batch_jobs`): one function per legal move of core/states.py, and how others read them.
 
 A batch: _id, tenant, endpoint, input_file_id, completion_window, status, ending, *_at (Unix seconds),
-window_ends (date), total, options, plan {owner, fence, lease_until, opened}, counts (summed tally), errors.
+window_ends (date), total, options, plan {owner, fence, lease_until, opened}, counts (summed tally), errors; once it
+has ended also expire_at (date) and, until the outbox has it, event. A batch whose expire_at has come is no longer
+there for its tenant; retention.py takes it away piece by piece.
 """
 
 from __future__ import annotations
@@ -14,24 +16,33 @@ from pymongo.errors import DuplicateKeyError
 
 from workers.core import states
 from workers.core.states import Ending, Move
-from workers.store.mongo import NOW, NOW_S, Db, Doc, after_s, is_due
+from workers.store.mongo import NEVER, NOW, NOW_S, Db, Doc, after_s, is_due
+from workers.store.outbox import event_of
+
+RETENTION_DAYS = 30.0  # the setting's default, for whoever has no settings
+_DAY_S = 86_400
+_IN_RETENTION: Doc = {"$expr": {"$gt": [{"$ifNull": ["$expire_at", NEVER]}, NOW]}}
 
 
 class Batches:
-    """Read and move batches. Every write is conditional and touches one document."""
+    """Read and move batches. Every write is conditional and touches one document.
 
-    def __init__(self, db: Db) -> None:
-        self._docs = db["batch_jobs"]
+    `retention_days`: how long a batch is kept after its end, unless its tenant's document says otherwise.
+    """
+
+    def __init__(self, db: Db, *, retention_days: float = RETENTION_DAYS) -> None:
+        self._docs, self._tenants = db["batch_jobs"], db["tenants"]
+        self._retention_days = retention_days
 
     # --- reading
 
     def get(self, batch_id: str, tenant: str | None = None) -> Doc | None:
-        """The batch; with `tenant`, only if it is theirs. Workers, who act for all, leave it out."""
-        return self._docs.find_one({"_id": batch_id} | ({"tenant": tenant} if tenant else {}))
+        """The batch; with `tenant`, only if it is theirs and still kept. Workers, who act for all, leave it out."""
+        return self._docs.find_one({"_id": batch_id} | ({"tenant": tenant} | _IN_RETENTION if tenant else {}))
 
     def page(self, tenant: str, *, after: str | None, limit: int, run_key: str | None = None) -> list[Doc]:
         """Newest first, those older than `after`."""
-        where: Doc = {"tenant": tenant}
+        where: Doc = {"tenant": tenant} | _IN_RETENTION
         if after:
             where["_id"] = {"$lt": after}
         if run_key:
@@ -80,11 +91,11 @@ class Batches:
         rows = self._docs.aggregate(steps)
         return [{**row["_id"], **{k: v for k, v in row.items() if k != "_id"}} for row in rows]
 
-    def unfinished(self, after: str, limit: int) -> list[Doc]:
-        """Batches that still move, by id, for the sweeper's pages."""
-        live = [s for s in states.BatchStatus if s not in states.TERMINAL_BATCH]
-        where = {"status": {"$in": live}, "_id": {"$gt": after}}
-        return list(self._docs.find(where).sort("_id", 1).limit(limit))
+    def retention_s(self, tenant: str) -> float:
+        """How long what belongs to this tenant is kept, seconds: `retention_days` of its document, or the setting."""
+        doc = self._tenants.find_one({"_id": tenant}, {"retention_days": 1})
+        days = doc.get("retention_days") if doc else None
+        return float(self._retention_days if days is None else days) * _DAY_S
 
     # --- writing
 
@@ -134,10 +145,17 @@ class Batches:
         new = {"ending": str(Ending.CANCELLED), "cancelling_at": NOW_S}
         return self._move(states.CANCEL, batch_id, new, {"ending": None})
 
-    def end_window(self, batch_id: str) -> bool:
-        """Set the ending of a batch whose completion window is over; it shows in_progress until all is closed."""
-        where = {"_id": batch_id, "status": "in_progress", "ending": None} | is_due("window_ends")
-        return bool(self._docs.update_one(where, {"$set": {"ending": str(Ending.EXPIRED)}}).modified_count)
+    def end_windows(self, limit: int) -> list[str]:
+        """Set the ending of batches whose completion window is over; they show in_progress until all is closed.
+
+        Gives the ids of up to `limit` that were found, the longest over first.
+        """
+        over = {"status": "in_progress", "ending": None} | is_due("window_ends")
+        found = self._docs.find(over, {"_id": 1}).sort("window_ends", 1).limit(limit)
+        ids = [row["_id"] for row in found]
+        if ids:
+            self._docs.update_many({"_id": {"$in": ids}} | over, {"$set": {"ending": str(Ending.EXPIRED)}})
+        return ids
 
     def finalize(self, batch_id: str) -> bool:
         """in_progress -> finalizing: every shard is done."""
@@ -162,5 +180,19 @@ class Batches:
 
     def _move(self, move: Move[states.BatchStatus], batch_id: str, new: Doc, also: Doc) -> bool:
         where = {"_id": batch_id, "status": move.filter()} | also
+        if states.is_terminal(move.target):
+            new = new | self._last_words(batch_id, move.target)
         written = self._docs.update_one(where, [{"$set": {"status": str(move.target)} | new}])
         return bool(written.modified_count)
+
+    def _last_words(self, batch_id: str, status: states.BatchStatus) -> Doc:
+        """What goes into a batch with its final state: until when it is kept, and the event that tells of it."""
+        doc = self._docs.find_one({"_id": batch_id}, {"tenant": 1})
+        kept_s = self.retention_s(doc["tenant"] if doc else "")
+        return {"expire_at": after_s(kept_s), "event": event_of(batch_id, status)}
+
+    # --- the end of retention
+
+    def remove(self, batch_id: str) -> None:
+        """Take away the document of a batch whose retention is over; everything of its own is gone by now."""
+        self._docs.delete_one({"_id": batch_id, "expire_at": {"$lt": NEVER}} | is_due("expire_at"))

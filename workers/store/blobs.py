@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from bson import Binary
 
 from workers.core.errors import MissingBytes
-from workers.store.mongo import Db, Doc, insert_missing, unacknowledged_by_majority
+from workers.store.mongo import Db, Doc, distinct_after, insert_missing, unacknowledged_by_majority
 
 CHUNK_BYTES = 1 << 20
 PAGE_CHUNKS = 8
@@ -73,6 +73,17 @@ class Blobs:
     def delete(self, name: str) -> None:
         """Remove every chunk."""
         self._chunks.delete_many({"files_id": name})
+
+    def names(self, after: str, limit: int) -> list[str]:
+        """Names of stored byte strings in order, those after `after`."""
+        return distinct_after(self._chunks, "files_id", after, limit)
+
+    def delete_some(self, prefix: str, limit: int) -> int:
+        """Remove up to `limit` chunks of byte strings whose names begin so; gives how many there were."""
+        where = {"files_id": {"$gte": prefix, "$lt": prefix + "\uffff"}}
+        rows = self._chunks.find(where, {"_id": 1}).sort("files_id", 1).limit(limit)
+        ids = [row["_id"] for row in rows]
+        return self._chunks.delete_many({"_id": {"$in": ids}}).deleted_count if ids else 0
 
     def _load(self, name: str, numbers: Sequence[int]) -> dict[int, bytes]:
         found = self._chunks.find({"files_id": name, "n": {"$in": list(numbers)}}, {"n": 1, "data": 1})

@@ -6,13 +6,13 @@ The shards are the queue's truth; dispatcher.py asks here what to send, the swee
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pymongo import DESCENDING
 
 from workers.core import states
-from workers.core.fairness import Out, Waiting
-from workers.store.mongo import NEVER, NOW, Db, Doc, after_s, is_due
+from workers.core.fairness import Out, Sent, Waiting
+from workers.store.mongo import NEVER, NOW, NOW_S, Db, Doc, after_s, is_due
 
 # A shard that is sent off starts its calls within this time, or it has none to make.
 START_S = 10.0
@@ -24,7 +24,7 @@ class Dispatches:
     """Looks at the queued shards of a provider, and the two moves between queued and dispatched."""
 
     def __init__(self, db: Db) -> None:
-        self._docs = db["batch_shards"]
+        self._docs, self._batches = db["batch_shards"], db["batch_jobs"]
 
     def providers_with_work(self) -> list[str]:
         """Providers for which shards are queued, due or not."""
@@ -33,6 +33,40 @@ class Dispatches:
     def providers_dispatched(self) -> list[str]:
         """Providers that have shards on their way to a worker."""
         return list(self._docs.distinct("provider", {"status": "dispatched"}))
+
+    def sent(self) -> dict[str, Sent]:
+        """How many shards each provider has dispatched or leased, and how many of them hold or need a thread."""
+        goes_on = {"$and": [{"$eq": ["$status", "leased"]}, {"$eq": ["$unseated", "$fence"]}]}
+        group = {
+            "_id": "$provider",
+            "shards": {"$sum": 1},
+            "seated": {"$sum": {"$cond": [goes_on, 0, 1]}},
+        }
+        rows = self._docs.aggregate([{"$match": {"status": {"$in": _OUT}}}, {"$group": group}])
+        return {row["_id"]: Sent(row["shards"], row["seated"]) for row in rows}
+
+    def unseat(self, ids: Sequence[str], owner: str) -> None:
+        """Remember that these go on without a thread under their present leases, so that others may have it."""
+        where = {"_id": {"$in": list(ids)}, "status": "leased", "owner": owner}
+        self._docs.update_many(where, [{"$set": {"unseated": "$fence"}}])
+
+    def due(self, provider: str, limit: int, *, without: Collection[str] = ()) -> int:
+        """How many shards could be sent off now, counted up to `limit`; those of the tenants `without` cannot."""
+        where: Doc = {"provider": provider, "status": "queued", "tenant": {"$nin": list(without)}}
+        return self._docs.count_documents(where | is_due("next_at"), limit=max(1, limit))
+
+    def overdue(self, older_than_s: float) -> dict[str, int]:
+        """By provider, the shards that were sent off so long ago and that nobody has taken."""
+        where = {"status": "dispatched", "$expr": {"$lte": ["$dispatch.at", after_s(-older_than_s)]}}
+        group = {"_id": "$provider", "shards": {"$sum": 1}}
+        rows = self._docs.aggregate([{"$match": where}, {"$group": group}])
+        return {row["_id"]: row["shards"] for row in rows}
+
+    def overdue_plans(self, older_than_s: float) -> int:
+        """Batches made so long ago whose file nobody has begun to check, counted up to ten."""
+        old = {"$lte": ["$created_at", {"$subtract": [NOW_S, older_than_s]}]}
+        where = {"status": "validating", "ending": None, "plan.owner": None, "$expr": old}
+        return self._batches.count_documents(where, limit=10)
 
     def out(self, provider: str) -> Out:
         """What of this provider is dispatched or leased.
@@ -63,20 +97,24 @@ class Dispatches:
         )
 
     def waits_for_its_limit(self, provider: str) -> bool:
-        """Whether a shard rests because the provider's limit is used up: any other one would come back as well."""
+        """Whether a shard rests because the provider's limit is used up: any other one would come back as well.
+
+        A rest of one model alone has another reason (`model_paused`): shards of other models go on.
+        """
         resting = {"provider": provider, "status": "queued", "reason": {"$in": ["limit", "paused"]}}
         later = {"next_at": {"$lt": NEVER}, "$expr": {"$gt": ["$next_at", NOW]}}
         return self._docs.find_one(resting | later, {"_id": 1}) is not None
 
-    def waiting(self, provider: str, per_tenant: int) -> list[Waiting]:
+    def waiting(self, provider: str, per_tenant: int, *, without: Collection[str] = ()) -> list[Waiting]:
         """Due shards: of each tenant up to `per_tenant` of the oldest batches, and as many that open a batch.
 
         The oldest alone would hide a small new batch behind a large one, the openers alone an old one's rest.
+        Tenants in `without` are left out.
         """
         where = {"provider": provider, "status": "queued"}
         orders = ([("priority", DESCENDING), ("_id", 1)], [("priority", DESCENDING), ("seq", 1)])
         found: dict[str, Waiting] = {}
-        for tenant in self._docs.distinct("tenant", where):
+        for tenant in set(self._docs.distinct("tenant", where)) - set(without):
             due = where | {"tenant": tenant} | is_due("next_at")
             for order in orders:
                 rows = self._docs.find(due, dict.fromkeys(_OF_WAITING, 1))
@@ -100,6 +138,17 @@ class Dispatches:
         old = {"$expr": {"$lte": ["$dispatch.at", after_s(-older_than_s)]}}
         where = {"provider": provider, "status": states.RECALL.filter()} | old
         return self._docs.update_many(where, [{"$set": {"status": str(states.RECALL.target)}}]).modified_count
+
+    def take_back(self, shard_id: str, *, rest_s: float, reason: str | None) -> bool:
+        """dispatched -> queued for one shard whose message will not be worked on; due in `rest_s`."""
+        where = {"_id": shard_id, "status": states.TAKE_BACK.filter()}
+        new: Doc = {
+            "status": str(states.TAKE_BACK.target),
+            "next_at": after_s(rest_s),
+            "reason": {"$literal": reason},
+            "parked_at": NOW,
+        }
+        return bool(self._docs.update_one(where, [{"$set": new}]).modified_count)
 
 
 def _waiting(row: Doc) -> Waiting:

@@ -1,13 +1,14 @@
 """File documents (`files`): uploads and the output and error views of batches. Bytes lie in blobs.py.
 
 The document (`uploading`) comes first, chunks with w:1, then the document again with w:majority: a crash leaves
-only what the sweeper finds by its state. Delete hides a file; its bytes go when no batch in retention needs them.
+only what the sweeper finds by its state. Delete hides a file, and so does its expires_at (Unix seconds) once it has
+come; the bytes go when no batch in retention needs them.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import blake3
@@ -15,10 +16,19 @@ from pymongo import ASCENDING, DESCENDING
 
 from workers.core.split import UTF8_BOM, split_lines
 from workers.store.blobs import CHUNK_BYTES, Blobs
-from workers.store.mongo import NOW, Db, Doc, after_s
+from workers.store.mongo import NOW, NOW_S, Db, Doc, after_s
 
 UPLOADING, ABANDONED, READY, DELETED = "uploading", "abandoned", "ready", "deleted"
 TOUCH_EVERY_S = 60.0
+_NEVER_S = float("inf")
+_NOT_EXPIRED: Doc = {"$expr": {"$gt": [{"$ifNull": ["$expires_at", _NEVER_S]}, NOW_S]}}
+_VISIBLE: Doc = {"state": READY} | _NOT_EXPIRED
+_UNSEEN: Doc = {
+    "$or": [
+        {"state": DELETED},
+        {"state": READY, "$expr": {"$lte": [{"$ifNull": ["$expires_at", _NEVER_S]}, NOW_S]}},
+    ]
+}
 
 
 class Files:
@@ -61,12 +71,21 @@ class Files:
 
     def abandon(self, file_id: str) -> None:
         """Remove an upload that will not be finished, unless it just was."""
-        given_up = {"$set": {"state": ABANDONED}}
-        if self._docs.update_one(
-            {"_id": file_id, "state": {"$in": [UPLOADING, ABANDONED]}}, given_up
-        ).matched_count:
-            self.blobs.delete(file_id)
-            self._docs.delete_one({"_id": file_id, "state": ABANDONED})
+        self._remove({"_id": file_id, "state": {"$in": [UPLOADING, ABANDONED]}})
+
+    def drop(self, file_id: str) -> bool:
+        """Remove a file that is hidden or has expired, and that no batch needs. False for any other file.
+
+        A crash in between leaves what `stale_uploads` finds by its state.
+        """
+        return self._remove({"_id": file_id} | _UNSEEN)
+
+    def _remove(self, where: Doc) -> bool:
+        if not self._docs.update_one(where, {"$set": {"state": ABANDONED}}).matched_count:
+            return False
+        self.blobs.delete(where["_id"])
+        self._docs.delete_one({"_id": where["_id"], "state": ABANDONED})
+        return True
 
     def stale_uploads(self, older_than_s: float, limit: int) -> list[str]:
         """Uploads that nobody has touched for so long, and those whose removal was broken off."""
@@ -77,7 +96,15 @@ class Files:
         return [doc["_id"] for doc in self._docs.find(where, {"_id": 1}).limit(limit)]
 
     def put_view(
-        self, file_id: str, tenant: str, batch_id: str, *, which: str, size_bytes: int, now_s: float
+        self,
+        file_id: str,
+        tenant: str,
+        batch_id: str,
+        *,
+        which: str,
+        size_bytes: int,
+        now_s: float,
+        expires_at: float | None = None,
     ) -> None:
         """Name a batch's output or error file; its bytes are a view over the batch's results."""
         doc = {
@@ -85,7 +112,7 @@ class Files:
             "filename": f"{batch_id}_{which}.jsonl",
             "purpose": "batch_output",
             "created_at": now_s,
-            "expires_at": None,
+            "expires_at": expires_at,
             "state": READY,
             "bytes": size_bytes,
             "view": {"batch_id": batch_id, "which": which},
@@ -94,18 +121,18 @@ class Files:
 
     def get(self, file_id: str, tenant: str | None = None) -> Doc | None:
         """A visible file; with `tenant`, only if it is theirs."""
-        where: Doc = {"_id": file_id, "state": READY}
+        where: Doc = {"_id": file_id} | _VISIBLE
         return self._docs.find_one(where | ({"tenant": tenant} if tenant else {}))
 
     def for_batch(self, file_id: str, tenant: str) -> Doc | None:
-        """A file a batch refers to: a deleted one still feeds the batches that were made from it."""
+        """A file a batch refers to: a deleted or expired one still feeds the batches that were made from it."""
         return self._docs.find_one({"_id": file_id, "tenant": tenant, "state": {"$in": [READY, DELETED]}})
 
     def page(
         self, tenant: str, *, after: str | None, limit: int, newest_first: bool, purpose: str | None
     ) -> list[Doc]:
         """One page of the tenant's files by creation."""
-        where: Doc = {"tenant": tenant, "state": READY}
+        where: Doc = {"tenant": tenant} | _VISIBLE
         if purpose:
             where["purpose"] = purpose
         keys = [
@@ -125,8 +152,30 @@ class Files:
 
     def hide(self, file_id: str, tenant: str) -> bool:
         """Delete for the user; the bytes stay while a batch may need them."""
-        where = {"_id": file_id, "tenant": tenant, "state": READY}
+        where = {"_id": file_id, "tenant": tenant} | _VISIBLE
         return bool(self._docs.update_one(where, {"$set": {"state": DELETED}}).modified_count)
+
+    # --- what nobody needs any more
+
+    def look(self, after: str, limit: int) -> list[Doc]:
+        """Any files by id, those after `after`: _id, view, and whether their tenant sees them no more (`unseen`)."""
+        unseen = {
+            "$or": [{"$eq": ["$state", DELETED]}, {"$lte": [{"$ifNull": ["$expires_at", _NEVER_S]}, NOW_S]}]
+        }
+        there = {"$in": ["$state", [READY, DELETED]]}
+        shown = {"view": 1, "unseen": {"$and": [there, unseen]}}
+        return list(self._docs.find({"_id": {"$gt": after}}, shown).sort("_id", 1).limit(limit))
+
+    def delete_views(self, file_ids: Sequence[str]) -> int:
+        """Remove output and error files whose batch is gone; they have no bytes of their own."""
+        return self._docs.delete_many(
+            {"_id": {"$in": list(file_ids)}, "view": {"$exists": True}}
+        ).deleted_count
+
+    def unknown(self, file_ids: Sequence[str]) -> list[str]:
+        """Those of these ids for which there is no file in any state: their chunks can never be read again."""
+        there = {row["_id"] for row in self._docs.find({"_id": {"$in": list(file_ids)}}, {"_id": 1})}
+        return [file_id for file_id in file_ids if file_id not in there]
 
     def lines(self, file: Doc, max_line_bytes: int) -> Iterator[tuple[int, int, bytes]]:
         """(line number, offset, bytes without line end) of every line that is not blank, in bounded memory.

@@ -94,6 +94,10 @@ class Flights:
                         if message["type"] == "message":
                             ended(bytes(message["data"]).decode())
             except REDIS_DOWN as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    # A connect that is cancelled may end as a failed one, and we are asked to end only once.
+                    raise asyncio.CancelledError from error
                 log.warning("not listening to flights: %s", type(error).__name__)
                 await asyncio.sleep(LISTEN_AGAIN_S)
 

@@ -6,7 +6,7 @@ clock, so a worker whose clock is wrong harms nobody. Times that the Batch API s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -27,6 +27,17 @@ Db: TypeAlias = Database[Doc]
 # The server did not answer; what was asked may or may not have happened.
 MONGO_DOWN = (ConnectionFailure, ExecutionTimeout, WaitQueueTimeoutError)
 
+# The server answers, but takes no write now: its disk is full, it is no primary, it stops, or too few members keep up.
+# Names and numbers: error_codes.yml of MongoDB's source; the driver knows only some of them as ConnectionFailure.
+_REFUSES_WRITES = frozenset(
+    {
+        *(14031, 64, 100),  # OutOfDiskSpace, WriteConcernTimeout, UnsatisfiableWriteConcern
+        *(10107, 189),  # NotWritablePrimary, PrimarySteppedDown
+        *(13435, 13436),  # NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary
+        *(91, 11600, 11602),  # ShutdownInProgress, InterruptedAtShutdown, InterruptedDueToReplStateChange
+    }
+)
+
 # Whatever the database may say (down, disk full, a right revoked): a loop that serves others logs it and goes on.
 STORE_TROUBLE = (PyMongoError,)
 
@@ -46,7 +57,16 @@ _DISPATCH_PREFIX = [
 _INDEXES: dict[str, list[IndexModel]] = {
     "batch_jobs": [
         IndexModel([("tenant", ASCENDING), ("_id", DESCENDING)]),
-        IndexModel([("status", ASCENDING), ("_id", ASCENDING)]),
+        # What the sweeper looks for, each of them without a look at what needs nothing.
+        IndexModel([("status", ASCENDING), ("ending", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("status", ASCENDING), ("window_ends", ASCENDING)]),
+        IndexModel([("status", ASCENDING), ("plan.opened", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel(
+            [("status", ASCENDING), ("_id", ASCENDING)], partialFilterExpression={"paused_at": {"$gt": 0}}
+        ),
+        IndexModel([("event.id", ASCENDING)], sparse=True),
+        IndexModel([("expire_at", ASCENDING)], sparse=True),
+        IndexModel([("input_file_id", ASCENDING)]),
         IndexModel([("tenant", ASCENDING), ("run_key", ASCENDING)], sparse=True),
         IndexModel(
             [("tenant", ASCENDING), ("idempotency_key", ASCENDING)],
@@ -55,17 +75,23 @@ _INDEXES: dict[str, list[IndexModel]] = {
         ),
     ],
     "batch_shards": [
-        IndexModel([("batch_id", ASCENDING), ("status", ASCENDING)]),
+        IndexModel([("batch_id", ASCENDING), ("status", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([*_DISPATCH_PREFIX, ("_id", ASCENDING), ("next_at", ASCENDING)]),
         IndexModel([*_DISPATCH_PREFIX, ("seq", ASCENDING), ("next_at", ASCENDING)]),
         IndexModel([("status", ASCENDING), ("lease_until", ASCENDING)]),
         IndexModel([("status", ASCENDING), ("provider", ASCENDING), ("reason", ASCENDING)]),
+        IndexModel([("batch_id", ASCENDING)], partialFilterExpression={"reason": "paused"}),
     ],
     "files": [
         IndexModel([("tenant", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)]),
         IndexModel([("state", ASCENDING), ("touched_at", ASCENDING)]),
     ],
     "files.chunks": [IndexModel([("files_id", ASCENDING), ("n", ASCENDING)], unique=True)],
+    "outbox": [
+        IndexModel([("state", ASCENDING), ("next_at", ASCENDING)]),
+        IndexModel([("tenant", ASCENDING), ("_id", ASCENDING)]),
+        IndexModel([("batch_id", ASCENDING)]),
+    ],
     "api_keys": [IndexModel([("tenant", ASCENDING)])],
 }
 
@@ -107,9 +133,44 @@ def insert_missing(collection: Collection[Doc], docs: Sequence[Doc]) -> None:
             raise
 
 
+def distinct_after(
+    collection: Collection[Doc],
+    field: str,
+    after: str,
+    limit: int,
+    *,
+    where: Doc | None = None,
+    beyond: str = "",
+    name: Callable[[str], str] = str,
+) -> list[str]:
+    """Different values of an indexed field in order, those after `after`: one seek for each, however many share it.
+
+    Args:
+        beyond, name: for a field that begins with what is wanted: `name` takes that from a value, and with `beyond`
+            behind it, it sorts after all values that begin so.
+    """
+    found: list[str] = []
+    while len(found) < limit:
+        past = {field: {"$gt": (found[-1] if found else after) + beyond}}
+        row = collection.find_one(past | (where or {}), {field: 1}, sort=[(field, ASCENDING)])
+        if row is None:
+            break
+        found.append(name(row[field]))
+    return found
+
+
 def unacknowledged_by_majority() -> WriteConcern:
     """w:1 without journal: only for bytes whose later majority write vouches for them."""
     return WriteConcern(w=1, j=False)
+
+
+def refuses_writes(error: PyMongoError) -> bool:
+    """Whether the server could not write now, whatever it was asked to: the same may pass later."""
+    if isinstance(error, MONGO_DOWN):
+        return True
+    details = getattr(error, "details", None) or {}
+    parts = [details, *details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
+    return bool(_REFUSES_WRITES & {getattr(error, "code", None), *(part.get("code") for part in parts)})
 
 
 def after_s(seconds: float) -> Doc:

@@ -21,10 +21,13 @@ from workers.core.messages import NEVER_RAN_CODES, ItemError, Result, Usage
 from workers.core.tally import Tally, tally_from
 from workers.core.wire import line_bytes, output_line
 from workers.store.blobs import Blobs
-from workers.store.mongo import DUPLICATE_KEY, MONGO_DOWN, Db, Doc
+from workers.store.mongo import DUPLICATE_KEY, MONGO_DOWN, Db, Doc, distinct_after
 
 INLINE_BODY_BYTES = 1_000_000
-
+BODY = "body:"
+_BEYOND = ";"  # sorts after the colon between a batch's id and a line
+# A chunk of a large body is up to a megabyte: deleting one counts as much as this many small documents.
+BODY_CHUNK_COSTS = 100
 
 _NEVER_RAN = {"$and": [{"$eq": ["$source", "none"]}, {"$in": ["$error.code", list(NEVER_RAN_CODES)]}]}
 
@@ -127,6 +130,12 @@ class Results:
         rows = self._docs.find(where, {"body": 0}, batch_size=5000)
         return {line_of(row["_id"]): row for row in rows}
 
+    def recorded_of(self, batch_id: str, lines: Iterable[int]) -> dict[int, Doc]:
+        """What is recorded of these lines, without bodies: {line: document}."""
+        ids = [result_id(batch_id, line) for line in lines]
+        rows = self._docs.find({"_id": {"$in": ids}}, {"body": 0}, batch_size=5000)
+        return {line_of(row["_id"]): row for row in rows}
+
     def get(self, result_id_: str) -> Result | None:
         """One result with its body."""
         doc = self._docs.find_one({"_id": result_id_})
@@ -134,7 +143,7 @@ class Results:
 
     def lines(self, batch_id: str, *, ok: bool, after_line: int = 0) -> Iterator[tuple[int, bytes]]:
         """(line, output line) of the output (`ok`) or the error file, in input order."""
-        low, high = result_id(batch_id, after_line), batch_id + ";"
+        low, high = result_id(batch_id, after_line), batch_id + _BEYOND
         where = {"_id": {"$gt": low, "$lt": high}, "ok": ok}
         for doc in self._docs.find(where, batch_size=500).sort("_id", 1):
             result = self._from_doc(doc)
@@ -155,13 +164,36 @@ class Results:
 
     def tally(self, batch_id: str) -> Tally:
         """Every count of a batch, made again from its results by the database itself."""
-        where = {"_id": {"$gt": batch_id + ":", "$lt": batch_id + ";"}}
-        rows = list(self._docs.aggregate([{"$match": where}, {"$group": {"_id": None} | _SUMS}]))
+        rows = list(self._docs.aggregate([{"$match": _of(batch_id)}, {"$group": {"_id": None} | _SUMS}]))
         return tally_from(rows[0]) if rows else Tally()
 
     def delete_of(self, batch_id: str) -> int:
         """Remove the rows of a batch that never started (rejected lines of a file that then failed)."""
-        return self._docs.delete_many({"_id": {"$gt": batch_id + ":", "$lt": batch_id + ";"}}).deleted_count
+        return self._docs.delete_many(_of(batch_id)).deleted_count
+
+    def delete_some(self, batch_id: str, limit: int) -> int:
+        """Remove up to `limit` results of a batch that nobody may read any more, large bodies first.
+
+        Gives how many documents and chunks went; 0: nothing of them is left. One range of `_id` a time.
+        """
+        if chunks := self._blobs.delete_some(body_prefix(batch_id), max(1, limit // BODY_CHUNK_COSTS)):
+            return chunks * BODY_CHUNK_COSTS
+        rows = self._docs.find(_of(batch_id), {"_id": 1}).sort("_id", 1).limit(limit)
+        ids = [row["_id"] for row in rows]
+        if not ids:
+            return 0
+        return self._docs.delete_many({"_id": {"$gte": ids[0], "$lte": ids[-1]}}).deleted_count
+
+    def batch_ids(self, after: str, limit: int) -> list[str]:
+        """Batches of which results are there, in order, those after `after`."""
+        return distinct_after(self._docs, "_id", after, limit, beyond=_BEYOND, name=_batch_of)
+
+    def unreferred(self, body_names: Sequence[str]) -> list[str]:
+        """Those of these names of large bodies that no result refers to."""
+        owners = [owner_of_body(name) for name in body_names]
+        rows = self._docs.find({"_id": {"$in": owners}}, {"body_in_store": 1})
+        used = {row.get("body_in_store") for row in rows}
+        return [name for name in body_names if name not in used]
 
     def _to_doc(self, rec: Record) -> Doc:
         result, body = rec.result, rec.result.body
@@ -208,7 +240,30 @@ class Results:
 
 def body_name(result_id_: str, body: bytes) -> str:
     """Where a large body lies in the object store; two different answers of one item never share chunks."""
-    return f"body:{result_id_}:{hash64(body):016x}"
+    return f"{BODY}{result_id_}:{hash64(body):016x}"
+
+
+def body_prefix(batch_id: str) -> str:
+    """What the names of all large bodies of a batch begin with."""
+    return f"{BODY}{batch_id}:"
+
+
+def owner_of_body(name: str) -> str:
+    """The id of the result that a large body was stored for."""
+    return name.removeprefix(BODY).rpartition(":")[0]
+
+
+def batch_of_body(name: str) -> str:
+    """The batch that a large body was stored for."""
+    return _batch_of(owner_of_body(name))
+
+
+def _of(batch_id: str) -> Doc:
+    return {"_id": {"$gt": batch_id + ":", "$lt": batch_id + _BEYOND}}
+
+
+def _batch_of(result_id_: str) -> str:
+    return result_id_.rpartition(":")[0]
 
 
 def without_body(doc: Doc, body: bytes | None = None) -> Result:

@@ -1,7 +1,8 @@
 """What stands in the document of a shard (`batch_shards`).
 
 _id (derived), batch_id, tenant, provider, seq, priority, items (packed), size, est_tokens, status, next_at (date),
-reason (why it rests), parked_at (since when), owner, fence, lease_until, dispatch {token, at}, started, prior
+reason (why it rests), parked_at (since when), owner, fence, lease_until, unseated (the fence of a lease that goes on
+without a thread, engine/seats.py), dispatch {token, at}, started, prior
 [{fence, started}], possibly_repeated, takeovers, moved [{child_id, provider, lines, ...}], attempts {line:
 core/history.py}, counts (Tally). A child has its parent, and one that was handed over tried, model and warnings
 (core/handover.py).

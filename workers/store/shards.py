@@ -33,7 +33,7 @@ class Shards:
 
     def insert_missing_children(self, parent: Mapping[str, Any]) -> None:
         """Insert the children of a shard's moved parts that are not there yet."""
-        if missing := self.children_missing(parent["moved"]):
+        if parent["moved"] and (missing := self.children_missing(parent["moved"])):
             self.insert_missing(child_docs(parent, missing))
 
     def open(self, batch_id: str) -> int:
@@ -41,9 +41,10 @@ class Shards:
         where = {"batch_id": batch_id, "status": "queued", "next_at": NEVER, "reason": None}
         return self._docs.update_many(where, [{"$set": {"next_at": NOW}}]).modified_count
 
-    def delete_of(self, batch_id: str) -> int:
-        """Remove the shards of a batch that never started."""
-        return self._docs.delete_many({"batch_id": batch_id}).deleted_count
+    def delete_of(self, batch_id: str, limit: int = 0) -> int:
+        """Remove shards of a batch that needs none, up to `limit` (0: all); gives how many there were."""
+        ids = [row["_id"] for row in self._docs.find({"batch_id": batch_id}, {"_id": 1}).limit(limit)]
+        return self._docs.delete_many({"_id": {"$in": ids}}).deleted_count if ids else 0
 
     # --- work
 
@@ -83,10 +84,18 @@ class Shards:
                 still.add(shard_id)
         return still
 
-    def set_started(self, shard_id: str, fence: int, started: int) -> bool:
-        """Write, before they start, how many items' calls this lease has started. False: no longer ours."""
+    def set_started(
+        self, shard_id: str, fence: int, started: int, attempts: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Write, before they start, how many items' calls this lease has started. False: no longer ours.
+
+        Args:
+            attempts: what items have been through whose calls ended without a result, {line: History.to_doc()}: a
+                crash must not forget the calls that were answered, nor how many tries are left.
+        """
         where = {"_id": shard_id, "fence": fence, "status": "leased"}
-        return bool(self._docs.update_one(where, {"$set": {"started": started}}).matched_count)
+        new = {"started": started} | _of_lines(attempts)
+        return bool(self._docs.update_one(where, {"$set": new}).matched_count)
 
     def save_tallies(self, tallies: Mapping[tuple[str, int], Tally]) -> None:
         """Write absolute counts for {(shard id, fence): tally}."""
@@ -128,10 +137,23 @@ class Shards:
         where = {"_id": shard_id, "fence": fence, "status": states.RELEASE.filter()}
         return bool(self._docs.update_one(where, [{"$set": new}]).modified_count)
 
+    def break_off(self, shard_id: str, fence: int, *, wait_s: float, reason: str) -> bool:
+        """leased -> queued after a run that broke: it counts as a lost lease, and the next claim settles `started`."""
+        new: Doc = {
+            "status": str(states.BREAK_OFF.target),
+            "next_at": after_s(wait_s),
+            "reason": {"$literal": reason},
+            "parked_at": NOW,
+            "takeovers": {"$add": ["$takeovers", 1]},
+        }
+        where = {"_id": shard_id, "fence": fence, "status": states.BREAK_OFF.filter()}
+        return bool(self._docs.update_one(where, [{"$set": new}]).modified_count)
+
     def expire(self, limit: int) -> int:
         """leased -> queued for leases that ran out; `started` stays, the next claim settles it."""
         where = {"status": states.EXPIRE.filter()} | is_due("lease_until")
-        ids = [row["_id"] for row in self._docs.find(where, {"_id": 1}).limit(limit)]
+        found = self._docs.find(where, {"_id": 1}).sort("lease_until", 1).limit(limit)
+        ids = [row["_id"] for row in found]
         if not ids:
             return 0
         new: Doc = {
@@ -144,7 +166,14 @@ class Shards:
         return self._docs.update_many(where | {"_id": {"$in": ids}}, [{"$set": new}]).modified_count
 
     def move_out(
-        self, shard_id: str, fence: int, moved: Sequence[Doc], *, started: int | None = None, unknown: int = 0
+        self,
+        shard_id: str,
+        fence: int,
+        moved: Sequence[Doc],
+        *,
+        started: int | None = None,
+        unknown: int = 0,
+        attempts: Mapping[str, Any] | None = None,
     ) -> bool:
         """Give parts of the shard to children; the parent says so first, in one write that needs its fence.
 
@@ -154,12 +183,13 @@ class Shards:
         Args:
             started: calls of this lease that may still be repeated, without those of the moved items (`set_started`).
             unknown: calls for the moved items that their next calls may repeat; counted here, once.
+            attempts: as in `set_started`, of items that stay.
         """
         ids = [part["child_id"] for part in moved]
         held = {"_id": shard_id, "fence": fence, "status": "leased"}
         new: Doc = {"$push": {"moved": {"$each": list(moved)}}, "$inc": {"possibly_repeated": unknown}}
         if started is not None:
-            new["$set"] = {"started": started}
+            new["$set"] = {"started": started} | _of_lines(attempts)
         if self._docs.update_one(held | {"moved.child_id": {"$nin": ids}}, new).modified_count:
             return True
         return self._docs.find_one(held | {"moved.child_id": {"$all": ids}}, {"_id": 1}) is not None
@@ -173,15 +203,18 @@ class Shards:
         new = {"status": str(states.FINISH.target), "counts": counts.as_dict(), "started": 0}
         return bool(self._docs.update_one(where, {"$set": new}).modified_count)
 
-    def close(self, shard_id: str, *, fence: int | None, counts: Tally) -> bool:
-        """-> closed: every missing item has its closing row. With `fence` from our lease, else from the queue."""
+    def close(self, counts: Mapping[str, Tally], *, fence: int | None = None) -> int:
+        """-> closed, in one bulk: {shard id: its counts}; every missing item has its closing row by now.
+
+        Gives how many were closed. With `fence` from our lease, else from the queue.
+        """
         held, free = {"fence": fence, "status": "leased"}, {"status": {"$in": ["queued", "dispatched"]}}
-        where = {
-            "_id": shard_id,
-            "$and": [{"status": states.CLOSE.filter()}, free if fence is None else held],
-        }
-        new = {"status": str(states.CLOSE.target), "counts": counts.as_dict()}
-        return bool(self._docs.update_one(where, {"$set": new}).modified_count)
+        state: Doc = {"$and": [{"status": states.CLOSE.filter()}, free if fence is None else held]}
+        writes: list[UpdateOne] = []
+        for shard_id, tally in counts.items():
+            new = {"status": str(states.CLOSE.target), "counts": tally.as_dict()}
+            writes.append(UpdateOne({"_id": shard_id} | state, {"$set": new}))
+        return self._docs.bulk_write(writes, ordered=False).modified_count if writes else 0
 
     # --- pause
 
@@ -209,9 +242,9 @@ class Shards:
         return self._docs.find_one(where, {"_id": 1}) is not None
 
     def to_close(self, batch_id: str, limit: int) -> list[Doc]:
-        """Shards of an ending batch that nobody holds."""
+        """Shards of an ending batch that nobody holds, in the order of the input file as far as they are in it."""
         where = {"batch_id": batch_id, "status": {"$in": ["queued", "dispatched"]}}
-        return list(self._docs.find(where).limit(limit))
+        return list(self._docs.find(where).sort("_id", 1).limit(limit))
 
     def summed(self, batch_id: str) -> Sums:
         """The sums of the shards' tallies by provider, of their possibly repeated calls and of their hand-overs."""
@@ -250,6 +283,10 @@ class Shards:
         parts = {part["child_id"]: part for part in moved}
         there = {row["_id"] for row in self._docs.find({"_id": {"$in": list(parts)}}, {"_id": 1})}
         return [part for child_id, part in parts.items() if child_id not in there]
+
+
+def _of_lines(attempts: Mapping[str, Any] | None) -> Doc:
+    return {f"attempts.{line}": history for line, history in (attempts or {}).items()}
 
 
 def _lines_of(parts: Doc | str) -> Doc:

@@ -21,6 +21,7 @@ import httpx
 
 from workers.core.errors import BodyTooLarge, CallTimeout, TransportError
 from workers.core.messages import HttpRequest, HttpResponse
+from workers.transport.body_room import BodyRoom
 from workers.transport.channels import Channel, Channels
 from workers.transport.counted_sockets import CountedSockets
 from workers.transport.decoding import ACCEPTED, BadCompression, Decoder, decoder_for
@@ -50,7 +51,7 @@ class HttpxTransport:
         self._rules = rules
         self._verify = _trust(rules) if base_url.startswith("https:") else False
         self._proxy = proxy_for(base_url)
-        self._sockets = CountedSockets()
+        self._sockets, self._room = CountedSockets(), BodyRoom()
         self._timeouts: dict[str, Any] = {
             "timeout": {
                 "connect": rules.connect_s,
@@ -171,9 +172,12 @@ class HttpxTransport:
 
         decoder = _decoder(headers, put)
         feed = decoder.feed if decoder else put
-        async with aclosing(_parts_of(response)) as parts:
-            async for part in parts:
-                feed(part)
+        with self._room.holding() as held:
+            async with aclosing(_parts_of(response)) as parts:
+                async for part in parts:
+                    feed(part)
+                    if len(body) > held.held_bytes:
+                        await held.cover(len(body))
         if decoder:
             decoder.finish()
 

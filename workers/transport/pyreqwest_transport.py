@@ -36,6 +36,7 @@ from pyreqwest.response import Response
 
 from workers.core.errors import BodyTooLarge, CallTimeout, TransportError
 from workers.core.messages import HttpRequest, HttpResponse
+from workers.transport.body_room import BodyRoom
 from workers.transport.channels import Channel, Channels
 from workers.transport.port import USER_AGENT, ClientStats, Streamed, TransportRules
 from workers.transport.proxies import proxy_for
@@ -49,6 +50,7 @@ _MAX_KNOWN = 1_000
 # A connection that dies without a word is found by a ping, not by the deadline of everything on it.
 _PING_EVERY = timedelta(seconds=20)
 _PING_LIMIT = timedelta(seconds=20)
+_STREAM_WINDOW_BYTES = 1024 * 1024
 # Two round trips and a handshake; answers of models take longer.
 _HEAD_START_S = 0.3
 _NO_CONNECTION = "client error (Connect)"
@@ -66,6 +68,7 @@ class PyreqwestTransport:
         self._proxy = proxy_for(base_url)
         self._authorities = rules.ca_file.read_bytes() if rules.ca_file else None
         self._limit = rules.max_body_bytes
+        self._room = BodyRoom()
         # Parsing them costs more than looking them up; both are few for one provider.
         self._urls: dict[str, Url] = {}
         self._deadlines: dict[float, timedelta] = {}
@@ -83,10 +86,8 @@ class PyreqwestTransport:
                 response = await wire.__aenter__()
                 self._answered(channel, request, response)
                 headers = _headers_of(response)
-                # Decoded, up to the bound and one byte that tells whether there is more.
-                read = await response.body_reader.read(self._limit + 1)
-                body = b"" if read is None else bytes(read)
-                if len(body) > self._limit:
+                body = await self._read(response)
+                if body is None:
                     await wire.__aexit__(None, None, None)  # resets what was not read
                     raise _too_large(self._limit)
                 _check_whole(headers, len(body))
@@ -94,6 +95,20 @@ class PyreqwestTransport:
             channels.give_back(channel)
         channels.tally.bytes_received += len(body)
         return HttpResponse(response.status, headers, body)
+
+    async def _read(self, response: Response) -> bytes | None:
+        """The body, decoded; None if it passes the bound."""
+        reader, limit = response.body_reader, self._limit
+        with self._room.holding() as held:
+            size, parts = 0, []
+            while (part := await reader.read(min(held.held_bytes - size, limit + 1 - size))) is not None:
+                size += len(part)
+                if size > limit:
+                    return None
+                parts.append(part)
+                if size == held.held_bytes:
+                    await held.cover(size + 1)
+            return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
 
     @asynccontextmanager
     async def stream(
@@ -140,6 +155,9 @@ class PyreqwestTransport:
             .pool_idle_timeout(timedelta(seconds=rules.keepalive_s))
             .http2_keep_alive_interval(_PING_EVERY)
             .http2_keep_alive_timeout(_PING_LIMIT)
+            # What waits unread for room must not fill the connection's window: its neighbours would stand still.
+            .http2_initial_stream_window_size(_STREAM_WINDOW_BYTES)
+            .http2_initial_connection_window_size(_STREAM_WINDOW_BYTES * (rules.streams_per_connection + 1))
             .no_proxy()
         )
         builder = builder.http2_prior_knowledge() if rules.prior_knowledge else builder.http2(True)

@@ -15,6 +15,7 @@ from tests.support.batches import Stores
 from tests.support.eventually import eventually
 from workers.core import handover, poison
 from workers.core.choose import Chosen
+from workers.core.fairness import Sent
 from workers.core.history import History
 from workers.core.messages import unpack_items
 from workers.core.states import SHARD_MOVES, ShardStatus
@@ -119,7 +120,7 @@ def test_the_fence_rises_with_every_claim_and_an_old_one_writes_nothing(stores: 
         stores.shards.release(shard_id, old),
         stores.shards.move_out(shard_id, old, [{"child_id": "c", "provider": "sim", "lines": [1]}]),
         stores.shards.finish(shard_id, old, Tally(recorded=1)),
-        stores.shards.close(shard_id, fence=old, counts=Tally()),
+        stores.shards.close({shard_id: Tally()}, fence=old),
         stores.shards.settle_prior(shard_id, old, 1),
         bool(stores.shards.renew({shard_id: old}, LEASE_S)),
     ]
@@ -400,10 +401,10 @@ def test_a_free_shard_is_closed_from_the_queue_and_a_leased_one_by_its_holder(st
     stores.shards.finish(done, claimed(stores, done)["fence"], Tally(recorded=1))
     assert {doc["_id"] for doc in stores.shards.to_close("b", 10)} == {free, dispatched}
 
-    def close(shard_id: str, held: int | None) -> bool:
-        return stores.shards.close(shard_id, fence=held, counts=Tally(recorded=1, never_ran=1))
+    def close(shard_id: str, held: int | None) -> int:
+        return stores.shards.close({shard_id: Tally(recorded=1, never_ran=1)}, fence=held)
 
-    assert [close(one, None) for one in (free, dispatched, leased, done)] == [True, True, False, False]
+    assert [close(one, None) for one in (free, dispatched, leased, done)] == [1, 1, 0, 0]
     assert close(leased, fence) and not close(done, 1) and not close(free, None)
     assert not stores.shards.any_open("b")
     assert stores.shards.summed("b").total.never_ran == 3
@@ -421,9 +422,7 @@ def test_no_move_is_made_from_a_status_that_its_table_does_not_name(
         "release": lambda one: shards.release(one, 3),
         "expire": lambda one: shards.expire(10),
         "finish": lambda one: shards.finish(one, 3, Tally(recorded=1)),
-        "close": lambda one: (
-            shards.close(one, fence=3, counts=Tally()) or shards.close(one, fence=None, counts=Tally())
-        ),
+        "close": lambda one: shards.close({one: Tally()}, fence=3) or shards.close({one: Tally()}),
         "hold_back": lambda one: shards.hold_back("b"),
     }
     changes = {
@@ -467,6 +466,50 @@ def test_a_provider_waits_for_its_limit_while_a_shard_rests_because_of_it(stores
         assert stores.dispatches.waits_for_its_limit("sim") == waits
         assert not stores.dispatches.waits_for_its_limit("openai")
         stores.db["batch_shards"].update_one({"_id": resting}, [{"$set": {"next_at": "$$NOW"}}])
+
+
+def test_what_is_due_and_what_is_out_is_counted_for_the_shares_of_providers(stores: Stores) -> None:
+    # given
+    ids = stores.queued("batch_1", 1, 1, 1)
+    stores.queued("batch_2", 1, tenant="other")
+    stores.queued("batch_3", 1, provider="openai")
+    stores.dispatches.dispatch(ids[:2], "t")
+    claimed(stores, ids[0])
+    stores.db["batch_shards"].update_one({"_id": ids[2]}, {"$set": {"next_at": NEVER}})
+    # then
+    assert stores.dispatches.sent() == {"sim": Sent(2, 2)}
+    assert stores.dispatches.due("sim", 9) == 1, "one rests, two are out"
+    assert stores.dispatches.due("sim", 9, without={"other"}) == 0
+    assert stores.dispatches.waiting("sim", 9, without={"other"}) == []
+    assert stores.dispatches.overdue(60.0) == {}
+    assert stores.dispatches.overdue(-1.0) == {"sim": 1}, "the claimed one is nobody's debt"
+    # and one that goes on without a thread needs none until somebody else has it
+    stores.dispatches.unseat(ids, "another")
+    assert stores.dispatches.sent() == {"sim": Sent(2, 2)}
+    stores.dispatches.unseat(ids, "w")
+    assert stores.dispatches.sent() == {"sim": Sent(2, 1)}
+    run_out(stores, ids[0])
+    claimed(stores, ids[0])
+    assert stores.dispatches.sent() == {"sim": Sent(2, 2)}
+
+
+def test_a_plan_that_nobody_has_begun_waits_for_a_thread(stores: Stores) -> None:
+    batch_id = stores.batch(created_at=0.0)
+    assert stores.dispatches.overdue_plans(1.0) == 1
+    assert stores.dispatches.overdue_plans(1e12) == 0
+    assert stores.batches.claim_plan(batch_id, "planner", 60.0)
+    assert stores.dispatches.overdue_plans(1.0) == 0
+
+
+def test_a_run_that_broke_counts_as_a_lost_lease_and_leaves_its_calls_to_be_settled(stores: Stores) -> None:
+    (shard_id,) = stores.queued("b", 3)
+    assert stores.shards.set_started(shard_id, claimed(stores, shard_id)["fence"], 2)
+    assert not stores.shards.break_off(shard_id, 0, wait_s=0.0, reason="engine_error"), "by its fence alone"
+    assert stores.shards.break_off(shard_id, 1, wait_s=0.0, reason="engine_error")
+    doc = stores.shard(shard_id)
+    assert (doc["status"], doc["reason"], doc["takeovers"]) == ("queued", "engine_error", 1)
+    again = claimed(stores, shard_id)
+    assert (again["prior"], again["takeovers"]) == ([{"fence": 1, "started": 2}], 1)
 
 
 def test_a_paused_batch_keeps_no_other_from_its_provider(stores: Stores) -> None:

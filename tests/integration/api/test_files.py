@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -52,6 +53,28 @@ def test_a_batch_file_expires_after_thirty_days_unless_told_otherwise(api: Api) 
     assert short.expires_at is not None
     assert abs(plain.expires_at - plain.created_at - 30 * 86_400) <= 1
     assert abs(short.expires_at - short.created_at - 3600) <= 1
+
+
+def test_the_days_of_a_tenant_hold_for_its_files(api: Api) -> None:
+    tenants = api.work.db["tenants"]
+    tenants.update_one({"_id": "other"}, {"$set": {"retention_days": 2}})
+    try:
+        file = api.sdk_of(api.other_key).files.retrieve(api.input_file(key=api.other_key))
+    finally:
+        tenants.update_one({"_id": "other"}, {"$unset": {"retention_days": ""}})
+    assert file.expires_at is not None and abs(file.expires_at - file.created_at - 2 * 86_400) <= 1
+
+
+def test_a_file_that_has_expired_is_gone_for_its_reader(api: Api) -> None:
+    file_id = api.input_file()
+    api.work.db["files"].update_one({"_id": file_id}, {"$set": {"expires_at": time.time() - 1}})
+    for method, path in (("GET", ""), ("GET", "/content"), ("DELETE", "")):
+        assert api.call(method, f"/v1/files/{file_id}{path}").status_code == 404
+    listed = api.call("GET", "/v1/files").json()["data"]
+    assert file_id not in [file["id"] for file in listed]
+    batch = api.sdk.batches.retrieve(api.batch(input_file_id=file_id))
+    assert batch.status == "failed" and batch.errors and batch.errors.data
+    assert batch.errors.data[0].param == "file_id"
 
 
 @pytest.mark.parametrize("seconds", [10, 2_592_001])

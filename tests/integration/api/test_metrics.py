@@ -36,7 +36,14 @@ def vitals(requests: int) -> Vitals:
         failures={"CallTimeout": 1},
     )
     providers = {"openai": ProviderVitals(client=client, slots_in_use=4, slots=256)}
-    return Vitals(transport="httpx", started_at=1.0, providers=providers, cache={"hits": 5}, resident_bytes=9)
+    return Vitals(
+        transport="httpx",
+        started_at=1.0,
+        providers=providers,
+        cache={"hits": 5},
+        resident_bytes=9,
+        refused={"malformed": 2},
+    )
 
 
 def samples(text: str) -> dict[Key, float]:
@@ -103,7 +110,7 @@ def test_a_process_that_dies_changes_no_other_series_and_its_successor_starts_an
 
 
 def test_every_metric_that_has_a_name_is_filled_in_and_no_other_label_is_used() -> None:
-    text = page([Beat("worker-1", 1.0, vitals(10).to_doc())])[0].decode()
+    text = page([Beat("worker-1", 1.0, vitals(10).to_doc())], disk_ratio=0.5)[0].decode()
     labels = {name: {label for label, _ in pairs} for name, pairs in samples(text)}
     assert labels == {each.name: set(each.labels) for each in metrics.ALL}
 

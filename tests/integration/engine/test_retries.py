@@ -107,12 +107,12 @@ def test_after_a_retry_after_no_shard_calls_before_its_end_and_the_rest_holds_no
             await gate.passed()
         return await refuses(call)
 
-    def announced(id_: str, fence: int, started: int) -> bool:
+    def announced(id_: str, fence: int, started: int, attempts: Any = None) -> bool:
         if id_ == plans[1][1] and not times_s:  # its call is granted: now the first one's is refused
             gate.open()
             limits, link = engine.runtime.limiting, engine.runtime.links["sim"]
             eventually(lambda: limits.is_paused(link), 5.0)
-        return plain(id_, fence, started)
+        return plain(id_, fence, started, attempts)
 
     # given a shard whose call is refused when another one's is just about to start
     engine.play(late)
@@ -311,5 +311,6 @@ def test_a_model_that_rests_does_not_keep_the_other_models_of_its_shard_waiting(
     lines = [*prompts("rests", 2, model="sim-large"), chat_line("other", "answered", model="sim-small")]
     batch_id, shard = engine.plan(lines)
     # when / then
-    assert engine.run(shard) == "parked: paused"
+    assert engine.run(shard) == "parked: model_paused"
+    assert not engine.stores.dispatches.waits_for_its_limit("sim"), "nor its provider's other shards"
     assert [row["custom_id"] for row in engine.rows(batch_id)] == ["other"]

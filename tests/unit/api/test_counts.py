@@ -29,7 +29,7 @@ RUNNING: dict[str, Any] = {
 
 
 NOT_NEEDED = dict.fromkeys(
-    ("files", "results", "tenants", "budgets", "workers", "queue", "finalizer", "sweeper", "db")
+    ("files", "results", "tenants", "budgets", "workers", "queue", "finalizer", "sweeper", "db", "pauses")
 )
 
 

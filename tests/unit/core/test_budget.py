@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.core.budget import Money, Room, after_refusal, carried_usd, fits, money_of, new_budget, room_in
+from workers.core.budget import (
+    Money,
+    Room,
+    after_refusal,
+    carried_usd,
+    ended,
+    fits,
+    money_of,
+    new_budget,
+    room_in,
+)
 
 AMOUNTS = st.floats(0.0, 100.0)
 
@@ -44,6 +54,24 @@ def test_money_is_spent_in_flight_lost_or_free() -> None:
     holds = {"s1": hold(2.0, 1.0), "s2": hold(1.0, 0.5, lost_usd=1.0)}
     money = money_of({"limit_usd": 10.0, "spent_usd": 1.0, "lost_usd": 0.25, "holds": holds})
     assert money == Money(limit_usd=10.0, spent_usd=4.0, in_flight_usd=1.5, lost_usd=1.25)
+
+
+def test_in_the_end_nothing_is_held_and_what_brought_no_result_is_lost() -> None:
+    left = new_budget(100) | {"spent_usd": 3.0, "holds": {"s1": hold(6.0, 4.0), "s2": hold(0.0, 8.0)}}
+    # Of the twelve dollars in flight, five were recorded after the last word.
+    money = money_of(closed := ended(left, 14.0))
+    assert closed["holds"] == {} and closed["limit_usd"] == 100.0
+    assert (money.spent_usd, money.lost_usd, money.in_flight_usd) == (14.0, 7.0, 0.0)
+
+
+@given(AMOUNTS, AMOUNTS, AMOUNTS)
+def test_ending_a_budget_forgets_no_money_and_may_be_repeated(
+    settled_usd: float, in_flight_usd: float, cost_usd: float
+) -> None:
+    once = ended(new_budget(100) | {"holds": {"s1": hold(settled_usd, in_flight_usd)}}, cost_usd)
+    assert once["spent_usd"] == cost_usd
+    assert once["spent_usd"] + once["lost_usd"] == pytest.approx(max(cost_usd, settled_usd + in_flight_usd))
+    assert ended(once, cost_usd)["lost_usd"] == pytest.approx(once["lost_usd"])
 
 
 def test_room_is_the_ceiling_less_what_others_hold_and_this_shard_has_spent() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.core.fairness import AHEAD_S, Out, Waiting, choose, enough
+from workers.core.fairness import AHEAD_S, Out, Sent, Waiting, choose, enough, leavers, shares, windows
 from workers.core.lanes import Rates
 
 
@@ -157,3 +157,110 @@ def test_those_who_share_a_slow_limit_take_turns_though_nothing_is_out_between_t
         turns.append(shard.batch_id)
     # then
     assert set(Counter(turns).values()) == {4}, turns
+
+
+WANTED = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 40))
+
+
+@given(WANTED, st.integers(0, 32))
+def test_providers_share_the_slots_and_none_has_more_than_it_wants(
+    wanted: dict[str, int], slots: int
+) -> None:
+    given_out = shares(wanted, slots)
+    busy = [name for name, count in wanted.items() if count]
+    assert given_out.keys() == wanted.keys()
+    assert all(given_out[name] <= wanted[name] for name in wanted)
+    assert all(given_out[name] >= 1 for name in busy), "who wants any gets one, if there are slots or not"
+    assert sum(given_out.values()) <= max(slots, len(busy))
+    assert sum(given_out.values()) >= min(slots, sum(wanted.values())), (
+        "no slot stays free while one is wanted"
+    )
+
+
+@given(WANTED, st.integers(8, 32))
+def test_who_gets_less_than_it_wants_has_as_much_as_anybody(wanted: dict[str, int], slots: int) -> None:
+    given_out = shares(wanted, slots)
+    most = max(given_out.values(), default=0)
+    assert all(given_out[name] >= most - 1 for name in wanted if given_out[name] < wanted[name])
+
+
+def test_a_provider_that_is_alone_has_all_slots_and_a_second_one_gets_half() -> None:
+    assert shares({"a": 100}, 16) == {"a": 16}
+    assert shares({"a": 100, "b": 100}, 16) == {"a": 8, "b": 8}
+    assert shares({"a": 100, "b": 3}, 16) == {"a": 13, "b": 3}
+
+
+def test_a_provider_that_keeps_all_threads_leaves_an_equal_part_to_the_one_that_waits() -> None:
+    seated = {"stalled": [f"s{n}" for n in range(8)]}
+    assert leavers(seated, {"healthy": 1}, room=8) == ["s0"]
+    assert leavers(seated, {"healthy": 20}, room=8) == ["s0", "s1", "s2", "s3"]
+    assert leavers(seated, {"healthy": 20}, room=1) == ["s0"]
+
+
+def test_who_waits_behind_itself_or_has_its_part_makes_nobody_leave() -> None:
+    assert leavers({"a": ["a0", "a1"]}, {"a": 9}, room=8) == []
+    assert leavers({"a": ["a0", "a1"], "b": ["b0", "b1"]}, {"b": 9}, room=8) == []
+    assert leavers({}, {"b": 9}, room=8) == []
+
+
+SEATED = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 8), max_size=4)
+
+
+@given(SEATED, st.dictionaries(st.sampled_from("cdefgh"), st.integers(1, 9)), st.integers(0, 8))
+def test_no_more_leave_than_are_waited_for_and_nobody_falls_below_its_part(
+    counts: dict[str, int], waiting: dict[str, int], room: int
+) -> None:
+    # given
+    seated = {name: [f"{name}{n}" for n in range(count)] for name, count in counts.items()}
+    part = sum(counts.values()) / max(1, len(seated.keys() | waiting.keys()))
+    # when
+    leaving = leavers(seated, waiting, room)
+    # then
+    assert len(leaving) == len(set(leaving)) <= min(room, sum(waiting.values()))
+    for sitting in seated.values():
+        gone = [one for one in sitting if one in leaving]
+        assert gone == sitting[: len(gone)], "the longest-seated first"
+        assert not gone or len(sitting) - len(gone) >= int(part)
+
+
+def test_idle_shards_leave_their_threads_to_whoever_waits_and_keep_them_from_their_own() -> None:
+    seated = {"stalled": ["s0", "s1"], "healthy": ["h0", "h1"]}
+    idle = {"s0", "s1", "h0"}
+    assert leavers(seated, {"healthy": 9}, room=8, idle=idle) == ["s0", "s1"]
+    assert leavers(seated, {"healthy": 1}, room=8, idle=idle) == ["s0"]
+    assert leavers(seated, {"healthy": 9}, room=1, idle=idle) == ["s0"]
+    assert leavers(seated, {"healthy": 9, "stalled": 9}, room=8, idle=idle) == []
+
+
+def test_what_goes_on_without_a_thread_leaves_its_slot_to_the_others() -> None:
+    due = {"stalled": 100, "healthy": 100}
+    assert windows({"stalled": Sent(16, 16)}, due, 16) == {"stalled": 8, "healthy": 8}
+    assert windows({"stalled": Sent(16, 8)}, due, 16)["healthy"] == 8
+    assert windows({"stalled": Sent(16, 2)}, due, 16)["healthy"] == 14
+    assert windows({"stalled": Sent(6, 0)}, due, 16) == {"stalled": 8, "healthy": 14}
+
+
+SENT = st.dictionaries(
+    st.sampled_from("abcd"),
+    st.tuples(st.integers(0, 20), st.integers(0, 20)).map(lambda two: Sent(max(two), min(two))),
+)
+
+
+@given(SENT, WANTED, st.integers(1, 32))
+def test_nobody_has_less_than_its_share_and_what_all_send_off_together_fits_the_slots(
+    sent: dict[str, Sent], due: dict[str, int], slots: int
+) -> None:
+    # given
+    names = sent.keys() | due.keys()
+    out = {name: sent.get(name, Sent()) for name in names}
+    fair = shares({name: out[name].shards + due.get(name, 0) for name in names}, slots)
+    # when
+    window = windows(sent, due, slots)
+    # then
+    assert all(window[name] >= fair[name] for name in names)
+    for name in names:
+        more = min(due.get(name, 0), max(0, window[name] - out[name].shards))
+        seated = sum(one.seated for one in out.values())
+        assert more <= max(fair[name], slots - seated + out[name].seated), (
+            "beyond its share only what nobody holds"
+        )

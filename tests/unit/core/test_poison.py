@@ -72,3 +72,8 @@ def test_a_condemned_item_ends_as_a_failure_that_says_why() -> None:
     result = poison.result(3, "c")
     assert result.error is not None and result.error.code == "worker_crash"
     assert not result.ok and not result.never_ran
+
+
+def test_a_shard_whose_run_breaks_rests_longer_each_time_but_never_for_long() -> None:
+    rests = [poison.rest_s(takeovers) for takeovers in range(40)]
+    assert rests == sorted(rests) and (rests[0], rests[-1]) == (5.0, 60.0)

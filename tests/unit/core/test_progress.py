@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from workers.core.pauses import Pause, Standing, standing
 from workers.core.progress import Waiting, waiting_for
 
 pytestmark = pytest.mark.fast
@@ -55,6 +56,9 @@ def test_money_in_other_hands_is_no_pause() -> None:
     [
         ("limit", "limit", "raise the limits of providers.acme"),
         ("paused", "provider_paused", "'acme' asked for a rest"),
+        ("model_paused", "model_paused", "other models go on"),
+        ("revoked", "revoked", "An operator ended their task"),
+        ("engine_error", "engine_error", "worker_crash"),
         ("concurrency", "concurrency", "no more calls at once"),
         ("breaker", "breaker", "providers.acme.fallback"),
         ("retry", "retry", "`batchwright doctor`"),
@@ -92,6 +96,42 @@ def test_a_limit_that_is_over_leaves_waiting_for_a_slot(reason: str) -> None:
 @pytest.mark.parametrize("reason", ["lease_expired", "drain", "dependency"])
 def test_other_reasons_are_passed_on(reason: str) -> None:
     assert kinds(asked(row(reason=reason))) == [reason]
+
+
+def held(**pauses: str) -> Standing:
+    since = (NOW - timedelta(minutes=5)).timestamp()
+    return standing(Pause(kind, name, since, "default") for kind, name in pauses.items())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("pauses", "kind", "provider", "way_out"),
+    [
+        ({"provider": "acme"}, "provider_held", "acme", "`batchwright resume --provider acme`"),
+        ({"tenant": "t1"}, "tenant_held", None, "`batchwright resume --tenant t1`"),
+    ],
+)
+def test_what_an_operator_has_paused_is_said_with_its_beginning_and_the_way_out(
+    pauses: dict[str, str], kind: str, provider: str | None, way_out: str
+) -> None:
+    doc = {"status": "in_progress", "ending": None, "tenant": "t1"}
+    rows = [row(), row(reason="held", shards=2), row(status="leased")]
+    [waiting] = waiting_for(doc, rows, {}, 0, NOW, held(**pauses))
+    assert (waiting.kind, waiting.provider, waiting.shards) == (kind, provider, 5)
+    assert waiting.since == int((NOW - timedelta(minutes=5)).timestamp()) and waiting.until is None
+    assert "(for 5 min)" in waiting.text and way_out in waiting.text
+
+
+def test_a_pause_of_others_or_of_the_batch_itself_is_not_laid_to_the_operator() -> None:
+    doc = {"status": "in_progress", "ending": None, "tenant": "t1"}
+    [waiting] = waiting_for(doc, [row()], {"acme": 8}, 1, NOW, held(provider="other", tenant="t2"))
+    assert waiting.kind == "queue"
+    own = doc | {"paused_at": 1.0}
+    [waiting] = waiting_for(own, [row(reason="paused", next_at=NEVER)], {}, 0, NOW, held(provider="acme"))
+    assert waiting.kind == "paused"
+
+
+def test_what_was_held_waits_for_a_slot_once_the_pause_is_over() -> None:
+    assert kinds(asked(row(reason="held"))) == ["queue"]
 
 
 def test_without_a_worker_every_other_reason_is_idle() -> None:

@@ -1,6 +1,7 @@
 """What the stack starts, as data."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from app.embedded.commands import OurCommands, Plan, Wiring, environment, local_address
@@ -50,6 +51,15 @@ def test_every_process_is_told_the_servers_and_how_many_workers_share_the_limits
     assert env["BATCHWRIGHT_MONGODB_URL"] == WIRING.mongodb_url
     assert env["BATCHWRIGHT_SIMULATOR_ALL_MODELS"] == "false"
     assert env["BATCHWRIGHT_WORKER_PROCESSES"] == "2"
+
+
+def test_a_broker_that_somebody_named_is_that_of_every_process_and_otherwise_none_is_told() -> None:
+    named = replace(WIRING, broker_url="amqp://me:secret@rabbit.example//")
+    commands = OurCommands()
+    specs = [commands.api(PLAN, named, 1), commands.flower(PLAN, named, 2), *commands.portless(PLAN, named)]
+    assert {spec.env["BATCHWRIGHT_BROKER_URL"] for spec in specs} == {named.broker_url}
+    assert "secret" not in repr(named) and not any("secret" in part for spec in specs for part in spec.argv)
+    assert "BATCHWRIGHT_BROKER_URL" not in environment(PLAN, WIRING, "api")
 
 
 def test_the_api_is_told_where_the_stacks_key_lies_and_keeps_the_one_a_person_has_set() -> None:

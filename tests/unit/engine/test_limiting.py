@@ -97,6 +97,17 @@ async def test_what_a_call_says_of_its_provider(
     assert (seen.reserved_tokens, seen.used_tokens) == (RESERVED, used)
 
 
+async def test_calls_that_their_connection_took_with_it_are_one_failure() -> None:
+    limits, written = limiting()
+    await limits.reserve(LINK, [Ask("m", RESERVED)] * 50)
+    for _ in range(50):
+        limits.saw(LINK, "m", Failed(TransportError("broke", bytes_sent=True), 1.0), RESERVED)
+    limits.saw(LINK, "m", Failed(CallTimeout("late", bytes_sent=True), 1.0), RESERVED)
+    limits.saw(LINK, "m", Failed(TransportError("refused", bytes_sent=False), 1.0), RESERVED)
+    await limits.flush()
+    assert written.reports[-1].lanes["m"].failed == 3
+
+
 async def test_who_asks_after_trouble_is_answered_with_it_in_mind() -> None:
     limits, written = limiting()
     await call(limits, None)

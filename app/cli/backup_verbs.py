@@ -1,0 +1,126 @@
+"""The verbs `backup` and `restore`: which database is meant, progress, and what came of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.cli import live, report, words
+from app.cli.batch_verbs import load
+from app.cli.errors import NOT_REACHED, OK, CliError
+from app.cli.live import Steps
+from app.cli.session import ended_by_signals
+
+if TYPE_CHECKING:
+    from app.backup.archive import Manifest, Tell
+    from app.cli.live import Display
+    from config.settings import Settings
+
+_SECRETS = "it holds the tenants' secrets and the hashes of API keys: keep it as private as the database"
+
+
+@dataclass(frozen=True, slots=True)
+class _Database:
+    """Where it is; `alone`: nobody else can use it now."""
+
+    url: str = field(repr=False)
+    name: str
+    alone: bool
+
+
+def backup(path: Path, *, as_json: bool) -> int:
+    """Write a backup of the database of these settings."""
+    from app.backup.saving import save
+
+    settings = load()
+    with ended_by_signals(), live.display() as display:
+        display.stage(f"backing up to {words.clean(str(path))}")
+        with _database(settings, "backing up", display, may_be_new=False) as found, _away_is_not_reached():
+            manifest = save(found.url, found.name, path, alone=found.alone, tell=_teller(display))
+    _print(path, manifest, as_json=as_json)
+    print(_SECRETS, file=sys.stderr)
+    return OK
+
+
+def restore(path: Path, *, replace: bool, as_json: bool) -> int:
+    """Fill the database of these settings from a backup."""
+    from app.backup.restoring import restore as write_back
+
+    settings = load()
+    if not path.is_file():
+        raise CliError(f"there is no file {words.clean(str(path))}")
+    with ended_by_signals(), live.display() as display:
+        display.stage(f"restoring {words.clean(str(path))}")
+        with _database(settings, "restoring", display, may_be_new=True) as found, _away_is_not_reached():
+            manifest = write_back(
+                found.url, found.name, path, replace=replace, alone=found.alone, tell=_teller(display)
+            )
+    _print(path, manifest, as_json=as_json)
+    print("`batchwright up` goes on with what had not ended", file=sys.stderr)
+    return OK
+
+
+@contextmanager
+def _database(settings: Settings, doing: str, display: Display, *, may_be_new: bool) -> Iterator[_Database]:
+    """The running stack's, else the one that is named, else the embedded one, started alone for this."""
+    from app.embedded.mongod_alone import holds_database, mongod_alone
+    from app.embedded.state import read_state
+
+    state = read_state(settings.data_dir)
+    name = settings.servers.mongodb_database
+    url = state.mongodb_url if state is not None else settings.servers.mongodb_url
+    if url is not None:
+        yield _Database(url, name, alone=False)
+        return
+    if not may_be_new and not holds_database(settings.data_dir):
+        raise CliError(
+            f"{settings.data_dir} holds no database, and BATCHWRIGHT_MONGODB_URL names none",
+            hint="see whether BATCHWRIGHT_DATA_DIR is the one that `batchwright up` works with",
+            exit_code=NOT_REACHED,
+        )
+    with mongod_alone(settings.data_dir, doing, Steps(display)) as alone_url:
+        yield _Database(alone_url, name, alone=True)
+
+
+@contextmanager
+def _away_is_not_reached() -> Iterator[None]:
+    from app.backup.database import DatabaseAway
+
+    try:
+        yield
+    except DatabaseAway as error:
+        raise CliError(error.message, hint=error.hint, exit_code=NOT_REACHED) from error
+
+
+def _teller(display: Display) -> Tell:
+    def tell(name: str, documents: int, size_bytes: int) -> None:
+        display.detail(f"{name}: {words.things(documents, 'document')}, {words.size(size_bytes)}")
+
+    return tell
+
+
+def _print(path: Path, manifest: Manifest, *, as_json: bool) -> None:
+    size_bytes = path.stat().st_size
+    if as_json:
+        report.print_json(
+            {
+                "file": str(path),
+                "bytes": size_bytes,
+                "created_at": manifest.created_at,
+                "version": manifest.version,
+                "collections": {part.name: part.documents for part in manifest.parts},
+            }
+        )
+        return
+    rows = [(part.name, words.count(part.documents), words.size(part.bytes)) for part in manifest.parts]
+    report.print_table(("collection", "documents", "size"), rows, right=("documents", "size"))
+    report.print_fields(
+        [
+            ("file", f"{path} ({words.size(size_bytes)})"),
+            ("taken", f"{words.moment(manifest.created_at)} by version {manifest.version}"),
+        ]
+    )

@@ -1,0 +1,354 @@
+"""What operators and users stop: cancel, pauses of providers and tenants, a revoke. And what stops by itself: a run
+that breaks, a shard whose thread others wait for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.batches import chat_line
+from tests.support.engine import Engine, always_answers, open_engine, reply
+from tests.support.eventually import eventually
+from tests.support.servers import TestServers
+from workers.core.fairness import Sent
+from workers.core.identity import shard_id
+from workers.core.lanes import Ask, Go, Verdict
+from workers.core.messages import HttpResponse
+from workers.engine.ports import Link
+from workers.engine.steward import READ_FLAGS_EVERY_S
+from workers.store.mongo import NOW, Doc
+
+pytestmark = pytest.mark.integration
+THREADS = 2
+
+
+@pytest.fixture(scope="module")
+def engine(servers: TestServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    own = tmp_path_factory.mktemp("stops")
+    with (
+        pytest.MonkeyPatch.context() as sooner,
+        open_engine(
+            servers, own, BATCHWRIGHT_WORKER_THREADS=str(THREADS), BATCHWRIGHT_SHARD_MAX_ITEMS="45"
+        ) as opened,
+    ):
+        sooner.setattr("workers.engine.steward.READ_FLAGS_EVERY_S", 0.02)
+        sooner.setattr("workers.dispatcher.LOOK_FOR_ROOM_S", 0.02)
+        yield opened
+
+
+def prompts(name: str, count: int, **body: Any) -> list[bytes]:
+    return [chat_line(f"c{n}", f"{name} {n}", **body) for n in range(count)]
+
+
+def not_before(engine: Engine, id_: str) -> bool:
+    """Whether a shard rests."""
+    found = engine.stores.db["batch_shards"].find_one({"_id": id_, "$expr": {"$gt": ["$next_at", NOW]}})
+    return found is not None
+
+
+# --- pauses of providers and tenants
+
+
+@pytest.mark.parametrize(("kind", "name"), [("provider", "sim"), ("tenant", "default")])
+def test_a_pause_stops_running_shards_and_those_that_are_claimed_after_it(
+    engine: Engine, kind: Any, name: str
+) -> None:
+    # given a shard with one call under way and others that may not start yet, and one in the queue
+    gate = engine.gate()
+
+    async def stuck(_: int) -> HttpResponse:
+        await gate.passed()
+        return reply()
+
+    engine.play(stuck)
+    (_, running_id), (batch_id, queued_id) = (
+        engine.plan(prompts(f"pause {kind} running", 2)),
+        engine.plan(prompts(f"pause {kind} queued", 2)),
+    )
+    running = engine.begin_run(running_id)
+    eventually(lambda: engine.provider.seen == 2, 5.0)
+    # when
+    pauses = engine.runtime.stores.pauses
+    pauses.pause(kind, name, by="default")
+    try:
+        eventually(lambda: engine.runtime.steward.active[running_id].stop == "held", 2.0)
+        gate.open()
+        # then what is under way ends, and nothing new begins
+        assert running.result(5.0) == "released: held"
+        assert engine.run(queued_id) == "released: held"
+        assert engine.provider.seen == 2
+        doc = engine.stores.shard(queued_id)
+        assert (doc["status"], doc["reason"]) == ("queued", "held") and not not_before(engine, queued_id)
+        # and the dispatcher leaves it where it is
+        engine.runtime.stores.processes.beat("w@here:1", providers=["sim"], slots=4)
+        assert engine.runtime.dispatcher.fill_all()
+        assert engine.stores.shard(queued_id)["status"] == "queued"
+    finally:
+        pauses.resume(kind, name, by="default")
+    # and all goes on by itself afterwards
+    engine.runtime.dispatcher.fill_all()
+    assert engine.stores.shard(queued_id)["status"] == "dispatched"
+    engine.runtime.stores.processes.leave("w@here:1")
+    assert [engine.run(queued_id), engine.run(running_id)] == ["done", "done"]
+    counts = engine.counts(batch_id)
+    assert counts["completed"] == 2 and counts["excess"] == counts["possibly_repeated"] == 0
+
+
+def test_a_cancel_of_what_a_pause_holds_needs_no_resume(engine: Engine) -> None:
+    engine.play(always_answers)
+    batch_id, shard = engine.plan(prompts("held and cancelled", 2))
+    engine.runtime.stores.pauses.pause("provider", "sim", by="default")
+    try:
+        assert engine.stores.batches.cancel(batch_id)
+        assert engine.run(shard) == "closed"
+    finally:
+        engine.runtime.stores.pauses.resume("provider", "sim", by="default")
+    assert engine.stores.state(batch_id)["status"] == "cancelled" and engine.provider.seen == 0
+
+
+# --- cancel
+
+
+def test_no_call_starts_a_second_after_its_batch_was_cancelled(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given calls that keep starting for seconds: granted ones that wait for their time, tries that rest, an item
+    # that waits for another's answer, and a shard that is claimed only after the cancel
+    started: list[float] = []
+    gate = engine.gate()
+
+    async def busy(call: int) -> HttpResponse:
+        started.append(time.monotonic())
+        if call == 1:
+            await gate.passed()
+            return reply()
+        return reply(503)
+
+    async def later(link: Link, asks: list[Ask]) -> list[Verdict]:
+        return [Go(0.04 * number) for number, _ in enumerate(await reserve(link, asks))]
+
+    reserve = engine.runtime.limiting.reserve
+    monkeypatch.setattr(engine.runtime.limiting, "reserve", later)
+    monkeypatch.setattr("workers.engine.steward.READ_FLAGS_EVERY_S", READ_FLAGS_EVERY_S)
+    engine.play(busy)
+    batch_id, shard = engine.plan([chat_line("twin", "cancelled 0"), *prompts("cancelled", 50)])
+    running = engine.begin_run(shard)
+    eventually(lambda: engine.provider.seen >= 5, 5.0)
+    # when
+    cancelled_at = time.monotonic()
+    assert engine.stores.batches.cancel(batch_id)
+    eventually(lambda: engine.runtime.steward.active[shard].stop == "ending", 2.0)
+    stopped_at = time.monotonic()
+    # then what waits for its time or rests is dropped as soon as the run knows, and that is within a second
+    assert stopped_at - cancelled_at < 1.0
+    gate.open()
+    assert running.result(5.0) == "closed"
+    assert started[-1] - cancelled_at < 1.0
+    codes = {row["error"]["code"] for row in engine.rows(batch_id) if not row["ok"] and row.get("error")}
+    assert "batch_cancelled" in codes
+    called = engine.provider.seen
+    assert engine.run(shard_id(batch_id, 2)) in ("closed", "not ours") and engine.provider.seen == called
+    assert engine.stores.state(batch_id)["status"] == "cancelled"
+
+
+# --- revoke
+
+
+def test_a_revoked_shard_is_given_back_at_once_and_its_calls_count_as_unknown(engine: Engine) -> None:
+    gate = engine.gate()
+
+    async def stuck(_: int) -> HttpResponse:
+        await gate.passed()
+        return reply()
+
+    engine.play(stuck)
+    batch_id, shard = engine.plan(prompts("revoked", 3))
+    running = engine.begin_run(shard)
+    eventually(lambda: engine.provider.seen == 3, 5.0)
+    engine.runtime.loop.call_soon_threadsafe(engine.runtime.steward.revoke, shard)
+    assert running.result(5.0) == "released: revoked"
+    doc = engine.stores.shard(shard)
+    assert (doc["reason"], doc["possibly_repeated"]) == ("revoked", 3) and not_before(engine, shard)
+    # a later look finds nothing of it here
+    assert not engine.runtime.steward.revoke(shard)
+    engine.due_now(shard)
+    engine.play(always_answers)
+    assert engine.run(shard) == "done"
+    assert engine.counts(batch_id)["possibly_repeated"] == 3 and engine.slots_in_use == 0
+
+
+# --- runs that break
+
+
+def test_a_run_that_breaks_is_given_back_and_counted_against_the_shard(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a fault of ours while calls are under way
+    gate = engine.gate()
+
+    async def stuck(_: int) -> HttpResponse:
+        await gate.passed()
+        return reply()
+
+    engine.play(stuck)
+    batch_id, shard = engine.plan(prompts("broken run", 3))
+    running = engine.begin_run(shard)
+    eventually(lambda: engine.provider.seen == 3, 5.0)
+    run = engine.runtime.steward.active[shard].run
+    assert run is not None
+
+    def broken() -> bool:
+        raise ZeroDivisionError("a bug")
+
+    # when
+    monkeypatch.setattr(run, "_wake_rested", broken)
+    engine.runtime.loop.call_soon_threadsafe(run._running.changed.set)
+    # then
+    assert running.result(5.0) == "released: engine_error"
+    doc = engine.stores.shard(shard)
+    assert (doc["status"], doc["reason"], doc["takeovers"]) == ("queued", "engine_error", 1)
+    assert not_before(engine, shard) and engine.slots_in_use == 0
+    engine.due_now(shard)
+    engine.play(always_answers)
+    assert engine.run(shard) == "done"
+    counts = engine.counts(batch_id)
+    assert (counts["completed"], counts["possibly_repeated"]) == (3, 3)
+
+
+def test_lines_that_cannot_be_read_are_condemned_in_the_end_and_their_neighbours_are_answered(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a shard of which one line breaks whatever reads it
+    from workers.engine import pipeline
+
+    prepare = pipeline.prepare
+
+    def breaks(raw: bytes, *args: Any, **kwargs: Any) -> Any:
+        if b"poisoned 2" in raw:
+            raise ZeroDivisionError("a bug")
+        return prepare(raw, *args, **kwargs)
+
+    monkeypatch.setattr(pipeline, "prepare", breaks)
+    engine.play(always_answers)
+    batch_id, _ = engine.plan(prompts("poisoned", 4))
+    # when whoever is free runs what is there
+    for _ in range(40):
+        left = [doc["_id"] for doc in open_shards(engine, batch_id)]
+        if not left:
+            break
+        for id_ in left:
+            engine.due_now(id_)
+            engine.run(id_)
+    # then
+    counts = engine.counts(batch_id)
+    assert (counts["completed"], counts["failed"]) == (3, 1)
+    (bad,) = [row for row in engine.rows(batch_id) if not row["ok"]]
+    assert (bad["custom_id"], bad["error"]["code"]) == ("c2", "worker_crash")
+
+
+def open_shards(engine: Engine, batch_id: str) -> list[Doc]:
+    return list(engine.stores.db["batch_shards"].find({"batch_id": batch_id, "status": "queued"}).sort("_id"))
+
+
+def test_a_message_without_a_shard_id_reaches_no_database(engine: Engine) -> None:
+    forged: Any = {"$ne": None}
+    assert engine.begin_run(forged).result(5.0) == "no shard id"
+
+
+# --- threads
+
+
+def test_a_stalled_provider_leaves_a_thread_to_a_healthy_one_and_loses_nothing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a provider whose calls hang in all threads of the process
+    monkeypatch.setattr("workers.dispatcher.OVERDUE_S", 0.0)
+    gate = engine.gate()
+
+    async def stalled(_: int) -> HttpResponse:
+        await gate.passed()
+        return reply()
+
+    engine.play(stalled, openai=always_answers)
+    hung = [engine.plan(prompts(f"hung {n}", 2)) for n in range(THREADS)]
+    runs = [engine.begin_run(shard) for _, shard in hung]
+    eventually(lambda: engine.provider.seen == 2 * THREADS, 5.0)
+    healthy, shard = engine.plan(prompts("healthy", 2, model="gpt-4o-mini"))
+    assert engine.stores.shard(shard)["provider"] == "openai"
+    # when the other one's shard lies in the queue
+    engine.runtime.stores.dispatches.dispatch([shard], "t")
+    # then the one that has hung longest gives up its thread, and goes on without it
+    eventually(lambda: any(run.done() for run in runs), 5.0)
+    eventually(lambda: engine.runtime.stores.dispatches.sent()["sim"] == Sent(THREADS, THREADS - 1), 5.0)
+    assert runs[0].result(0) == "goes on without its thread" and not runs[1].done()
+    assert engine.run(shard) == "done" and engine.counts(healthy)["completed"] == 2
+    assert len(engine.runtime.steward.active) == THREADS
+    gate.open()
+    assert runs[1].result(5.0) == "done"
+    eventually(lambda: engine.stores.shard(hung[0][1])["status"] == "done", 5.0)
+    eventually(lambda: engine.stores.state(hung[0][0])["status"] == "completed", 5.0)
+    assert engine.counts(hung[0][0])["possibly_repeated"] == 0
+
+
+def test_a_drain_waits_for_a_shard_that_goes_on_without_its_thread(engine: Engine) -> None:
+    gate = engine.gate()
+
+    async def stuck(_: int) -> HttpResponse:
+        await gate.passed()
+        return reply()
+
+    engine.play(stuck)
+    _, shard = engine.plan(prompts("detached and drained", 2))
+    running = engine.begin_run(shard)
+    eventually(lambda: engine.provider.seen == 2, 5.0)
+    steward = engine.runtime.steward
+    engine.runtime.loop.call_soon_threadsafe(steward.seats.leave, [shard])
+    assert running.result(5.0) == "goes on without its thread"
+    engine.begin(steward.drain()).result(5.0)
+    steward.draining = False
+    doc = engine.stores.shard(shard)
+    assert (doc["status"], doc["reason"], doc["possibly_repeated"]) == ("queued", "drain", 2)
+
+
+# --- shares of slots
+
+
+def test_two_providers_share_the_slots_and_one_alone_has_them_all(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    stores = engine.runtime.stores
+    engine.stores.db["batch_shards"].delete_many({})
+    monkeypatch.setattr(engine.runtime.beats, "slots", 0)
+    stores.processes.leave(engine.runtime.owner)
+    stores.processes.beat("w@here:1", providers=["sim", "openai"], slots=4)
+    one, other = "batch_shares1", "batch_shares2"
+    engine.stores.queued(one, *[1] * 9)
+    try:
+        engine.runtime.dispatcher.fill_all()
+        assert out(engine) == {"sim": 4}
+        # when the other one has work, too
+        engine.stores.queued(other, *[1] * 9, provider="openai")
+        engine.runtime.dispatcher.fill_all()
+        # then it gets its half, whatever the first one has out, which gets no more until it is below its own
+        assert out(engine) == {"sim": 4, "openai": 2}
+        for number in range(1, 4):
+            finished(engine, shard_id(one, number))
+        engine.runtime.dispatcher.fill_all()
+        assert out(engine) == {"sim": 2, "openai": 2}
+    finally:
+        stores.processes.leave("w@here:1")
+        engine.stores.db["batch_shards"].delete_many({})
+
+
+def out(engine: Engine) -> dict[str, int]:
+    """Shards that are sent off or running, by provider."""
+    return {name: sent.shards for name, sent in engine.runtime.stores.dispatches.sent().items()}
+
+
+def finished(engine: Engine, id_: str) -> None:
+    engine.stores.db["batch_shards"].update_one({"_id": id_}, {"$set": {"status": "done"}})

@@ -1,0 +1,47 @@
+"""How full the disk of MongoDB is, and what follows. Pure; store/disk.py asks, app/api/disk_guard.py obeys.
+
+Above the first bound people are told, above the second nothing new is taken in; what runs goes on either way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Room(StrEnum):
+    """What a disk's fill means for us."""
+
+    PLENTY = "plenty"
+    LITTLE = "little"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUse:
+    """The file system that MongoDB writes to; `total_bytes` is over 0."""
+
+    used_bytes: int
+    total_bytes: int
+
+    @property
+    def ratio(self) -> float:
+        """From 0 to 1."""
+        return min(1.0, max(0.0, self.used_bytes / self.total_bytes))
+
+    @property
+    def percent(self) -> float:
+        """From 0 to 100."""
+        return self.ratio * 100
+
+
+def room_left(percent: float, *, warn_percent: float, stop_percent: float) -> Room:
+    """What it means that a disk is so full. A bound of 100 is never passed, so it turns its rule off."""
+    if percent > stop_percent:
+        return Room.NONE
+    return Room.LITTLE if percent > warn_percent else Room.PLENTY
+
+
+def fullest(disks: list[DiskUse]) -> DiskUse | None:
+    """The one that will be full first; None of none."""
+    return max(disks, key=lambda each: each.ratio, default=None)

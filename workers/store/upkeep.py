@@ -1,0 +1,109 @@
+"""Which batches need the sweeper: looks by index at those alone, never at all of them. Nothing is written here.
+
+sweeper.py, retention.py and orphans.py ask; pages go by id, so that what cannot be helped hides nothing behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from workers.core import states
+from workers.core.states import Ending
+from workers.store.mongo import NEVER, NOW, Db, Doc, distinct_after, is_due
+
+_OPEN = [str(status) for status in states.ShardStatus if status not in states.ENDED_SHARD]
+_LIVE = [str(status) for status in states.BatchStatus if status not in states.TERMINAL_BATCH]
+
+
+class Upkeep:
+    """Looks at the batches, and at their shards where these tell of them."""
+
+    def __init__(self, db: Db) -> None:
+        self._docs, self._shards = db["batch_jobs"], db["batch_shards"]
+
+    def ending(self, after: str, limit: int) -> list[str]:
+        """Batches whose ending is set and that have not ended yet."""
+        set_ = [str(ending) for ending in Ending]
+        return self._ids({"status": {"$in": _LIVE}, "ending": {"$in": set_}, "_id": {"$gt": after}}, limit)
+
+    def running(self, after: str, limit: int) -> list[str]:
+        """Batches in progress that nobody has ended."""
+        return self._ids({"status": "in_progress", "ending": None, "_id": {"$gt": after}}, limit)
+
+    def to_plan(self, after: str, limit: int) -> list[str]:
+        """Batches that nobody plans now and that have no open shards yet."""
+        planner_gone = {"$expr": {"$lte": [{"$ifNull": ["$plan.lease_until", NOW]}, NOW]}}
+        status = {"$in": [str(states.START.sources[0]), str(states.START.target)]}
+        where = {"status": status, "plan.opened": False, "ending": None, "_id": {"$gt": after}}
+        return self._ids(where | planner_gone, limit)
+
+    def paused(self, after: str, limit: int) -> list[str]:
+        """Batches that rest."""
+        where = {"paused_at": {"$gt": 0}, "status": "in_progress", "ending": None, "_id": {"$gt": after}}
+        return self._ids(where, limit)
+
+    def held_back(self, after: str, limit: int) -> list[str]:
+        """Batches of which a shard rests as by a pause, until somebody lets it go."""
+        rests = {"reason": "paused", "status": "queued", "next_at": NEVER}
+        return distinct_after(self._shards, "batch_id", after, limit, where=rests)
+
+    def without_open_shards(self, batch_ids: Sequence[str]) -> list[str]:
+        """Those of these batches all of whose shards have ended.
+
+        One seek in the index for each batch, however many shards it has: a hundred with 1,000 each take 4 ms.
+        """
+        open_ = {"batch_id": {"$in": list(batch_ids)}, "status": {"$in": _OPEN}}
+        busy = set(self._shards.distinct("batch_id", open_))
+        return [one for one in batch_ids if one not in busy]
+
+    def with_shards(self, after: str, limit: int) -> list[str]:
+        """Ids of batches of which shards are there, whether the batch is or not."""
+        return distinct_after(self._shards, "batch_id", after, limit)
+
+    def parents(self, batch_id: str) -> list[Doc]:
+        """Shards of the batch that have given parts away."""
+        return list(self._shards.find({"batch_id": batch_id, "moved.0": {"$exists": True}}))
+
+    def awake(self, batch_ids: Iterable[str]) -> list[str]:
+        """Those of these batches that have been started and do not rest."""
+        where = {"_id": {"$in": list(batch_ids)}, "status": {"$in": _LIVE}, "in_progress_at": {"$gt": 0}}
+        return [row["_id"] for row in self._docs.find(where | {"paused_at": None}, {"_id": 1})]
+
+    def expired(self, limit: int) -> list[Doc]:
+        """Ended batches whose retention is over, the longest first, with the id of their input file.
+
+        Without those whose event the outbox does not have yet.
+        """
+        # By type as well: to `$expr` a date that is not there is due.
+        over: Doc = {"expire_at": {"$lt": NEVER}, "event": {"$exists": False}} | is_due("expire_at")
+        over["status"] = {"$in": list(states.TERMINAL_BATCH)}
+        return list(self._docs.find(over, {"input_file_id": 1}).sort("expire_at", 1).limit(limit))
+
+    def without_items(self, batch_ids: Sequence[str]) -> list[str]:
+        """Those of these ids that may own no shard and no result: no batch, or one that ended before it started."""
+        fields = {"status": 1, "in_progress_at": 1}
+        there = {row["_id"]: row for row in self._docs.find({"_id": {"$in": list(batch_ids)}}, fields)}
+        return [one for one in batch_ids if one not in there or _never_started(there[one])]
+
+    def ended_or_gone(self, batch_ids: Sequence[str]) -> list[str]:
+        """Those of these ids that stand for no batch, or for one that has ended."""
+        where = {"_id": {"$in": list(batch_ids)}, "status": {"$in": _LIVE}}
+        live = {row["_id"] for row in self._docs.find(where, {"_id": 1})}
+        return [one for one in batch_ids if one not in live]
+
+    def gone(self, batch_ids: Sequence[str]) -> list[str]:
+        """Those of these ids that stand for no batch."""
+        there = {row["_id"] for row in self._docs.find({"_id": {"$in": list(batch_ids)}}, {"_id": 1})}
+        return [one for one in batch_ids if one not in there]
+
+    def inputs_in_use(self, file_ids: Sequence[str], *, besides: str = "") -> set[str]:
+        """Those of these files from which a batch that is still there was made; `besides` does not count."""
+        where = {"input_file_id": {"$in": list(file_ids)}, "_id": {"$ne": besides}}
+        return {row["input_file_id"] for row in self._docs.find(where, {"input_file_id": 1})}
+
+    def _ids(self, where: Doc, limit: int) -> list[str]:
+        return [row["_id"] for row in self._docs.find(where, {"_id": 1}).sort("_id", 1).limit(limit)]
+
+
+def _never_started(batch: Doc) -> bool:
+    return states.is_terminal(batch["status"]) and batch.get("in_progress_at") is None
