@@ -35,7 +35,7 @@ test-load: setup ## hold the engine to its laws under load (many minutes)
 	@$(PY) -m pytest -n 0 -s -m load tests/load $(ARGS)
 
 chaos: setup ## break the real stack in every way of the list (under 15 minutes; ARGS="--chaos-seed 8 -k kill")
-	@$(PY) -m pytest -n 0 -m chaos tests/chaos $(ARGS)
+	@$(PY) -m pytest -n 0 -m chaos tests/chaos tests/integration/queue $(ARGS)
 
 chaos-quick: setup ## the short form of it (under 3 minutes)
 	@$(PY) -m pytest -n 0 -q -m "chaos and quick" tests/chaos --chaos-items 200 $(ARGS)

@@ -184,7 +184,7 @@ class Batch:
         "fail", "A bad line fails its batch, or is skipped into the error file."
     )
     retention_days: float = setting(
-        30.0, "Results and files are kept this long after their batch has ended.", minimum=0
+        30.0, "Results and files are kept this long after their batch has ended, an hour at least.", minimum=0
     )
     stale_upload_s: float = setting(
         900.0, "An upload that nobody goes on with is removed after this.", minimum=1
@@ -198,7 +198,10 @@ class Disk:
 
     warn_percent: float = setting(80.0, "Warn when it is fuller.", minimum=1, maximum=100)
     stop_percent: float = setting(
-        95.0, "Take no more files and batches when it is fuller (status 507).", minimum=1, maximum=100
+        95.0,
+        "Take no more files and batches when it is fuller and less than 50 GB are free (status 507).",
+        minimum=1,
+        maximum=100,
     )
 
 

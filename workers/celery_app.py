@@ -22,6 +22,7 @@ from celery.signals import (
 
 from config.settings import load_settings
 from workers.celery_config import broker_url, celery_settings
+from workers.core.errors import UserError
 from workers.core.inbound import SHARD_ID
 from workers.tasks import register
 from workers.telemetry import set_up_logging
@@ -55,6 +56,9 @@ def _start(sender: Any, **_: Any) -> None:
 
     try:
         runtime.start(str(sender.hostname).partition("@")[0])
+    except UserError as error:  # one line that says what to do, and no traceback
+        log.critical("the worker cannot start: %s", f"{error.message}; {error.hint}" if error.hint else error)
+        os._exit(departure.BROKEN_EXIT_CODE)
     except Exception:
         # Celery only logs what a signal raises: the worker would be ready, and every task of it would fail.
         log.exception("the worker cannot start")

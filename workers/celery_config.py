@@ -9,8 +9,10 @@ arguments here, in rabbitmq.py (publishing) and in consumer.py (a worker's end);
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import parse_qsl
 
 from kombu import Exchange, Queue
 
@@ -36,7 +38,12 @@ def shard_task(provider: str) -> str:
 
 def broker_url(servers: Servers) -> str:
     """Where messages go: the broker that was named, else the control Redis. It may hold a password."""
-    return servers.broker_url or str(servers.redis_url)
+    url = servers.broker_url or str(servers.redis_url)
+    if not url.startswith("unix://"):
+        return url
+    # kombu has other names than redis-py for a Unix socket and for the database behind it.
+    address, _, query = url.removeprefix("unix://").partition("?")
+    return f"redis+socket://{address}?virtual_host={dict(parse_qsl(query)).get('db', '0')}"
 
 
 def is_rabbitmq(url: str) -> bool:
@@ -48,10 +55,11 @@ def is_rabbitmq(url: str) -> bool:
 _REDIS: dict[str, Any] = {
     "broker_transport_options": {
         "visibility_timeout": 600,
-        "socket_timeout": 15,
+        # With 15 and 25 a broker that fell silent cost 65 s until a worker heard of anything again, now 16.
+        "socket_timeout": 5,
         "socket_connect_timeout": 5,
         "socket_keepalive": True,
-        "health_check_interval": 25,
+        "health_check_interval": 10,
     },
     # A process takes no message before it has a free slot; only kombu's Redis can do that.
     "worker_disable_prefetch": True,
@@ -101,8 +109,7 @@ def celery_settings(broker_url: str, providers: Iterable[str]) -> dict[str, Any]
     return {
         **(_RABBITMQ if rabbitmq else _REDIS),
         "broker_url": broker_url,
-        # Without a server's name the certificate of any other server would do; kombu puts the URL's host here.
-        **({"broker_use_ssl": {"server_hostname": None}} if broker_url.startswith("amqps://") else {}),
+        **_tls(broker_url),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_channel_error_retry": True,
@@ -113,6 +120,9 @@ def celery_settings(broker_url: str, providers: Iterable[str]) -> dict[str, Any]
         # It is meant for late acknowledgement, and would undo what consumer.py sets.
         "worker_enable_prefetch_count_reduction": False,
         "worker_eta_task_limit": 100,
+        # Flower's Rate Limit would keep messages in a worker's memory, which nobody but the dispatcher may; a free
+        # process that takes none of those that wait looks dead (watchdog.py).
+        "worker_disable_rate_limits": True,
         "task_ignore_result": True,
         "result_backend": None,
         "task_serializer": "json",
@@ -131,6 +141,16 @@ def celery_settings(broker_url: str, providers: Iterable[str]) -> dict[str, Any]
         "task_default_exchange": DEFAULT_EXCHANGE,
         "task_default_exchange_type": _DIRECT,
     }
+
+
+def _tls(url: str) -> dict[str, Any]:
+    if url.startswith("amqps://"):
+        # Without a server's name the certificate of any other server would do; kombu puts the URL's host here.
+        return {"broker_use_ssl": {"server_hostname": None}}
+    if url.startswith("rediss://"):
+        # Told nothing, kombu takes any certificate. What the URL says (`?ssl_ca_certs=...`) comes before this.
+        return {"broker_use_ssl": {"ssl_cert_reqs": ssl.CERT_REQUIRED}}
+    return {}
 
 
 def _redis_queue(name: str) -> Queue:

@@ -78,8 +78,8 @@ class Departure:
         self._drain = self.loop.create_task(self._give_back())
 
     async def _give_back(self) -> None:
-        await self.beats.beat()  # no slots any more: nothing else is dispatched for them
-        await self.steward.drain()
+        # No slots any more, so nothing else is dispatched for them; a database that hangs must not hold up the drain.
+        await asyncio.gather(self.beats.beat(), self.steward.drain())
 
     def _cut(self) -> None:
         if self._is_cut:  # Celery says it once for each task, and each time would count their calls again

@@ -5,12 +5,14 @@ free slots. Any process may dispatch: a short lease per provider saves work, the
 
     fill_all     which providers have work, how many slots are whose (core/fairness.py), then each is filled
     make_room    all threads of this process are taken and others wait: who has most goes on without some
+    admit        one shard beyond the slots for a batch that has nothing out while others' shards last long
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +20,7 @@ from dataclasses import dataclass, field
 
 from workers.celery_config import PLAN_QUEUE
 from workers.core.errors import StoreUnavailable
-from workers.core.fairness import Out, Sent, choose, enough, leavers, windows
+from workers.core.fairness import Out, Sent, Waiting, choose, enough, for_newcomers, leavers, windows
 from workers.core.lanes import Rates
 from workers.core.pauses import Standing
 from workers.engine.seats import Seats
@@ -37,11 +39,19 @@ OVERDUE_S = 1.0
 LOOK_FOR_ROOM_S = 0.5
 # A shard without an answer for so long needs its thread less than one that waits for any.
 IDLE_S = 2.0
+# Of each tenant so many of the oldest shards, and as many that open a batch: enough to find one that is new.
+LOOK_FOR_NEWCOMERS = 8
+# Of the shards that may go on without a thread, this part may do so for new batches; the rest is for other providers,
+# which a stalled one with many batches would keep out otherwise.
+NEWCOMERS = 0.25
 
 
 @dataclass(slots=True)
 class Dispatcher:
-    """One per process: `run` and `make_room` in the loop, `nudge` when a slot came free or shards appeared."""
+    """One per process: `run` and `make_room` in the loop, `nudge` when a slot came free or shards appeared.
+
+    `rates`: of every provider that this process serves.
+    """
 
     stores: Stores
     queue: Queue
@@ -57,6 +67,7 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Fill at every nudge and every second, for ever; cancel to stop."""
+        admitted_at = 0.0
         while True:
             try:
                 async with asyncio.timeout(TICK_S):
@@ -66,6 +77,9 @@ class Dispatcher:
             self._nudged.clear()
             try:
                 complete = await self.threads.call(self.fill_all)
+                if time.monotonic() - admitted_at >= TICK_S:
+                    await self.threads.call(self.admit)
+                    admitted_at = time.monotonic()
             except (*STORE_TROUBLE, StoreUnavailable) as error:
                 log.warning("cannot dispatch: %s", error)
                 continue
@@ -83,19 +97,28 @@ class Dispatcher:
             if not self.seats.full:
                 continue
             try:
-                waiting = await self.threads.call(self._overdue)
+                waiting, newcomers = await self.threads.call(self.overdue, OVERDUE_S)
                 # Threads may have come free while we asked: then the queue is being emptied already.
                 if waiting and self.seats.full:
-                    leaving = leavers(self.seats.seated(), waiting, self.seats.room, idle)
+                    seated, room = self.seats.seated(), self.seats.room
+                    leaving = leavers(seated, waiting, room, idle)
+                    spare = room - int(self.seats.threads * (1 - NEWCOMERS))
+                    leaving += for_newcomers(seated, leaving, min(spare, newcomers))
                     self.seats.leave(leaving)
                     await self.threads.call(self.stores.dispatches.unseat, leaving, self.owner)
             except STORE_TROUBLE as error:
                 log.warning("cannot see who waits for a thread: %s", type(error).__name__)
 
-    def _overdue(self) -> dict[str, int]:
-        waiting = self.stores.dispatches.overdue(OVERDUE_S)
-        plans = self.stores.dispatches.overdue_plans(OVERDUE_S)
-        return waiting | ({PLAN_QUEUE: plans} if plans else {})
+    def overdue(self, older_than_s: float) -> tuple[dict[str, int], int]:
+        """What waits so long for a thread as one of ours could be, by provider; plans by their queue. Blocking.
+
+        Beside it, how many batches among them have nothing running.
+        """
+        found = self.stores.dispatches.overdue(older_than_s, self.rates)
+        waiting = {provider: sum(batches.values()) for provider, batches in found.items()}
+        newcomers = self.stores.dispatches.without_lease(found) if found else 0
+        plans = self.stores.dispatches.overdue_plans(older_than_s)
+        return waiting | ({PLAN_QUEUE: plans} if plans else {}), newcomers
 
     def fill_all(self) -> bool:
         """Fill every provider that has queued shards. False if another process held one of them. Blocking."""
@@ -113,6 +136,27 @@ class Dispatcher:
         filled = [self.fill(name, window[name], pauses) for name in open_]
         return all(filled)
 
+    def admit(self) -> None:
+        """Send off a shard of a batch that has none out, for each provider of ours, whatever the window says. Blocking.
+
+        With slow calls a shard lasts for minutes: whoever came first would have all threads for as long.
+        """
+        dispatches = self.stores.dispatches
+        ours = self.rates.keys() & set(dispatches.providers_with_work())
+        if not ours:
+            return
+        pauses, slots, sent = self.stores.pauses.standing(), self.stores.processes.slots(), dispatches.sent()
+        for provider in ours:
+            served = slots.get(provider, 0)
+            most = served + math.ceil(served * NEWCOMERS)
+            if provider in pauses.providers or sent.get(provider, Sent()).shards >= most:
+                continue
+            out = dispatches.out(provider)
+            waiting = dispatches.waiting(provider, LOOK_FOR_NEWCOMERS, without=pauses.tenants)
+            newcomers = [one for one in waiting if one.batch_id not in out.tokens]
+            if newcomers and not dispatches.waits_for_its_limit(provider):
+                self._dispatch(provider, newcomers, 1, out)
+
     def fill(self, provider: str, window: int, pauses: Standing) -> bool:
         """Dispatch up to the provider's window. False if another process holds the provider. Blocking."""
         name = f"dispatch:{provider}"
@@ -122,7 +166,8 @@ class Dispatcher:
             out = self.stores.dispatches.out(provider)
             free = window - out.shards
             if free > 0 and not self.stores.dispatches.waits_for_its_limit(provider):
-                self._dispatch(provider, free, out, pauses)
+                waiting = self.stores.dispatches.waiting(provider, free, without=pauses.tenants)
+                self._dispatch(provider, waiting, free, out)
         finally:
             self.stores.elections.give_up(name, self.owner)
         return True
@@ -141,8 +186,7 @@ class Dispatcher:
             for name in going
         }
 
-    def _dispatch(self, provider: str, free: int, out: Out, pauses: Standing) -> None:
-        waiting = self.stores.dispatches.waiting(provider, per_tenant=free, without=pauses.tenants)
+    def _dispatch(self, provider: str, waiting: Sequence[Waiting], free: int, out: Out) -> None:
         if not waiting:
             return
         fair = choose(waiting, out.tokens, self.stores.tenants.weights(), free)

@@ -88,7 +88,7 @@ class Finalizer:
 
     def _final(self, batch: dict[str, Any]) -> dict[str, Any]:
         """What the last write holds: counts made again from the results, and the files that exist."""
-        batch_id, now_s = batch["_id"], time.time()
+        batch_id = batch["_id"]
         counts = self.stores.results.tally(batch_id)
         summed = self.stores.shards.summed(batch_id)
         final: dict[str, Any] = {
@@ -112,8 +112,7 @@ class Finalizer:
                     batch_id,
                     which=which,
                     size_bytes=size,
-                    now_s=now_s,
-                    expires_at=now_s + shown_s,
+                    kept_s=shown_s,
                 )
                 final[f"{which}_file_id"] = file_id
         return final

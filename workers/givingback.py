@@ -11,15 +11,13 @@ import logging
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from workers.engine.errand import REVOKED_REST_S
 from workers.engine.steward import Steward
 from workers.store.dispatches import Dispatches
 from workers.store.mongo import STORE_TROUBLE
 from workers.store.threads import Threads
 
 log = logging.getLogger(__name__)
-
-# Who ended a shard by hand wants to see it ended, not started again by the next process in the same second.
-REVOKED_REST_S = 10.0
 
 
 @dataclass(slots=True)

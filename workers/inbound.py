@@ -66,6 +66,7 @@ class GuardedClient(Redis):
         if command_name == "BRPOP" and answer:
             queue, raw = answer
             if reason := of_envelope(raw if isinstance(raw, bytes) else str(raw).encode()):
+                INTAKE.seen += 1  # the consumer below never hears of it
                 refuse(reason, queue.decode(errors="replace") if isinstance(queue, bytes) else queue)
                 return None
         return answer

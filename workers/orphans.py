@@ -32,6 +32,7 @@ class Orphans:
     _names: Walk = field(default_factory=lambda: Walk("bytes without an owner"))
     _shards: Walk = field(default_factory=lambda: Walk("shards without a batch"))
     _results: Walk = field(default_factory=lambda: Walk("results without a batch"))
+    _events: Walk = field(default_factory=lambda: Walk("events without a batch"))
     _files: Walk = field(default_factory=lambda: Walk("files nobody needs"))
 
     def round(self, until: float) -> None:
@@ -44,6 +45,8 @@ class Orphans:
         ):
             strays = self.stores.upkeep.without_items(walk.page(look, PAGE))
             self._remove(walk, strays, _all_of(delete_some, until), until)
+        of_events = self._events.page(self.stores.outbox.batch_ids, PAGE)
+        self.stores.outbox.forget(self.stores.upkeep.gone(of_events))
         self._look_at_files(until)
 
     def _bytes(self) -> list[str]:

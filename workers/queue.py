@@ -28,14 +28,21 @@ from workers.celery_config import (
     shard_task,
 )
 from workers.core.errors import StoreUnavailable
-from workers.rabbitmq import PUBLISHER_OPTIONS, PUBLISHER_SETTINGS, RabbitPublisher
+from workers.rabbitmq import PATIENCE_S, PUBLISHER_OPTIONS, PUBLISHER_SETTINGS, RabbitPublisher
 
 # A stopped broker shows as any of these, by where in kombu it is met; a pool without a free connection is a KombuError.
 _BROKER_DOWN = (KombuError, AMQPError, RedisError, OSError)
 _PUBLISH_BATCH = 500
 _POOL_WAIT_S = 10
-# A publisher comes back by itself (the sweeper), so it does not wait as a consumer would: 0.2 s, not 6.
-_GIVE_UP_SOON = {"max_retries": 1, "interval_start": 0.1, "interval_step": 0.0, "interval_max": 0.1}
+# A publisher comes back by itself (the sweeper), so it does not wait as a consumer would: 0.2 s, not 6, for a broker
+# that is away, and 5 s, not 15, for one that is silent; the dispatcher, the sweeper and a create wait with it.
+_GIVE_UP_SOON = {
+    "max_retries": 1,
+    "interval_start": 0.1,
+    "interval_step": 0.0,
+    "interval_max": 0.1,
+    "socket_timeout": PATIENCE_S,
+}
 
 
 class Queue:
@@ -88,7 +95,10 @@ class Queue:
             else:
                 self._send(queue_name, messages)
         except _BROKER_DOWN as error:
-            raise StoreUnavailable(f"the broker does not take messages: {_words(error)}") from error
+            # Named, since it may be this queue alone: a key of another kind under its name, for instance.
+            raise StoreUnavailable(
+                f"the broker does not take messages for {queue_name}: {_words(error)}"
+            ) from error
 
     def _message(self, task: str, object_id: str) -> Any:
         return self._app.amqp.as_task_v2(str(uuid.uuid4()), task, args=(object_id,), ignore_result=True)

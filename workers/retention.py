@@ -1,8 +1,9 @@
 """Take away batches whose retention is over, with all that is theirs: one after the other, a bounded piece a round.
 
-A batch's last move writes its `expire_at` (store/batches.py); from that moment on its tenant sees it no more. What it
-has goes in slices of one range of ids, its document last, so that a crash in between is repeated from there. No TTL
-index: it would delete millions of results one by one, at whatever moment, and leave what belongs together in parts.
+A batch's last move writes its `expire_at` (store/batches.py); from that date on its tenant sees it no more. What it
+has goes an hour later, in slices of one range of ids, its document last, so that a crash in between is repeated from
+there. No TTL index: it would delete millions of results one by one, at whatever moment, and leave what belongs
+together in parts.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Retention:
 
     def round(self, until: float) -> bool:
         """Take away what there is time (monotonic seconds) and budget for. False if something is left."""
+        self.stores.batches.begin_retention(BATCHES_A_ROUND)
         found = {batch["_id"]: batch for batch in self.stores.upkeep.expired(BATCHES_A_ROUND)}
         budget = _Budget(self.documents_a_round, until)
         for batch_id in found:

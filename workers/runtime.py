@@ -51,6 +51,9 @@ T = TypeVar("T")
 
 STORE_THREADS = 8
 GC_AFTER = 50_000
+# A batch that ends early may have thousands of shards to close. Every shard of it that ends here would do so to its
+# end, at once, on the threads by which leases are renewed: the sweeper alone does what this time leaves.
+CLOSE_S = 1.0
 
 
 class Runtime:
@@ -126,7 +129,9 @@ class Runtime:
         servers, stores = self.settings.servers, self.stores
         connections = servers.redis_max_connections
         self._control = redis.connect(str(servers.redis_url), max_connections=connections)
-        self._cache_redis = redis.connect(str(servers.cache_redis_url), max_connections=connections)
+        self._cache_redis = redis.connect(
+            str(servers.cache_redis_url), max_connections=connections, repeats_late=False
+        )
         self.links = wiring.links(self.settings, self.providers)
         self.recorder = Recorder(stores.results, stores.shards, self.threads, self._tally_of)
         self.sharing = Sharing()
@@ -266,7 +271,7 @@ class Runtime:
     async def _after_shard(self, batch_id: str, ended: bool) -> None:
         self.dispatcher.nudge()
         if ended:
-            await self.threads.call(self.finalizer.advance, batch_id)
+            await self.threads.call(self.finalizer.advance, batch_id, within_s=CLOSE_S)
 
 
 _runtime: Runtime | None = None

@@ -131,8 +131,10 @@ class Sweeper:
         if expired:
             log.warning("%d shards taken back from workers that fell silent", expired)
 
-    def _recall(self, _: float) -> None:
+    def _recall(self, until: float) -> None:
         for provider in self.stores.dispatches.providers_dispatched():
+            if time.monotonic() > until:
+                return  # a broker that is silent takes seconds to say nothing, and leases run out meanwhile
             try:
                 empty = self.queue.depth(batch_queue(provider)) == 0
             except StoreUnavailable:
@@ -151,7 +153,9 @@ class Sweeper:
         def end(batch_id: str) -> None:
             self.finalizer.advance(batch_id, within_s=max(0.0, until - time.monotonic()))
 
-        self._behind |= not self._walk("endings").each(self.stores.upkeep.ending, end, until)
+        walked = self._walk("endings").each(self.stores.upkeep.ending, end, until)
+        # Also where the last one took the rest of the time: it may not have ended.
+        self._behind |= not walked or time.monotonic() > until
 
     def _complete(self, until: float) -> None:
         """Batches whose last shard's worker died before it could say so."""

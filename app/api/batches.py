@@ -122,8 +122,9 @@ async def _create(behind: Services, wanted: CreateBatch, tenant: str, key: str |
     refusal = refusal_of_input(file, wanted.input_file_id, tenant)
     if not await behind.run(behind.batches.insert, doc):
         # Another process used the key between our look and our write.
-        used = await behind.run(behind.batches.by_idempotency_key, tenant, key or "")
-        return _same(used, asked) or doc
+        used = _same(await behind.run(behind.batches.by_idempotency_key, tenant, key or ""), asked)
+        # None: it expired meanwhile, and gave its key back.
+        return used if used is not None else await _create(behind, wanted, tenant, key, asked)
     faultpoints.passes(faultpoints.BATCH_WRITTEN, doc["_id"])
     if refusal is not None:
         await behind.run(behind.batches.fail, doc["_id"], [refusal])

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from app.api.errors import NEVER_RETRY, SERVER_ERROR, ApiError
 from config.tree import Disk as Bounds
-from workers.core.disk import DiskUse, Room, room_left
+from workers.core.disk import ROOMY_BYTES, DiskUse, Room, room_left
 from workers.store.mongo import STORE_TROUBLE
 
 EVERY_S = 5.0
@@ -38,9 +38,8 @@ class DiskGuard:
         """What the last answer means."""
         if self.seen is None:
             return Room.PLENTY
-        return room_left(
-            self.seen.percent, warn_percent=self.bounds.warn_percent, stop_percent=self.bounds.stop_percent
-        )
+        bounds = self.bounds
+        return room_left(self.seen, warn_percent=bounds.warn_percent, stop_percent=bounds.stop_percent)
 
     async def watch(self) -> None:
         """Look for ever; cancel to stop."""
@@ -72,9 +71,10 @@ class DiskGuard:
             log.info("the disk of MongoDB has room again: %.1f %% used", self.seen.percent)
         elif room is Room.LITTLE:
             log.warning(
-                "the disk of MongoDB is %.1f %% full; from %g %% on no files and batches are taken",
+                "the disk of MongoDB is %.1f %% full; over %g %%, with under %d GB free, no file or batch is taken",
                 self.seen.percent,
                 self.bounds.stop_percent,
+                ROOMY_BYTES // 10**9,
             )
         else:
             log.error(

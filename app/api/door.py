@@ -122,10 +122,19 @@ class ResumeBatch(Strict):
 M = TypeVar("M", bound=BaseModel)
 
 
+def refuse_encoding(request: Request) -> None:
+    """Raises ApiError 415 for a packed body: unpacking is what makes a small body a large one."""
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        text = f"Content-Encoding '{encoding[:32]}' is not read here; send the body as it is."
+        raise ApiError(415, text, param="content-encoding", code="unsupported_content_encoding")
+
+
 async def read_body(
     request: Request, *, may_be_empty: bool = False, max_bytes: int = MAX_JSON_BYTES
 ) -> dict[str, Any]:
-    """The JSON object in the body. Raises ApiError 400 for anything else, 413 for more than `max_bytes`."""
+    """The JSON object in the body. Raises ApiError 400 for anything else, 413 for too much, 415 for a packed one."""
+    refuse_encoding(request)
     body = bytearray()
     try:
         async for chunk in request.stream():

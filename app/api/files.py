@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
 from app.api.auth import Tenant
+from app.api.door import refuse_encoding
 from app.api.errors import bad_request, no_such_file
 from app.api.json_reply import json_reply, page_reply
 from app.api.services import Behind, Services
@@ -28,6 +29,7 @@ router = APIRouter(prefix="/v1/files")
 async def create_file(request: Request, tenant: Tenant, behind: Behind) -> Response:
     """Store an upload; its bytes go straight into the database."""
     behind.disk.refuse_if_full()
+    refuse_encoding(request)
     refuse_length(request.headers.get("content-length"), behind.settings.api.max_file_bytes)
     content_type = request.headers.get("content-type", "")
     try:

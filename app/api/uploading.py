@@ -24,7 +24,7 @@ from app.api.services import Services
 from workers.core import faultpoints
 from workers.core.errors import BatchwrightError
 from workers.core.identity import new_file_id
-from workers.core.split import UTF8_BOM
+from workers.core.split import GZIP, UTF8_BOM
 from workers.store.files import Upload
 from workers.store.mongo import STORE_TROUBLE
 
@@ -34,9 +34,11 @@ MAX_FIELD_BYTES = 16_384
 MAX_FIELDS = 64
 STALL_S = 60.0
 TOUCH_EVERY_S = 10.0
+# A short retention of results must not take an input file away before anybody could make a batch of it.
+_BATCH_MAY_COME_S = 86_400.0
 _FORM_OVERHEAD_BYTES = 1_000_000
 _EXPIRES = re.compile(r"expires_after\[(\w+)\]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NOT_JSONL = "Invalid file format for Batch API. Must be .jsonl"
 _EMPTY = "The input file is empty. Please ensure that the batch contains at least one request."
 
@@ -211,7 +213,8 @@ class _Receiver:
         if not given:
             if purpose != "batch":
                 return None
-            return self._begun_s + await self._services.run(self._services.batches.retention_s, self._tenant)
+            kept_s = await self._services.run(self._services.batches.retention_s, self._tenant)
+            return self._begun_s + max(_BATCH_MAY_COME_S, kept_s)
         if given.get("seconds", "").isascii() and given.get("seconds", "").isdigit():
             given["seconds"] = int(given["seconds"][:12])
         try:
@@ -277,6 +280,11 @@ def refuse_length(content_length: str | None, limit_bytes: int) -> None:
 
 
 def _refuse_content(upload: Upload) -> None:
+    if upload.first_line.startswith(GZIP):
+        text = (
+            f"{_NOT_JSONL}: the first line is not parseable as valid JSON, but packed with gzip; unpack it."
+        )
+        raise bad_request(text, param="file", code="invalid_json_line")
     first = bytes(upload.first_line).removeprefix(UTF8_BOM).strip()
     if not first and not upload.first_line_cut:
         raise bad_request(_EMPTY, param="file", code="empty_file")

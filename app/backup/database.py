@@ -19,7 +19,12 @@ def opened(url: str, database: str) -> Iterator[Db]:
     """The database while it is used. Raises UserError for whatever it refuses, DatabaseAway where it is silent."""
     where = urlsplit(url).netloc.rpartition("@")[2]
     try:
-        with connect(url, app_name="batchwright-backup", min_pool=0, max_pool=2) as client:
+        try:
+            client = connect(url, app_name="batchwright-backup", min_pool=0, max_pool=2)
+        except ValueError as error:  # the driver's word for a port that is none
+            text = f"the address of MongoDB cannot be understood: {error}"
+            raise UserError(text, hint="correct BATCHWRIGHT_MONGODB_URL") from error
+        with client:
             yield client[database]
     except MONGO_DOWN as error:
         raise DatabaseAway(

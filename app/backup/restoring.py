@@ -35,11 +35,13 @@ def restore(url: str, database: str, path: Path, *, replace: bool, alone: bool, 
         refill = Refill(db)
         _refuse(refill, database, replace=replace, alone=alone)
         _check(file, manifest, tell)
+        # Reading a large file takes long: who has come since?
+        _refuse(refill, database, replace=replace, alone=alone)
         refill.begin()
         ensure_indexes(db)
         for name, documents in read_parts(file, manifest, tell):
             refill.put(name, documents)
-        refill.end()
+        refill.end(manifest.created_at)
     return manifest
 
 

@@ -19,7 +19,7 @@ from app.backup.database import opened
 from app.version import VERSION
 from workers.core.errors import UserError
 from workers.store.mongo import Db
-from workers.store.snapshot import snapshot
+from workers.store.snapshot import refuse_half_restored, snapshot
 
 
 def save(url: str, database: str, path: Path, *, alone: bool, tell: Tell) -> Manifest:
@@ -34,6 +34,7 @@ def save(url: str, database: str, path: Path, *, alone: bool, tell: Tell) -> Man
 
 
 def _written(db: Db, file: IO[bytes], *, alone: bool, tell: Tell) -> Manifest:
+    refuse_half_restored(db)  # its backup would take the place of a whole one, and say nothing
     writer, created_at = Writer(file), time.time()
     with snapshot(db, alone=alone) as view:
         for name in view.names:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from app.cli import live, report, words
 from app.cli.batch_verbs import load
@@ -41,7 +42,7 @@ def backup(path: Path, *, as_json: bool) -> int:
         display.stage(f"backing up to {words.clean(str(path))}")
         with _database(settings, "backing up", display, may_be_new=False) as found, _away_is_not_reached():
             manifest = save(found.url, found.name, path, alone=found.alone, tell=_teller(display))
-    _print(path, manifest, as_json=as_json)
+    _print(path, manifest, found, as_json=as_json)
     print(_SECRETS, file=sys.stderr)
     return OK
 
@@ -59,7 +60,7 @@ def restore(path: Path, *, replace: bool, as_json: bool) -> int:
             manifest = write_back(
                 found.url, found.name, path, replace=replace, alone=found.alone, tell=_teller(display)
             )
-    _print(path, manifest, as_json=as_json)
+    _print(path, manifest, found, as_json=as_json)
     print("`batchwright up` goes on with what had not ended", file=sys.stderr)
     return OK
 
@@ -70,9 +71,14 @@ def _database(settings: Settings, doing: str, display: Display, *, may_be_new: b
     from app.embedded.mongod_alone import holds_database, mongod_alone
     from app.embedded.state import read_state
 
-    state = read_state(settings.data_dir)
+    state, named = read_state(settings.data_dir), settings.servers.mongodb_url
     name = settings.servers.mongodb_database
-    url = state.mongodb_url if state is not None else settings.servers.mongodb_url
+    url = state.mongodb_url if state is not None else named
+    if named is not None and url != named:
+        raise CliError(
+            f"BATCHWRIGHT_MONGODB_URL names another MongoDB than the stack that runs in {settings.data_dir} has",
+            hint="unset it to mean the stack's, or set BATCHWRIGHT_DATA_DIR to another directory to mean that one",
+        )
     if url is not None:
         yield _Database(url, name, alone=False)
         return
@@ -103,8 +109,9 @@ def _teller(display: Display) -> Tell:
     return tell
 
 
-def _print(path: Path, manifest: Manifest, *, as_json: bool) -> None:
+def _print(path: Path, manifest: Manifest, database: _Database, *, as_json: bool) -> None:
     size_bytes = path.stat().st_size
+    server = urlsplit(database.url).netloc.rpartition("@")[2]
     if as_json:
         report.print_json(
             {
@@ -112,6 +119,8 @@ def _print(path: Path, manifest: Manifest, *, as_json: bool) -> None:
                 "bytes": size_bytes,
                 "created_at": manifest.created_at,
                 "version": manifest.version,
+                "database": database.name,
+                "server": server,
                 "collections": {part.name: part.documents for part in manifest.parts},
             }
         )
@@ -121,6 +130,7 @@ def _print(path: Path, manifest: Manifest, *, as_json: bool) -> None:
     report.print_fields(
         [
             ("file", f"{path} ({words.size(size_bytes)})"),
+            ("database", f"{database.name} at {server}"),
             ("taken", f"{words.moment(manifest.created_at)} by version {manifest.version}"),
         ]
     )

@@ -60,7 +60,8 @@ def submit(
                 report.print_json(summary.batch_line(batch))
             else:
                 print(batch.id)
-                print(f"{file.path}: `batchwright watch {batch.id}` shows how it goes", file=sys.stderr)
+                shown = words.clean(str(file.path))
+                print(f"{shown}: `batchwright watch {batch.id}` shows how it goes", file=sys.stderr)
     return 0
 
 
@@ -125,7 +126,7 @@ def download(batch_id: str, *, output: Path | None, errors: Path | None, partial
         )
     else:
         for what, path in zip(("answers", "errors"), written, strict=True):
-            print(f"{what}: {path or 'none'}")
+            print(words.clean(f"{what}: {path or 'none'}"))
     return 0
 
 

@@ -19,6 +19,7 @@ from app.doctor.limits_check import check_limits
 from app.doctor.machine import check_machine, transport
 from app.doctor.measures import RoundTrip, Timing, ping_often
 from app.doctor.mongo_check import check_mongodb, mongodb_timing
+from app.doctor.pauses_check import check_pauses
 from app.doctor.redis_check import CACHE, CONTROL, Role, check_redis, redis_timing
 from app.doctor.worker_check import check_workers
 from app.embedded.binaries import Binary, find_mongod, find_redis
@@ -66,6 +67,7 @@ def all_checks(settings: Settings, state: StackState | None, places: Places) -> 
         database = settings.servers.mongodb_database
         checks["mongodb"] = lambda: check_mongodb(mongodb_url)
         checks["mongodb disk"] = lambda: check_disk(mongodb_url, database, settings.disk)
+        checks["pauses"] = lambda: check_pauses(mongodb_url, database)
         checks["workers"] = lambda: check_workers(mongodb_url, database, expected=state is not None)
     else:
         checks["mongodb"] = lambda: [_program("mongodb", lambda: find_mongod(settings.data_dir))]

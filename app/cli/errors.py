@@ -65,7 +65,11 @@ def exit_code_of(error: Exception) -> int:
 
 
 def lines_of(error: Exception) -> list[str]:
-    """The error as text for stderr: one line, or one for each of the first problems."""
+    """The error as text for stderr: one line, or one for each of the first problems; fit for a terminal."""
+    return [clean(line) for line in _lines(error)]
+
+
+def _lines(error: Exception) -> list[str]:
     message, hint = _parts(error)
     problems = error.problems if isinstance(error, CliError) else ()
     if not problems:

@@ -5,7 +5,6 @@ Nobody sees a traceback unless they ask for one with --debug, which is understoo
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from app.cli import errors
+from app.cli import errors, words
 
 # typer carries its own click since 0.2x and does not export the root of its errors; its BadParameter is one.
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]

@@ -209,7 +209,8 @@ def _bar_cells(row: Row, style: str = "") -> tuple[RenderableType, ...]:
     counts = f"{words.count(row.done)}/{words.count(row.total)}" if row.total else ""
     state = f"{row.share * 100:3.0f} %" if row.status == "in_progress" and not row.paused else ""
     state = state or progress.state_word(row)
-    return (Text(words.shortened(words.clean(row.name), _NAME_WIDTH), style=style), bar, Text(counts), Text(state))
+    name = words.shortened(words.clean(row.name), _NAME_WIDTH)
+    return (Text(name, style=style), bar, Text(counts), Text(state))
 
 
 def _facts_text(row: Row, parts: list[str]) -> RenderableType:

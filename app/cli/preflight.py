@@ -19,7 +19,7 @@ from workers.core.choose import Chosen
 from workers.core.lines import SERVED_ENDPOINTS, custom_id_of
 from workers.core.messages import LineProblem
 from workers.core.planner import MAX_PROBLEMS, Planner, PlanRules, ShardLimits
-from workers.core.split import split_lines
+from workers.core.split import GZIP, split_lines
 
 if TYPE_CHECKING:
     from blake3 import blake3
@@ -222,6 +222,8 @@ def refused_model(message: str) -> str:
 
 def json_fault(raw: bytes) -> str:
     """What is wrong with a line that is no JSON object, with the column."""
+    if raw.startswith(GZIP):
+        return "not JSON, but packed with gzip; unpack the file first"
     try:
         orjson.loads(raw)
     except orjson.JSONDecodeError as error:

@@ -45,4 +45,6 @@ def upload_parts(source: BinaryIO, filename: str | None) -> tuple[dict[str, str]
     # The Files API takes batches by their ending; what is in the file decides, not what it is called.
     if not name.endswith(".jsonl"):
         name += ".jsonl"
+    # A file system's name may be bytes that are no UTF-8; a form's may not.
+    name = name.encode("utf-8", "replace").decode()
     return {"purpose": "batch"}, {"file": (name, source, "application/octet-stream")}

@@ -8,7 +8,7 @@ from pymongo.errors import PyMongoError
 
 from app.doctor.findings import Finding
 from config.tree import Disk as Bounds
-from workers.core.disk import DiskUse, Room, room_left
+from workers.core.disk import ROOMY_BYTES, DiskUse, Room, room_left
 from workers.store.disk import Disk
 from workers.store.mongo import connect
 
@@ -35,10 +35,11 @@ def of_use(use: DiskUse | None, bounds: Bounds) -> Finding:
         return Finding(NAME, "warning", text, "watch the disk of MongoDB by other means")
     data = {"used_bytes": use.used_bytes, "total_bytes": use.total_bytes}
     text = f"{use.percent:.1f} % of {use.total_bytes / 1e9:,.1f} GB used"
-    room = room_left(use.percent, warn_percent=bounds.warn_percent, stop_percent=bounds.stop_percent)
+    room = room_left(use, warn_percent=bounds.warn_percent, stop_percent=bounds.stop_percent)
     if room is Room.PLENTY:
         return Finding(NAME, "ok", text, data=data)
     if room is Room.LITTLE:
-        text = f"{text}; above {bounds.stop_percent:g} % no files and batches are taken"
+        free = f"with under {ROOMY_BYTES // 10**9} GB free"
+        text = f"{text}; over {bounds.stop_percent:g} %, {free}, no files and batches are taken"
         return Finding(NAME, "warning", text, _MAKE_ROOM, data)
     return Finding(NAME, "problem", f"{text}, so no files and batches are taken", _MAKE_ROOM, data)

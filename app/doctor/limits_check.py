@@ -1,4 +1,4 @@
-"""Whether anything holds calls back now: limits, pauses and breakers as the control Redis has them for all workers."""
+"""Whether anything holds calls back now: limits, rests and breakers as the control Redis has them for all workers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def findings(states: Sequence[LimitState]) -> list[Finding]:
     """What holds calls back, by provider."""
     held = [(state, why) for state in states if (why := _why(state))]
     if not held:
-        return [Finding(NAME, "ok", "no limit, pause or breaker holds calls back")]
+        return [Finding(NAME, "ok", "no limit and no breaker holds calls back")]
     return [
         Finding(
             NAME, "warning", f"{state.provider}: {'; '.join(why)}", _WAY_OUT, {"provider": state.provider}

@@ -52,6 +52,11 @@ _CAUSES = (
         "give yourself the right to write there, or set BATCHWRIGHT_DATA_DIR to another directory",
     ),
     _cause(
+        r"a restore into the database \S+ has begun and not ended",
+        "a restore into its database has begun and not ended",
+        "repeat it: batchwright restore FILE",
+    ),
+    _cause(
         r"UPGRADE PROBLEM|featureCompatibilityVersion|can't handle RDB format|incompatible with this version",
         "its data in {directory} was written by another version of the server",
         "use that version again, or move the directory away to start empty",

@@ -233,15 +233,14 @@ class Arena:
         )
         return time.monotonic() - began
 
-    def first_record_after(self, moment: float) -> float | None:
-        """Seconds from a moment (Unix) to the first result that was made after it; None if there is none."""
-        found = self.db["batch_results"].find_one({"at": {"$gt": moment}}, {"at": 1}, sort=[("at", 1)])
-        return None if found is None else float(found["at"]) - moment
+    def record_times(self, since: float) -> list[float]:
+        """When results were made after a moment (Unix seconds), in order."""
+        rows = self.db["batch_results"].find({"at": {"$gt": since}}, {"at": 1, "_id": 0})
+        return sorted(float(row["at"]) for row in rows)
 
     def longest_gap_s(self, since: float) -> float:
         """The longest time between two results, from a moment (Unix seconds) to the last one."""
-        rows = self.db["batch_results"].find({"at": {"$gt": since}}, {"at": 1})
-        times = [since, *sorted(row["at"] for row in rows)]
+        times = [since, *self.record_times(since)]
         return max((later - earlier for earlier, later in itertools.pairwise(times)), default=0.0)
 
     def calls(self) -> Iterator[Doc]:

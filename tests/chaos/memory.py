@@ -12,6 +12,8 @@ from pathlib import Path
 _LOOK_EVERY_S = 0.25
 # MB each process may hold (I5); a worker's floor is about 100, most of it what it has loaded.
 BOUNDS_MB: Mapping[str, float] = {"worker": 350.0, "api": 300.0, "control-redis": 64.0, "beat": 200.0}
+# Those that every run has.
+_ALWAYS = ("worker", "api", "control-redis")
 
 
 @dataclass
@@ -26,8 +28,9 @@ class Memory:
         return self.peaks_mb.get("worker", 0.0)
 
     def over(self) -> list[str]:
-        """A sentence for each role that has passed its bound."""
-        return [
+        """A sentence for each role that has passed its bound, or that nobody has looked at."""
+        unseen = [f"nobody has looked at {role}" for role in _ALWAYS if not self.peaks_mb.get(role)]
+        return unseen + [
             f"{role} held {peak:.0f} MB, over {BOUNDS_MB[role]:.0f}"
             for role, peak in self.peaks_mb.items()
             if peak > BOUNDS_MB.get(role, float("inf"))

@@ -17,7 +17,7 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -294,8 +294,3 @@ def odd_provider(directory: Path, seed: int, *, latency_ms: float = 20.0) -> Ite
         thread.join(timeout=_LIMIT_S)
         loop.close()
         provider.log.close()
-
-
-def times_called(calls: Mapping[str, Sequence[OddCall]]) -> Counter[int]:
-    """How many prompts were asked once, twice and so on."""
-    return Counter(len(of_one) for of_one in calls.values())

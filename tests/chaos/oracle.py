@@ -11,9 +11,11 @@ The tenants' logs of accepted batches and the simulator's call log are the evide
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from tests.chaos.arena import Arena
@@ -22,6 +24,11 @@ from tests.chaos.client import Submitted, Tenant
 Doc = dict[str, Any]
 _BURST = 1.1
 _WINDOW_S = 60.0
+# Everything that can be read of a batch or a file.
+_OF_BATCH = tuple(f"/v1/batches/{{}}{view}" for view in ("", "/why", "/output", "/items"))
+_OF_FILE = ("/v1/files/{}", "/v1/files/{}/content")
+# Within which an answer is recorded, on a machine that is busy.
+_RECORDED_S = 2.0
 # What spoils an answer, in the words of the simulator and of odd_provider.py.
 _NONSENSE = frozenset({"truncated", "invalid-json", "empty", "html", "nonsense"})
 
@@ -35,7 +42,8 @@ class Expected:
         errors: codes that items may end with.
         requests_per_minute: the limit to be kept, if there is one.
         recovery_s: within which work goes on, where the list of faults names another time than I7.
-        recovers: whether work was under way at the last fault, so that the time back to work can be told.
+        recovers: whether work was under way at the last fault, which the oracle then insists on, so that the time back
+            to work can be told.
     """
 
     max_excess: int | None = None
@@ -62,9 +70,8 @@ def judge(arena: Arena, expected: Expected) -> Finding:
     """Look at everything once all batches have ended."""
     found = Finding(accepted=arena.accepted(), peak_mb=arena.memory.worst)
     for tenant in arena.tenants.values():
-        for batch in tenant.submitted:
-            _judge_batch(tenant, batch, expected, found)
-            found.broken += _foreign(arena, tenant, batch)
+        ids = [_judge_batch(tenant, batch, expected, found) for batch in tenant.submitted]
+        found.broken += _foreign(arena, tenant, ids)
     stored = arena.db["batch_results"].count_documents({})
     if stored != found.recorded:
         found.broken.append(f"I2: {stored} results in the database, {found.recorded} in the files")
@@ -76,7 +83,8 @@ def judge(arena: Arena, expected: Expected) -> Finding:
     return found
 
 
-def _judge_batch(tenant: Tenant, batch: Submitted, expected: Expected, found: Finding) -> None:
+def _judge_batch(tenant: Tenant, batch: Submitted, expected: Expected, found: Finding) -> Sequence[str]:
+    """Gives the ids of the batch and of its files."""
     shown = tenant.batch(batch.id)
     good, bad = tenant.rows(shown["output_file_id"]), tenant.rows(shown["error_file_id"])
     found.recorded += len(good) + len(bad)
@@ -98,15 +106,22 @@ def _judge_batch(tenant: Tenant, batch: Submitted, expected: Expected, found: Fi
     counts = shown["request_counts"]
     if counts["total"] != len(batch) or counts["completed"] != len(good):
         found.broken.append(f"I1: {batch.id} shows {counts}, its files have {len(good)} and {len(bad)} lines")
+    files = (shown[name] for name in ("input_file_id", "output_file_id", "error_file_id"))
+    return (batch.id, *filter(None, files))
 
 
-def _foreign(arena: Arena, tenant: Tenant, batch: Submitted) -> list[str]:
-    others = [other for other in arena.tenants.values() if other is not tenant]
-    return [
-        f"I8: {other.name} may read {batch.id} of {tenant.name}"
-        for other in others[:1]
-        if other.ask("GET", f"/v1/batches/{batch.id}").status_code != 404
-    ]
+def _foreign(arena: Arena, tenant: Tenant, ids: Iterable[Sequence[str]]) -> list[str]:
+    """What another tenant may read of these, or finds in its lists."""
+    other = next((each for each in arena.tenants.values() if each is not tenant), None)
+    if other is None:
+        return []
+    known = {each for one in ids for each in one}
+    views = ((each, _OF_BATCH if each.startswith("batch_") else _OF_FILE) for each in known)
+    paths = [view.format(each) for each, of_it in views for view in of_it]
+    open_to = [path for path, status in other.statuses(paths).items() if status != 404]
+    lists = [other.insist("GET", f"/v1/{kind}?limit=100")["data"] for kind in ("batches", "files")]
+    open_to += [row["id"] for rows in lists for row in rows if row["id"] in known]
+    return [f"I8: {other.name} may read {each} of {tenant.name}" for each in open_to]
 
 
 def _left_behind(arena: Arena) -> list[str]:
@@ -128,6 +143,8 @@ def _judge_calls(arena: Arena, expected: Expected, found: Finding) -> None:
     found.excess_seen = sum(number - 1 for number in paid.values())
     if found.excess_seen > found.excess_reported:
         found.broken.append(f"I4: {found.excess_seen} calls repeated, only {found.excess_reported} reported")
+    if arena.hits and (odd := _unexplained(arena)):
+        found.broken.append(f"I4: {odd} calls repeated that were in flight at no fault")
     if expected.max_excess is not None and found.excess_seen > expected.max_excess:
         found.broken.append(f"I4: {found.excess_seen} calls repeated, at most {expected.max_excess} allowed")
     if expected.requests_per_minute is not None:
@@ -136,15 +153,41 @@ def _judge_calls(arena: Arena, expected: Expected, found: Finding) -> None:
             found.broken.append(f"I6: {most} calls in a minute, the limit is {expected.requests_per_minute}")
 
 
+def _unexplained(arena: Arena) -> int:
+    """Repeats of calls that had been answered, and recorded, before any fault, or that were made after all of them."""
+    calls: dict[str, list[Doc]] = {}
+    for call in arena.calls():
+        if _may_be_paid(call):
+            calls.setdefault(call["prompt_hash"], []).append(call)
+    faults = [(hit.at, hit.healed_at or hit.at) for hit in arena.hits]
+
+    def in_flight_at_one(call: Doc, again: Doc) -> bool:
+        begun, recorded = call["time"], call["time"] + call["duration_ms"] / 1000 + _RECORDED_S
+        return any(at <= min(recorded, again["time"]) and begun <= healed_at for at, healed_at in faults)
+
+    return sum(
+        call["status"] != 0 and not in_flight_at_one(call, again)
+        for one in calls.values()
+        for call, again in pairwise(sorted(one, key=lambda call: float(call["time"])))
+    )
+
+
 def _may_be_paid(call: Doc) -> bool:
     return call["status"] == 0 or (call["status"] == 200 and call["fault"] not in _NONSENSE)
 
 
 def _judge_recovery(arena: Arena, found: Finding, limit_s: float) -> None:
-    last = arena.hits[-1]
-    found.recovery_s = arena.first_record_after(last.healed_at or last.at)
-    if found.recovery_s is not None and found.recovery_s > limit_s:
-        found.broken.append(f"I7: back to work after {found.recovery_s:.1f} s, over {limit_s:g} s")
+    times, hits = arena.record_times(arena.hits[0].at), arena.hits
+    for hit, following in zip(hits, (*hits[1:], None), strict=True):
+        healed_at = hit.healed_at or hit.at
+        back_s = next((at - healed_at for at in times[bisect_right(times, healed_at) :][:1]), None)
+        # One that came sooner says nothing about this one.
+        told = following is None or following.at > healed_at + limit_s
+        if told and back_s is not None and back_s > limit_s:
+            found.broken.append(f"I7: back to work {back_s:.1f} s after {hit.name}, over {limit_s:g} s")
+    if not times or times[-1] <= hits[-1].at:
+        found.broken.append(f"I7: there was nothing left to do when it came: {hits[-1].name}")
+    found.recovery_s = back_s
 
 
 def most_in_a_window(times: Iterable[float], window_s: float) -> int:

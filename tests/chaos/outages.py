@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from tests.chaos.arena import Arena, Hit
 from tests.support.eventually import eventually
@@ -46,11 +47,8 @@ def consuming_again(arena: Arena, since: float) -> float:
         batch = tenant.submit(_ITEMS_A_TRY)
         shards = {"batch_id": batch.id, "owner": {"$exists": True}}
         ended = {"_id": batch.id, "status": "completed"}
-        eventually(
-            lambda ended=ended: arena.db["batch_jobs"].find_one(ended),
-            max(1.0, until - time.time()),
-            what=arena.how_it_stands,
-        )
+        left_s = max(1.0, until - time.time())
+        eventually(partial(arena.db["batch_jobs"].find_one, ended), left_s, what=arena.how_it_stands)
         owners = arena.db["batch_shards"].distinct("owner", shards)
         processes -= {str(owner).partition("@")[0] for owner in owners}
         assert time.time() < until, f"{sorted(processes)} take nothing"

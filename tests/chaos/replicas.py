@@ -48,7 +48,7 @@ class Replicas(Servers):
 
     def step_down(self, seconds: int = 5) -> str:
         """Make the primary give up its place for so long, whether or not another is ready; gives the new one."""
-        was = eventually(self.primary, 30.0)
+        was = self.new_primary(None)
         command = {"replSetStepDown": seconds, "secondaryCatchUpPeriodSecs": 1, "force": True}
         self._ask(self.members[was], command)
         return self.new_primary(was)

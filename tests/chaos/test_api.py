@@ -34,13 +34,15 @@ def test_an_upload_that_was_broken_off_leaves_nothing(
     arena_of: Opens, verdict: Judges, seed: int, items: int
 ) -> None:
     arena = arena_of(Rules(seed, tenants=("one",)))
-    tenant = arena.tenants["one"]
+    tenant, begun = arena.tenants["one"], 0
     for tenth in range(_PIECES):
         pid = arena.pid("api")
         with contextlib.suppress(OSError, http.client.HTTPException):
             _upload_until(tenant, tenth, lambda: arena.kill("api"))
+        begun += arena.db["files.chunks"].count_documents({}, limit=1)
         arena.restarted("api", pid)
         eventually(lambda: _is_up(tenant), 20)
+    assert begun, "every upload died before anything of it was written"
     # When the sweeper has passed, then nothing is left of any of them, nor a batch.
     documents = ("files", "files.chunks", "batch_jobs")
     eventually(

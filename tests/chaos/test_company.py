@@ -84,6 +84,6 @@ def test_what_cannot_be_swept_does_not_hide_what_can(
     arena.recorded_reaches(items // 10)
     arena.hit("kill a worker", lambda: arena.kill("worker-1"))
     # Then its shards are taken over in time all the same.
-    arena.rest(60)
+    arena.rest(arena.rules.recovery_s)
     arena.db["batch_shards"].delete_many({"batch_id": "batch_000000000000"})
     verdict(arena, Expected())

@@ -26,9 +26,11 @@ _HOUR_S = 3600
 # A fair share of two tenants is a half of the calls.
 _HALF_A_SHARE = 0.25
 _ENOUGH_CALLS = 40
-# What two equal runs differ by on two cores, and what a share of the threads needs to be set anew.
+# A batch's shards do not start in the same moment.
+_STARTS_S = 1.0
+# What two equal runs differ by on two cores, and how soon threads come free that a sick provider's shards keep.
 _NOISE = 1.5
-_SETTLES_S = 2.0
+_ROOM_S = 5.0
 _LEASED = {"status": "leased"}
 
 
@@ -61,7 +63,8 @@ def test_a_small_tenant_has_its_share_beside_a_large_one(
     assert max(calls.values()) > max(own), "the large one was still under way"
     # Then it is served at once, with half of its fair share at least.
     assert min(own) - created < _FIRST_CALL_S
-    assert _share(own, list(calls.values())) >= _HALF_A_SHARE
+    rate = len(calls) / (max(calls.values()) - min(calls.values()))
+    assert max(own) - min(own) < len(own) / (rate * _HALF_A_SHARE) + _STARTS_S
 
 
 @pytest.mark.fault("23", "4,000 items (for 1,000,000) beside a tenant with 100, at 600 a minute")
@@ -121,13 +124,14 @@ def test_a_healthy_provider_keeps_its_rate_beside_a_sick_one(
         arena = arena_of(rules)
         healthy, sick = arena.tenants["one"], arena.tenants["two"]
         sick.model = ODD_MODEL
-        alone_s = _lasts(arena, healthy, healthy.submit(items * 2))
+        _, alone_s = _first_and_rest(arena, healthy.submit(items * 4))
         # When another provider has more shards than there are threads, and does not answer
         sick_batch = sick.submit(items * 5)
         eventually(lambda: len(odd.calls) >= 6, 30, what=arena.how_it_stands)
         arena.hit(sickness, lambda: None)
-        beside_s = _lasts(arena, healthy, healthy.submit(items * 2))
-        # Then the healthy one takes no longer than without it.
+        began = time.time()
+        first_at, beside_s = _first_and_rest(arena, healthy.submit(items * 4))
+        # Then the healthy one soon has its threads, and is no slower than without it.
         odd.rule = lambda call: call.answer()
         odd.release()
         if sickness == "limited":
@@ -135,15 +139,18 @@ def test_a_healthy_provider_keeps_its_rate_beside_a_sick_one(
         arena.rest()
         cancelled = frozenset({"batch_cancelled"}) if sickness == "limited" else frozenset[str]()
         verdict(arena, Expected(max_excess=0, errors=cancelled, recovers=False))
-        assert beside_s < alone_s * _NOISE + _SETTLES_S, f"{beside_s:.1f} s beside, {alone_s:.1f} s alone"
+        assert first_at - began < _ROOM_S
+        assert beside_s < alone_s * _NOISE, f"{beside_s:.1f} s beside, {alone_s:.1f} s alone"
 
 
-def _lasts(arena: Arena, tenant: Tenant, batch: Submitted) -> float:
-    """Seconds from its create to its end."""
-    began, job = time.monotonic(), {"_id": batch.id, "status": "completed"}
+def _first_and_rest(arena: Arena, batch: Submitted) -> tuple[float, float]:
+    """When a batch's first result was made (Unix seconds), and how long its last three quarters took."""
+    job = {"_id": batch.id, "status": "completed"}
     eventually(lambda: arena.db["batch_jobs"].count_documents(job), 60, what=arena.how_it_stands)
-    assert tenant.batch(batch.id)["request_counts"]["failed"] == 0
-    return time.monotonic() - began
+    rows = arena.db["batch_results"].find({"_id": {"$regex": f"^{batch.id}"}}, {"at": 1})
+    times = sorted(row["at"] for row in rows)
+    assert len(times) == len(batch)
+    return times[0], times[-1] - times[len(times) // 4]
 
 
 @pytest.mark.skipif(not _LIBFAKETIME.exists(), reason="needs Debian's libfaketime")
@@ -173,7 +180,8 @@ def test_leases_hold_and_end_whatever_clock_a_worker_has(
     arena.tenants["one"].submit(items)
     calling = {**_LEASED, "owner": {"$regex": "^worker-1@"}, "started": {"$gt": 0}}
     eventually(lambda: shards.count_documents(calling), 20)
-    arena.hit("kill -9", lambda: arena.kill("worker-1"))
+    hit = arena.hit("kill -9", lambda: arena.kill("worker-1"))
+    hit.healed_at = time.time()  # it dies while its calls go out: some are younger than the order to die
     took_s = arena.rest(rules.recovery_s + 2 * rules.latency_ms / 1000)
     assert took_s < rules.recovery_s + 2 * rules.latency_ms / 1000
     assert shards.count_documents({"takeovers": {"$gt": 0}}) > 0

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import redis
+from celery import Celery
 
 from tests.support.batches import chat_line
 from tests.support.eventually import eventually
@@ -17,8 +18,8 @@ from tests.support.flower import Flower, running_flower
 from tests.support.servers import TestServers
 from tests.support.simulator import running_simulator
 from tests.support.workers import Site, open_site, started_worker
-from workers.celery_config import batch_queue
-from workers.givingback import REVOKED_REST_S
+from workers.celery_config import PLAN_QUEUE, batch_queue, celery_settings
+from workers.engine.errand import REVOKED_REST_S
 from workers.store.mongo import Doc
 
 pytestmark = pytest.mark.chaos
@@ -73,6 +74,52 @@ def test_terminate_cuts_the_shard_and_revoke_takes_its_message_back(site: Site, 
         worker.kill()
     # And the batch is done by whoever comes next, once calls are answered
     _let_it_run(site, batch_id)
+
+
+def test_whatever_else_flower_can_tell_a_worker_leaves_it_working(site: Site, tmp_path: Path) -> None:
+    """By Celery's remote control, which is what Flower's buttons use."""
+    quick = tmp_path / "quick"
+    quick.mkdir()
+    told = {"BATCHWRIGHT_WORKER_WATCHDOG_S": "1", "BATCHWRIGHT_SHARD_MAX_ITEMS": "2"}
+    with (
+        running_simulator(quick) as sim,
+        started_worker(site, "w1", BATCHWRIGHT_SIMULATOR_URL=sim.url, **told) as worker,
+        Celery("operator", set_as_current=False) as operator,
+    ):
+        operator.conf.update(celery_settings(site.servers.redis_url, ["sim"]))
+        (name,) = operator.control.inspect(timeout=5).ping() or {}
+
+        def tell(command: str, **words: Any) -> Any:
+            answers: Any = operator.control.broadcast(
+                command, arguments=words, destination=[name], reply=True, timeout=5
+            )
+            return answers[0][name]
+
+        # Given a process whose threads cannot be grown, shrunk or timed
+        for command, words in {
+            "pool_grow": {"n": 2},
+            "pool_shrink": {"n": 2},
+            "autoscale": {"max": 9, "min": 2},
+            "pool_restart": {},
+        }.items():
+            assert "error" in tell(command, **words)
+        tell("time_limit", task_name="shard.sim", hard=0.001, soft=0.001)
+        # and a limit that would keep messages in its memory
+        tell("rate_limit", task_name="shard.sim", rate_limit="1/h")
+        tell("disable_events")
+        tell("enable_events")
+        tell("cancel_consumer", queue=batch_queue("sim"))
+        waiting = site.submit([chat_line(f"c{n}", f"told {n}") for n in range(_ITEMS)])
+        eventually(lambda: site.queue.depth(batch_queue("sim")) > 0, 10)
+        queues = tell("active_queues")
+        assert [queue["name"] for queue in queues] == [PLAN_QUEUE]
+        # When it may take messages again, then it takes them all
+        tell("add_consumer", queue=batch_queue("sim"))
+        assert site.ended(waiting)["counts"]["completed"] == _ITEMS
+        assert tell("reserved") == [] and worker.alive
+        # and the last that it can be told is to go.
+        operator.control.shutdown(destination=[name])
+        assert worker.process.wait(timeout=20) == 0
 
 
 def _let_it_run(site: Site, batch_id: str) -> None:

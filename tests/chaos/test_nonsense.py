@@ -56,11 +56,10 @@ def _rule(call: OddCall) -> None:
         call.answer()
 
 
-@pytest.mark.quick
 @pytest.mark.fault(
     "17", "truncated JSON, wrong types, nothing, HTML, 1 GB, a gzip bomb, 17 MB, depth 200, 2**64"
 )
-@pytest.mark.parametrize("client", ["httpx", "pyreqwest"])
+@pytest.mark.parametrize("client", [pytest.param("httpx", marks=pytest.mark.quick), "pyreqwest"])
 def test_nonsense_ends_its_item_alone_by_rule_and_is_never_cached(
     arena_of: Opens, verdict: Judges, seed: int, items: int, tmp_path: Path, client: str
 ) -> None:

@@ -104,8 +104,10 @@ def test_a_connection_that_the_provider_breaks_is_replaced_within_a_second(
         arena = _opened(arena_of, Rules(seed, workers=1, tenants=("one",), environ=settings))
         arena.tenants["one"].submit(items)
         eventually(lambda: odd.said(what), 30, what=arena.how_it_stands)
-        arena.hit(what, lambda: None)
+        hit = arena.hit(what, lambda: None)
         arena.rest()
+        # What had come on the connection by then is read after its end.
+        hit.healed_at = odd.said(what)[-1].ended_at + _BUSY_S
         verdict(arena, Expected(max_excess=0 if what == "goaway" else None))
         waits = _waits_after(odd, odd.said(what))
         assert max(waits) < _RECOVERY_S + _BUSY_S
@@ -153,7 +155,7 @@ def test_after_a_hundred_cancelled_streams_the_others_go_on(
         first = min(call.at for call in odd.said("hang"))
         arrived = sorted(call.at for call in odd.calls)
         gaps = [after - at for at, after in pairwise(arrived) if at > first]
-        assert max(gaps) < _RECOVERY_S + each_s
+        assert max(gaps) < _RECOVERY_S + each_s + _BUSY_S
         assert {call.prompt for call in odd.calls if call.times > 1} == {c.prompt for c in odd.said("hang")}
 
 
@@ -178,7 +180,8 @@ def test_nobody_calls_before_the_time_that_a_refusal_named(
     wait_s = 2.0
     with odd_provider(tmp_path / "arena", seed) as odd:
         odd.rule = _storm([[("retry-after", f"{wait_s:g}")]], 3.0)
-        arena = _opened(arena_of, Rules(seed, environ=odd.environ()))
+        # At twenty calls at once: hundreds would still be arriving when the refusal of the first has been heard.
+        arena = _opened(arena_of, Rules(seed, environ=odd.environ(more="limits = { concurrency = 20 }\n")))
         for tenant in arena.tenants.values():
             tenant.submit(items // 2)
         eventually(lambda: odd.said("429"), 30, what=arena.how_it_stands)

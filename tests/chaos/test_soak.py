@@ -45,7 +45,7 @@ def test_a_long_run_with_random_faults_loses_nothing(
         seed,
         workers=_WORKERS,
         tenants=("one", "two", "three"),
-        latency_ms=150 if small else 50,
+        latency_ms=100 if small else 50,
         environ=environ,
     )
     arena = arena_of(rules)

@@ -90,10 +90,7 @@ class Work:
         for which, size_bytes in (("output", tally.output_bytes), ("error", tally.error_bytes)):
             if size_bytes:
                 file_id = view_file_id(batch_id, which)
-                now_s = time.time()
-                self.files.put_view(
-                    file_id, batch["tenant"], batch_id, which=which, size_bytes=size_bytes, now_s=now_s
-                )
+                self.files.put_view(file_id, batch["tenant"], batch_id, which=which, size_bytes=size_bytes)
                 final[f"{which}_file_id"] = file_id
         assert self.batches.end(move, batch_id, final)
 

@@ -54,3 +54,16 @@ def test_a_cell_that_nobody_proves_and_one_that_is_not_there_to_prove_stop_the_t
         table({cell: found for cell, found in proofs.items() if cell != ("gemini", "stream")})
     with pytest.raises(ValueError, match="not offered"):
         table(cells)
+
+
+def test_every_fault_of_the_list_is_a_row_and_every_test_that_the_page_names_exists() -> None:
+    rows = "\n".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "chaos").glob("test_*.py")
+    )
+    marked = set(re.findall(r'pytest\.mark\.fault\(\s*"(\w+)"', rows))
+    assert {*map(str, range(1, 26)), "23b", "23c"} <= marked
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    written = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)", page))
+    assert named
+    assert not {name for name in named if f"def {name}(" not in written}

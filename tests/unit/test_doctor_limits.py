@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from app.doctor import pauses_check
 from app.doctor.limits_check import check_limits, findings
 from config.settings import Provider
 from tests.support.apart import apart
 from tests.support.servers import TestServers
 from workers.core.lanes import BreakerRules, LaneSeen, LaneState, LimitState, Rates, Seen
+from workers.core.pauses import NOTHING_PAUSED, Pause, standing
 from workers.store.limiter import Limiter
 from workers.store.redis import connect
 
@@ -30,6 +32,15 @@ BROKEN = LaneState("gpt-x", 0, None, "open", opens_in_s=12.0, failures=10)
 def test_what_holds_calls_back_is_named_with_its_end(state: LimitState, said: str) -> None:
     (found,) = findings([CALM, state])
     assert (found.state, found.text) == ("warning", said) and found.fix
+
+
+def test_what_an_operator_has_paused_is_named_with_the_way_to_let_it_go_on() -> None:
+    paused = standing([Pause("tenant", "acme", 1.0, "default"), Pause("provider", "openai", 1.0, "default")])
+    provider, tenant = pauses_check.findings(paused)
+    assert (provider.state, tenant.state) == ("warning", "warning")
+    assert "provider openai is paused" in provider.text and "resume --provider openai" in provider.fix
+    assert "resume --tenant acme" in tenant.fix
+    assert [each.state for each in pauses_check.findings(NOTHING_PAUSED)] == ["ok"]
 
 
 def test_limits_that_only_do_their_work_are_well() -> None:

@@ -28,6 +28,24 @@ def test_control_characters_reach_no_terminal(capsys: pytest.CaptureFixture[str]
     assert "WARNING batchwright said \\x1b[31mred" in text
 
 
+def test_an_event_is_one_line_whatever_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("info", as_json=False)
+    logging.getLogger("batchwright").warning("said %s", "a\n2026-01-01 ERROR forged\x9b31m")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("said a\\x0a2026-01-01 ERROR forged\\x9b31m")
+
+
+def test_a_traceback_keeps_its_lines_but_no_escape_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("info", as_json=False)
+    try:
+        raise ValueError("\x1b[31mred")
+    except ValueError:
+        logging.getLogger("batchwright").exception("failed")
+    text = capsys.readouterr().err
+    assert "\x1b" not in text and len(text.splitlines()) > 3
+    assert text.endswith("ValueError: \\x1b[31mred\n")
+
+
 def test_json_lines_hold_level_name_time_and_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging("info", as_json=True)
     try:

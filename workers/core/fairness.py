@@ -6,7 +6,8 @@ large one, its owner's or another's. Where as little is out of one as of the oth
 a slow limit has all its shards back in the queue between two choices. Nothing is remembered but what the shards say,
 so nothing can be lost.
 
-Providers share the slots of the worker processes (`windows`), and the threads of each single one (`leavers`).
+Providers share the slots of the worker processes (`windows`), and the threads of each single one (`leavers`), which
+batches that have nothing running get also from those of their own provider (`for_newcomers`).
 """
 
 from __future__ import annotations
@@ -199,3 +200,21 @@ def leavers(
     still = min(room, sum(waiting.values())) - len(leaving)
     others = [shard for name, shards in held.items() if name not in waiting for shard in shards]
     return leaving + [shard for shard in others if shard in idle][: max(0, still)]
+
+
+def for_newcomers(seated: Mapping[str, Sequence[str]], leaving: Collection[str], newcomers: int) -> list[str]:
+    """Who else should go on without a thread, so that batches that have nothing running get one each.
+
+    The longest-seated, of whoever holds most: those who come first would keep all threads for as long as their calls
+    take, though they share the calls at once with every batch that has a shard here.
+
+    Args:
+        seated, leaving: who holds a thread, as in `leavers`, and what it gave.
+        newcomers: batches that wait; those for whom somebody leaves already are served.
+    """
+    held = {name: [shard for shard in shards if shard not in leaving] for name, shards in seated.items()}
+    more: list[str] = []
+    while len(leaving) + len(more) < newcomers and any(held.values()):
+        largest = max(held, key=lambda name: (len(held[name]), name))
+        more.append(held[largest].pop(0))
+    return more

@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 
-from workers.core.media import may_carry_media, media_problem
 from workers.core.messages import InputLine, LineProblem
 
 # What this version can carry out; a create for another one is refused with this list.
@@ -60,10 +59,7 @@ def check_line(raw: bytes, line: int, endpoint: str, *, model: str | None = None
     if _too_deep(raw, data):
         text = f"This line is nested deeper than {MAX_LEVELS} levels."
         return LineProblem("invalid_json_line", text, None, line)
-    checked = _check_envelope(data, line, endpoint) or _check_body(data, line, endpoint, model)
-    if isinstance(checked, InputLine) and may_carry_media(raw):
-        return _check_media(checked, line) or checked
-    return checked
+    return _check_envelope(data, line, endpoint) or _check_body(data, line, endpoint, model)
 
 
 def _check_envelope(data: dict[str, Any], line: int, endpoint: str) -> LineProblem | None:
@@ -119,11 +115,6 @@ def _check_body(data: dict[str, Any], line: int, endpoint: str, model: str | Non
     if not isinstance(body.get(field), kind) and not body.get("provider_options"):
         return LineProblem("invalid_request", text, f"body.{field}", line, custom_id)
     return InputLine(custom_id, data["url"], chosen, body)
-
-
-def _check_media(checked: InputLine, line: int) -> LineProblem | None:
-    wrong = media_problem(checked.body)
-    return LineProblem(wrong.code, wrong.message, wrong.param, line, checked.custom_id) if wrong else None
 
 
 def _too_deep(raw: bytes, data: dict[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from workers.core.choose import Chosen
 from workers.core.hashindex import HashIndex
 from workers.core.identity import canonical, hash64
 from workers.core.lines import check_line
+from workers.core.media import media_problem
 from workers.core.messages import InputLine, Item, LineProblem, ShardPlan
 from workers.core.rate import estimate_tokens
 
@@ -113,6 +114,9 @@ class Planner:
         checked = check_line(raw, line, self._rules.endpoint, model=self._rules.model)
         if isinstance(checked, LineProblem):
             return checked
+        wrong = media_problem(checked.body)
+        if wrong is not None:
+            return LineProblem(wrong.code, wrong.message, wrong.param, line, checked.custom_id)
         chosen = self._choose(checked, line)
         if isinstance(chosen, LineProblem):
             return chosen

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 UTF8_BOM = b"\xef\xbb\xbf"
+# How a packed file begins (RFC 1952). It is never unpacked here: a kilobyte may hold a gigabyte.
+GZIP = b"\x1f\x8b"
 
 
 def split_lines(chunks: Iterable[bytes], max_line_bytes: int) -> Iterator[tuple[int, int, bytes]]:

@@ -25,10 +25,15 @@ log = logging.getLogger(__name__)
 ROWS_AT_ONCE = 2000
 
 
-def close_shard(stores: Stores, doc: Mapping[str, Any], batch: Mapping[str, Any], ending: Ending) -> bool:
-    """Close a shard that is leased by us; its document's fence guards the move."""
+def close_shard(
+    stores: Stores, doc: Mapping[str, Any], batch: Mapping[str, Any], ending: Ending, *, unknown: int = 0
+) -> bool:
+    """Close a shard that is leased by us; its document's fence guards the move.
+
+    `unknown`: as in `Shards.close`.
+    """
     counts = _insert_rows(stores, [doc], batch, ending)
-    return bool(stores.shards.close(counts, fence=doc["fence"]))
+    return bool(stores.shards.close(counts, fence=doc["fence"], unknown=unknown))
 
 
 def close_free(

@@ -10,6 +10,7 @@ from typing import Literal
 from workers.core.choose import Chosen
 from workers.core.history import History
 from workers.core.messages import InputLine
+from workers.core.pauses import Standing
 from workers.engine.limiting import Limiting
 from workers.engine.ports import EngineRules, Sink
 from workers.engine.sharing import Sharing
@@ -40,7 +41,7 @@ class Desk:
     """What every running shard of a process shares.
 
     `elsewhere` says who else could answer a request, given the providers that must not get it (again). `trial` is held
-    by the one shard that may have killed workers.
+    by the one shard that may have killed workers. `paused`: providers at rest, as far as this process has heard.
     """
 
     rules: EngineRules
@@ -50,3 +51,9 @@ class Desk:
     sink: Sink
     elsewhere: Callable[[InputLine, frozenset[str]], Chosen | None]
     trial: asyncio.Lock = field(default_factory=asyncio.Lock)
+    paused: set[str] = field(default_factory=set)
+
+    def heed(self, standing: Standing) -> None:
+        """These pauses stand now."""
+        self.paused.clear()
+        self.paused.update(standing.providers)

@@ -33,7 +33,7 @@ from workers.store.threads import Threads
 
 _FOR_EVER = -1.0
 NO_WORKER_REST_S = 5.0
-# Who terminates a shard means it: not the next thread that comes free shall have it.
+# Who ended a shard by hand wants to see it ended, not started again by the next thread that comes free.
 REVOKED_REST_S = 10.0
 # How a run that was stopped gives its shard back: the shard's reason, and the seconds it rests. What is held rests
 # for no time: nobody sends it off while the pause stands, and nothing has to be let go when it ends.
@@ -78,6 +78,7 @@ class Errand:
         """Bring it as far as it goes now; gives what became of it. Raises whatever the database says."""
         doc, active = self.doc, self.active
         batch, standing = await self.threads.call(self._look)
+        self.desk.heed(standing)
         if batch is None:
             return "batch is gone"
         await self.threads.call(self.stores.shards.insert_missing_children, doc)
@@ -175,7 +176,8 @@ class Errand:
         if ran.stopped == "ending":
             doc["attempts"] = attempts
             fresh = await self.heartbeat.patiently(lease, lambda: self.stores.batches.get(doc["batch_id"]))
-            return await self._close(fresh) if fresh and fresh["ending"] else "lease left to expire"
+            ending = fresh and fresh["ending"]
+            return await self._close(fresh, ran.unknown) if ending else "lease left to expire"
         if ran.stopped is not None:
             said = f"released: {ran.stopped}"
             reason, wait_s = _GIVEN_BACK[ran.stopped]
@@ -210,9 +212,9 @@ class Errand:
         )
         return said if await self.heartbeat.patiently(self.lease, give_back) else "lease lost"
 
-    async def _close(self, batch: dict[str, Any]) -> str:
+    async def _close(self, batch: dict[str, Any], unknown: int = 0) -> str:
         ending = Ending(batch["ending"])
-        await self.threads.call(close_shard, self.stores, self.doc, batch, ending)
+        await self.threads.call(close_shard, self.stores, self.doc, batch, ending, unknown=unknown)
         return "closed"
 
     async def _split(self, step: poison.Split) -> str:

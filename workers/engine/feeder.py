@@ -157,7 +157,7 @@ class Feeder:
 
     def _hold_back(self, work: Work, verdict: NotNow) -> None:
         running = self._running
-        if verdict.why == "breaker" and (other := running.elsewhere(work)) is not None:
+        if verdict.why == "breaker" and (other := running.elsewhere(work, at_once=True)) is not None:
             work.note(Attempt(time.time(), running.link.name, "breaker_open", None, "hand_over"))
             running.lineup.moving[work] = other
             return

@@ -51,12 +51,13 @@ class Heartbeat:
         after_renewal: Callable[[], Awaitable[None]],
     ) -> None:
         """`before_renewal` records what waits: first the results, then the right to more. `after_renewal` renews
-        what lies in Redis, which may be slow or away and must not cost a lease.
+        what lies in Redis, which may be slow or away and must not cost a lease: nobody waits for it.
         """
         self._shards, self._threads = shards, threads
         self._lease_s = lease_s
         self._before_renewal, self._after_renewal = before_renewal, after_renewal
         self._held: dict[str, Lease] = {}
+        self._after: asyncio.Future[None] | None = None
 
     def hold(self, shard_id: str, fence: int, claimed_at: float, on_lost: Callable[[], None]) -> Lease:
         """Keep this lease from now on; `claimed_at` is the monotonic time before the claim was sent."""
@@ -106,4 +107,8 @@ class Heartbeat:
             elif self._held.get(shard_id) is lease:
                 lease.lost = True
                 lease.on_lost()
-        await self._after_renewal()
+        if self._after is not None and self._after.done():
+            self._after.result()  # a bug in there ends this loop, as if it had been waited for
+            self._after = None
+        if self._after is None:
+            self._after = asyncio.ensure_future(self._after_renewal())

@@ -52,8 +52,9 @@ class Reader:
             called: Counter[int] = Counter()
             for row in ours:
                 if row["shard"] == doc["_id"] and row["calls"]:
-                    # A repeat that a row counts as its own excess was started, too.
-                    called[row["fence"]] += 1 + row["excess"]
+                    # What `started` still counts of it: the call that brought its result, unless that came from
+                    # elsewhere, and those of unknown outcome before. Calls that are known to have failed are none.
+                    called[row["fence"]] += (row["source"] == "call") + row["excess"]
             repeated = sum(max(0, prior["started"] - called[prior["fence"]]) for prior in doc["prior"])
             await self._threads.call(self._stores.shards.settle_prior, doc["_id"], doc["fence"], repeated)
         return [item for item in items if item.line not in recorded]

@@ -74,9 +74,15 @@ class Running:
         rules = self.desk.rules
         return self.lease.may_call(rules.lease_s, rules.call_margin_s, time.monotonic())
 
-    def elsewhere(self, work: Work) -> Chosen | None:
-        """Who else could answer this item; under a ceiling, at a price that is known."""
-        without = self.held.tried
+    def elsewhere(self, work: Work, *, at_once: bool = False) -> Chosen | None:
+        """Who else could answer this item; under a ceiling, at a price that is known.
+
+        One that an operator has paused comes last, and with `at_once` not at all.
+        """
+        awake = self._other_than(self.held.tried | self.desk.paused, work)
+        return awake or (None if at_once else self._other_than(self.held.tried, work))
+
+    def _other_than(self, without: frozenset[str], work: Work) -> Chosen | None:
         while (other := self.desk.elsewhere(work.asked, without)) is not None:
             if self.purse is None or self.purse.may_buy(other):
                 break

@@ -35,7 +35,7 @@ class Seats:
         """`threads`: Celery's. `provider_of`: whose a shard in our hands is; None as long as that is not known.
         `recorded_of`: how many of its items have their results.
         """
-        self._threads, self._provider_of, self._recorded_of = threads, provider_of, recorded_of
+        self.threads, self._provider_of, self._recorded_of = threads, provider_of, recorded_of
         self._looks: dict[
             str, tuple[int, float]
         ] = {}  # by shard, its results and since when they have been as many
@@ -49,12 +49,12 @@ class Seats:
     @property
     def full(self) -> bool:
         """Whether no thread is free."""
-        return self.taken >= self._threads
+        return self.taken >= self.threads
 
     @property
     def room(self) -> int:
         """How many more shards may go on without a thread: as many as there are threads, for the memory they take."""
-        return max(0, self._threads - (len(self._runs) - self.taken))
+        return max(0, self.threads - (len(self._runs) - self.taken))
 
     def seated(self) -> dict[str, list[str]]:
         """By provider, the shards that hold a thread, the longest-seated first."""

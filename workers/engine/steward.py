@@ -190,6 +190,7 @@ class Steward:
                 flags, standing = await self.threads.call(self._flags, wanted)
             except STORE_TROUBLE:
                 continue
+            self.desk.heed(standing)
             for shard_id, active in list(self.active.items()):
                 # One that was claimed since we asked: of its batch the answer says nothing.
                 if active.batch_id in wanted:

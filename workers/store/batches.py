@@ -20,7 +20,9 @@ from workers.store.mongo import NEVER, NOW, NOW_S, Db, Doc, after_s, is_due
 from workers.store.outbox import event_of
 
 RETENTION_DAYS = 30.0  # the setting's default, for whoever has no settings
-_DAY_S = 86_400
+_DAY_S, _LEAST_S = 86_400, 3600.0
+# By type as well: to `$expr` a date that is not there is due.
+_EXPIRED: Doc = {"expire_at": {"$lt": NEVER}} | is_due("expire_at")
 _IN_RETENTION: Doc = {"$expr": {"$gt": [{"$ifNull": ["$expire_at", NEVER]}, NOW]}}
 
 
@@ -50,8 +52,12 @@ class Batches:
         return list(self._docs.find(where).sort("_id", DESCENDING).limit(limit))
 
     def by_idempotency_key(self, tenant: str, key: str) -> Doc | None:
-        """The batch that was created under this key."""
-        return self._docs.find_one({"tenant": tenant, "idempotency_key": key})
+        """The batch that was created under this key; one that has expired gives the key back."""
+        used = {"tenant": tenant, "idempotency_key": key}
+        kept = self._docs.find_one(used | _IN_RETENTION)
+        if kept is None:
+            self._docs.update_one(used | _EXPIRED, {"$unset": {"idempotency_key": ""}})
+        return kept
 
     def recent_twin(self, tenant: str, request_hash: str, since_s: float) -> Doc | None:
         """The newest batch made from the same create since then (Unix seconds); ids sort by creation time."""
@@ -92,10 +98,13 @@ class Batches:
         return [{**row["_id"], **{k: v for k, v in row.items() if k != "_id"}} for row in rows]
 
     def retention_s(self, tenant: str) -> float:
-        """How long what belongs to this tenant is kept, seconds: `retention_days` of its document, or the setting."""
+        """How long what belongs to this tenant is kept, seconds: `retention_days` of its document, or the setting.
+
+        An hour at least: a batch that went at the moment of its end could be read by nobody.
+        """
         doc = self._tenants.find_one({"_id": tenant}, {"retention_days": 1})
         days = doc.get("retention_days") if doc else None
-        return float(self._retention_days if days is None else days) * _DAY_S
+        return max(_LEAST_S, float(self._retention_days if days is None else days) * _DAY_S)
 
     # --- writing
 
@@ -193,6 +202,19 @@ class Batches:
 
     # --- the end of retention
 
+    def begin_retention(self, limit: int) -> int:
+        """Date up to `limit` batches that ended undated, in a version without retention; gives how many there were.
+
+        Their time begins now: nobody could know at their end that they would go.
+        """
+        undated: Doc = {"status": {"$in": list(states.TERMINAL_BATCH)}, "expire_at": None}
+        found = list(self._docs.find(undated, {"tenant": 1}).limit(limit))
+        for tenant in {doc["tenant"] for doc in found}:
+            theirs = {"_id": {"$in": [doc["_id"] for doc in found if doc["tenant"] == tenant]}}
+            kept_until = {"$set": {"expire_at": after_s(self.retention_s(tenant))}}
+            self._docs.update_many(undated | theirs, [kept_until])
+        return len(found)
+
     def remove(self, batch_id: str) -> None:
         """Take away the document of a batch whose retention is over; everything of its own is gone by now."""
-        self._docs.delete_one({"_id": batch_id, "expire_at": {"$lt": NEVER}} | is_due("expire_at"))
+        self._docs.delete_one({"_id": batch_id} | _EXPIRED)

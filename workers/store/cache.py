@@ -20,6 +20,7 @@ from workers.core.xfetch import is_due
 from workers.store import keys as key_forms
 from workers.store.cache_entry import Codec, Unread, Warm, Warmed
 from workers.store.cache_stats import SCAN_PAGE, CacheCounts, CacheStats, Counting, stats_or_away
+from workers.store.contact import Contact
 from workers.store.redis import REDIS_DOWN, run_script
 
 # Redis does nothing else while it runs a script; this much is a few milliseconds.
@@ -54,6 +55,7 @@ class Cache:
         self._codec = Codec(compress_over_bytes=compress_over_bytes, max_body_bytes=max_entry_bytes)
         self._beta, self._now_s, self._draw = early_refresh, now_s, draw
         self._counting = Counting()
+        self._contact = Contact("the cache Redis", "answers are neither looked up nor kept")
         # Warmed answers that a look-up has just refused, by key: they stay warmed when they are renewed.
         self._refused: dict[str, Warm] = {}
 
@@ -66,10 +68,7 @@ class Cache:
         """
         if not keys:
             return {}
-        try:
-            values: list[Any] = await self._redis.mget(keys)
-        except REDIS_DOWN:
-            values = [None] * len(keys)
+        values = await self._values(keys)
         found: dict[str, Reply] = {}
         corrupt = early = 0
         unpack = self._codec.unpack
@@ -91,6 +90,17 @@ class Cache:
         else:
             self._counting.add(hits=len(found), misses=len(keys) - len(found), corrupt=corrupt, early=early)
         return found
+
+    async def _values(self, keys: Sequence[str]) -> list[Any]:
+        asked_at = self._contact.now()
+        try:
+            values: list[Any] = [None] * len(keys) if self._contact.away else await self._redis.mget(keys)
+        except REDIS_DOWN as error:
+            self._contact.lost(error, asked_at)
+            return [None] * len(keys)
+        if not self._contact.away:
+            self._contact.found()
+        return values
 
     async def holds(self, keys: Sequence[str]) -> list[bool]:
         """For each key, whether something is kept under it; nothing is read. All False without Redis."""
@@ -117,6 +127,9 @@ class Cache:
         Returns: the keys that are really there now.
         """
         kept: set[str] = set()
+        if self._contact.away:
+            return kept
+        asked_at = self._contact.now()
         try:
             for chunk in self._chunks(replies, ttl_s, warmed_ms or {}):
                 args: list[str | bytes | float] = []
@@ -125,8 +138,8 @@ class Cache:
                 names = [key for key, _ in chunk]
                 await run_script(self._redis, "keep_answers", keys=names, args=args)
                 kept.update(names)
-        except REDIS_DOWN:
-            pass
+        except REDIS_DOWN as error:
+            self._contact.lost(error, asked_at)
         self._counting.add(kept=len(kept))
         return kept
 

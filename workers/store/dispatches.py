@@ -6,7 +6,7 @@ The shards are the queue's truth; dispatcher.py asks here what to send, the swee
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from pymongo import DESCENDING
 
@@ -55,12 +55,22 @@ class Dispatches:
         where: Doc = {"provider": provider, "status": "queued", "tenant": {"$nin": list(without)}}
         return self._docs.count_documents(where | is_due("next_at"), limit=max(1, limit))
 
-    def overdue(self, older_than_s: float) -> dict[str, int]:
-        """By provider, the shards that were sent off so long ago and that nobody has taken."""
-        where = {"status": "dispatched", "$expr": {"$lte": ["$dispatch.at", after_s(-older_than_s)]}}
-        group = {"_id": "$provider", "shards": {"$sum": 1}}
-        rows = self._docs.aggregate([{"$match": where}, {"$group": group}])
-        return {row["_id"]: row["shards"] for row in rows}
+    def overdue(self, older_than_s: float, providers: Collection[str]) -> dict[str, dict[str, int]]:
+        """By these providers and by batch, the shards that were sent off so long ago and that nobody has taken."""
+        where: Doc = {"status": "dispatched", "provider": {"$in": list(providers)}}
+        where["$expr"] = {"$lte": ["$dispatch.at", after_s(-older_than_s)]}
+        group = {"_id": {"provider": "$provider", "batch": "$batch_id"}, "shards": {"$sum": 1}}
+        found: dict[str, dict[str, int]] = {}
+        for row in self._docs.aggregate([{"$match": where}, {"$group": group}]):
+            found.setdefault(row["_id"]["provider"], {})[row["_id"]["batch"]] = row["shards"]
+        return found
+
+    def without_lease(self, batches: Mapping[str, Collection[str]]) -> int:
+        """How many of these batches, by provider, have no shard there in a worker's hands."""
+        asked = {(provider, batch_id) for provider, ids in batches.items() for batch_id in ids}
+        where = {"batch_id": {"$in": [batch_id for _, batch_id in asked]}, "status": "leased"}
+        rows = self._docs.find(where, {"provider": 1, "batch_id": 1})
+        return len(asked - {(row["provider"], row["batch_id"]) for row in rows})
 
     def overdue_plans(self, older_than_s: float) -> int:
         """Batches made so long ago whose file nobody has begun to check, counted up to ten."""

@@ -103,21 +103,26 @@ class Files:
         *,
         which: str,
         size_bytes: int,
-        now_s: float,
-        expires_at: float | None = None,
+        kept_s: float | None = None,
     ) -> None:
-        """Name a batch's output or error file; its bytes are a view over the batch's results."""
-        doc = {
+        """Name a batch's output or error file; its bytes are a view over the batch's results.
+
+        `kept_s`: how long from now it is shown, by the server's clock: a worker whose clock is wrong would hide it at
+        once. The first to name it wins.
+        """
+        said = {
             "tenant": tenant,
             "filename": f"{batch_id}_{which}.jsonl",
             "purpose": "batch_output",
-            "created_at": now_s,
-            "expires_at": expires_at,
             "state": READY,
             "bytes": size_bytes,
             "view": {"batch_id": batch_id, "which": which},
         }
-        self._docs.update_one({"_id": file_id}, {"$setOnInsert": doc}, upsert=True)
+        shown_until = None if kept_s is None else {"$add": [NOW_S, kept_s]}
+        doc = {
+            "$mergeObjects": [{"$literal": said}, {"created_at": NOW_S, "expires_at": shown_until}, "$$ROOT"]
+        }
+        self._docs.update_one({"_id": file_id}, [{"$replaceWith": doc}], upsert=True)
 
     def get(self, file_id: str, tenant: str | None = None) -> Doc | None:
         """A visible file; with `tenant`, only if it is theirs."""

@@ -61,11 +61,12 @@ _INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("status", ASCENDING), ("ending", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("status", ASCENDING), ("window_ends", ASCENDING)]),
         IndexModel([("status", ASCENDING), ("plan.opened", ASCENDING), ("_id", ASCENDING)]),
+        # Not by status: an earlier version has a whole index of that name, and one of two kinds cannot be made.
         IndexModel(
-            [("status", ASCENDING), ("_id", ASCENDING)], partialFilterExpression={"paused_at": {"$gt": 0}}
+            [("ending", ASCENDING), ("_id", ASCENDING)], partialFilterExpression={"paused_at": {"$gt": 0}}
         ),
         IndexModel([("event.id", ASCENDING)], sparse=True),
-        IndexModel([("expire_at", ASCENDING)], sparse=True),
+        IndexModel([("status", ASCENDING), ("expire_at", ASCENDING)]),
         IndexModel([("input_file_id", ASCENDING)]),
         IndexModel([("tenant", ASCENDING), ("run_key", ASCENDING)], sparse=True),
         IndexModel(

@@ -12,9 +12,11 @@ from collections.abc import Iterable
 
 from workers.core import faultpoints
 from workers.core.states import BatchStatus
-from workers.store.mongo import EPOCH, NOW, Db, Doc, insert_missing
+from workers.store.mongo import EPOCH, NOW, NOW_S, Db, Doc, distinct_after, insert_missing
 
 PENDING = "pending"
+# An event that could not be delivered in this time is of no use any more.
+DELIVERY_S = 3 * 86_400.0
 
 
 def event_of(batch_id: str, status: BatchStatus) -> Doc:
@@ -52,9 +54,18 @@ class Outbox:
         where = {"tenant": tenant, "_id": {"$gt": after or ""}}
         return list(self._events.find(where).sort("_id", 1).limit(limit))
 
+    def batch_ids(self, after: str, limit: int) -> list[str]:
+        """Batches of which events are there, in order, those after `after`."""
+        return distinct_after(self._events, "batch_id", after, limit)
+
     def forget(self, batch_ids: Iterable[str]) -> int:
-        """Remove the events of batches whose retention is over; gives how many there were."""
-        return self._events.delete_many({"batch_id": {"$in": list(batch_ids)}}).deleted_count
+        """Remove the events of batches whose retention is over; gives how many there were.
+
+        One that nobody has been told of stays for a while: a short retention must not silence it.
+        """
+        too_late = {"$lte": ["$event.created_at", {"$subtract": [NOW_S, DELIVERY_S]}]}
+        done = {"$or": [{"state": {"$ne": PENDING}}, {"$expr": too_late}]}
+        return self._events.delete_many({"batch_id": {"$in": list(batch_ids)}} | done).deleted_count
 
 
 def _row(batch: Doc) -> Doc:

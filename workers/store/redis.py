@@ -23,8 +23,17 @@ from redis.backoff import ExponentialBackoff
 REDIS_DOWN = (redis.exceptions.RedisError, OSError)
 
 
-def connect(url: str, *, max_connections: int = 50, timeout_s: float = 5.0) -> Redis:
-    """A client that belongs to one event loop."""
+def connect(
+    url: str, *, max_connections: int = 50, timeout_s: float = 5.0, repeats_late: bool = True
+) -> Redis:
+    """A client that belongs to one event loop.
+
+    Args:
+        repeats_late: ask again what was not answered in time; False for what one can do without.
+    """
+    errors: tuple[type[redis.exceptions.RedisError], ...] = (redis.exceptions.ConnectionError,)
+    if repeats_late:
+        errors += (redis.exceptions.TimeoutError,)
     # A plain pool raises when it is empty, which would look like Redis being away; this one waits its turn.
     # A Unix socket has no TCP options, and its connection refuses to be told of any.
     tcp = {} if url.startswith("unix:") else {"socket_keepalive": True}
@@ -35,7 +44,7 @@ def connect(url: str, *, max_connections: int = 50, timeout_s: float = 5.0) -> R
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         health_check_interval=25,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 2),
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 2, supported_errors=errors),
         **tcp,
     )
     pool.connection_class = _packing_in_c(pool.connection_class)

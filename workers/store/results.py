@@ -21,7 +21,7 @@ from workers.core.messages import NEVER_RAN_CODES, ItemError, Result, Usage
 from workers.core.tally import Tally, tally_from
 from workers.core.wire import line_bytes, output_line
 from workers.store.blobs import Blobs
-from workers.store.mongo import DUPLICATE_KEY, MONGO_DOWN, Db, Doc, distinct_after
+from workers.store.mongo import DUPLICATE_KEY, MONGO_DOWN, Db, Doc, distinct_after, refuses_writes
 
 INLINE_BODY_BYTES = 1_000_000
 BODY = "body:"
@@ -110,13 +110,15 @@ class Results:
         try:
             self._docs.insert_many(docs, ordered=False)
         except BulkWriteError as error:
-            if error.details.get("writeConcernErrors"):
-                raise ConnectionFailure("written, but not known to be safe yet") from error
+            if error.details.get("writeConcernErrors") or refuses_writes(error):
+                raise ConnectionFailure("not all of it is written, or known to be safe yet") from error
             bad = [p["index"] for p in error.details["writeErrors"] if p["code"] != DUPLICATE_KEY]
             return [records[index] for index in bad]
         except MONGO_DOWN:
             raise
-        except _REFUSED:
+        except _REFUSED as error:
+            if isinstance(error, OperationFailure) and refuses_writes(error):
+                raise ConnectionFailure("nothing is written for now, whatever it is") from error
             if len(records) == 1:
                 return list(records)
             # The server refused the bulk as a whole: find the culprit, record the others.

@@ -51,10 +51,9 @@ class Shards:
     def claim(self, shard_id: str, owner: str, lease_s: float) -> Doc | None:
         """Take the shard: fence + 1, and what an earlier lease left unsettled moves to `prior`.
 
-        Gives the shard as it is now, or None: its message is late or double and can be dropped.
+        Gives the shard as it is now, or None: its message is late or double and can be dropped. A leased one is never
+        taken, however old its lease: `expire` frees it, for only the sweeper knows when a silence says something.
         """
-        due = {"status": states.CLAIM.filter()} | is_due("next_at")
-        expired = {"status": states.TAKE_OVER.filter()} | is_due("lease_until")
         unsettled = {"$cond": [{"$gt": ["$started", 0]}, [{"fence": "$fence", "started": "$started"}], []]}
         new = {
             "status": str(states.CLAIM.target),
@@ -63,10 +62,9 @@ class Shards:
             "lease_until": after_s(lease_s),
             "prior": {"$concatArrays": ["$prior", unsettled]},
             "started": 0,
-            "takeovers": {"$add": ["$takeovers", {"$cond": [{"$eq": ["$status", "leased"]}, 1, 0]}]},
             "reason": None,
         }
-        where = {"_id": shard_id, "$or": [due, expired]}
+        where = {"_id": shard_id, "status": states.CLAIM.filter()} | is_due("next_at")
         return self._docs.find_one_and_update(where, [{"$set": new}], return_document=ReturnDocument.AFTER)
 
     def settle_prior(self, shard_id: str, fence: int, possibly_repeated: int) -> bool:
@@ -203,17 +201,19 @@ class Shards:
         new = {"status": str(states.FINISH.target), "counts": counts.as_dict(), "started": 0}
         return bool(self._docs.update_one(where, {"$set": new}).modified_count)
 
-    def close(self, counts: Mapping[str, Tally], *, fence: int | None = None) -> int:
+    def close(self, counts: Mapping[str, Tally], *, fence: int | None = None, unknown: int = 0) -> int:
         """-> closed, in one bulk: {shard id: its counts}; every missing item has its closing row by now.
 
-        Gives how many were closed. With `fence` from our lease, else from the queue.
+        Gives how many were closed. With `fence` from our lease, else from the queue. `unknown`: calls for items without
+        a result that may have repeated others.
         """
         held, free = {"fence": fence, "status": "leased"}, {"status": {"$in": ["queued", "dispatched"]}}
         state: Doc = {"$and": [{"status": states.CLOSE.filter()}, free if fence is None else held]}
         writes: list[UpdateOne] = []
         for shard_id, tally in counts.items():
             new = {"status": str(states.CLOSE.target), "counts": tally.as_dict()}
-            writes.append(UpdateOne({"_id": shard_id} | state, {"$set": new}))
+            more = {"possibly_repeated": unknown}
+            writes.append(UpdateOne({"_id": shard_id} | state, {"$set": new, "$inc": more}))
         return self._docs.bulk_write(writes, ordered=False).modified_count if writes else 0
 
     # --- pause

@@ -18,7 +18,7 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure
 
 from workers.core.errors import UserError
-from workers.store.mongo import NOW, Db, Doc, unacknowledged_by_majority
+from workers.store.mongo import NEVER, NOW, NOW_S, Db, Doc
 from workers.store.worker_processes import WorkerProcesses
 
 LEFT_OUT: Mapping[str, str] = {
@@ -144,9 +144,12 @@ class Refill:
                 self._db.drop_collection(name)
 
     def put(self, name: str, documents: Iterator[bytes]) -> None:
-        """Write documents, some MB of them at once in memory; `end` vouches for them by its majority write."""
+        """Write documents, some MB of them at once in memory.
+
+        By majority: a primary that steps down takes with it what it alone has, and no later write would tell.
+        """
         raw: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
-        target = self._db.get_collection(name, raw, write_concern=unacknowledged_by_majority())
+        target = self._db.get_collection(name, raw)
         page: list[RawBSONDocument] = []
         size_bytes = 0
         for document in documents:
@@ -158,8 +161,18 @@ class Refill:
         if page:
             target.insert_many(page, ordered=False)
 
-    def end(self) -> None:
-        """Say that it is whole, durably, and all that was written before with it."""
+    def end(self, taken_at: float) -> None:
+        """Say that it is whole, durably.
+
+        Retention has stood still since the backup was taken (Unix seconds): what was kept then is kept for as long
+        again as it had left, or the sweeper would take away at once what an old backup was restored for.
+        """
+        taken, since_s = {"$toDate": taken_at * 1000}, {"$max": [0, {"$subtract": [NOW_S, taken_at]}]}
+        kept: Doc = {"expire_at": {"$lt": NEVER}, "$expr": {"$gt": ["$expire_at", taken]}}
+        later = {"$add": ["$expire_at", {"$multiply": [since_s, 1000]}]}
+        self._db["batch_jobs"].update_many(kept, [{"$set": {"expire_at": later}}])
+        shown = {"expires_at": {"$gt": taken_at}}
+        self._db["files"].update_many(shown, [{"$set": {"expires_at": {"$add": ["$expires_at", since_s]}}}])
         self._marks.delete_one({"_id": _UNFINISHED})
 
 

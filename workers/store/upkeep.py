@@ -5,12 +5,14 @@ sweeper.py, retention.py and orphans.py ask; pages go by id, so that what cannot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from workers.core import states
 from workers.core.states import Ending
-from workers.store.mongo import NEVER, NOW, Db, Doc, distinct_after, is_due
+from workers.store.mongo import NEVER, NOW, Db, Doc, after_s, distinct_after
 
+# A download that began before a batch expired ends within this.
+RESPITE_S = 3600.0
 _OPEN = [str(status) for status in states.ShardStatus if status not in states.ENDED_SHARD]
 _LIVE = [str(status) for status in states.BatchStatus if status not in states.TERMINAL_BATCH]
 
@@ -60,9 +62,9 @@ class Upkeep:
         """Ids of batches of which shards are there, whether the batch is or not."""
         return distinct_after(self._shards, "batch_id", after, limit)
 
-    def parents(self, batch_id: str) -> list[Doc]:
-        """Shards of the batch that have given parts away."""
-        return list(self._shards.find({"batch_id": batch_id, "moved.0": {"$exists": True}}))
+    def parents(self, batch_id: str) -> Iterator[Doc]:
+        """Shards of the batch that have given parts away, a few in memory at a time."""
+        yield from self._shards.find({"batch_id": batch_id, "moved.0": {"$exists": True}}, batch_size=100)
 
     def awake(self, batch_ids: Iterable[str]) -> list[str]:
         """Those of these batches that have been started and do not rest."""
@@ -72,10 +74,12 @@ class Upkeep:
     def expired(self, limit: int) -> list[Doc]:
         """Ended batches whose retention is over, the longest first, with the id of their input file.
 
-        Without those whose event the outbox does not have yet.
+        Without those whose event the outbox does not have yet, and an hour late: who was reading when they expired
+        reads to the end, for a file that lost its rest would look like a whole one.
         """
         # By type as well: to `$expr` a date that is not there is due.
-        over: Doc = {"expire_at": {"$lt": NEVER}, "event": {"$exists": False}} | is_due("expire_at")
+        over: Doc = {"expire_at": {"$lt": NEVER}, "event": {"$exists": False}}
+        over["$expr"] = {"$lte": ["$expire_at", after_s(-RESPITE_S)]}
         over["status"] = {"$in": list(states.TERMINAL_BATCH)}
         return list(self._docs.find(over, {"input_file_id": 1}).sort("expire_at", 1).limit(limit))
 

@@ -1,4 +1,4 @@
-"""httpx's connections (httpcore 1.0) with eight faults mended; httpx_transport.py puts them in.
+"""httpx's connections (httpcore 1.0) with nine faults mended; httpx_transport.py puts them in.
 
 What is wrong there, each shown by a test of tests/contract/transport against the hostile server. HTTP/2:
 
@@ -20,9 +20,10 @@ What is wrong there, each shown by a test of tests/contract/transport against th
 7. A new connection takes its places one by one before the first request, and yields after each: a request that is
    cancelled meanwhile leaves some of them free, and giving back the rest later raises a ValueError.
 
-HTTP/1.1:
+HTTP/1.1, and the last one in HTTP/2 as well:
 
 8. What a server sends after the announced length is taken for the beginning of the next answer.
+9. Writing to a TLS connection that the server has just closed raises an error of another library, anyio's EndOfStream.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ import httpcore
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 from httpcore._async import connection, http2, http11, http_proxy
+from httpcore._backends import anyio as backend
 from httpcore._synchronization import AsyncSemaphore
 
 from workers.transport.patient_h2 import PatientState
@@ -68,6 +70,17 @@ def mend_httpcore() -> None:
         http2.AsyncSemaphore = _Places  # type: ignore[attr-defined]
         for module in (connection, http_proxy):
             module.AsyncHTTP11Connection = MendedHttp11Connection  # type: ignore[attr-defined]
+        backend.AnyIOStream = MendedStream  # type: ignore[misc]
+
+
+class MendedStream(backend.AnyIOStream):
+    """See the module; what TLS is laid over is one of these as well."""
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's name
+        try:
+            await super().write(buffer, timeout)
+        except anyio.EndOfStream as error:
+            raise httpcore.WriteError("the server has closed the connection") from error
 
 
 class _Places(AsyncSemaphore):

@@ -238,6 +238,6 @@ def test_pages_follow_creation_and_know_only_the_tenants_files(stores: Stores) -
 
 def test_a_view_is_named_once(stores: Stores) -> None:
     for size in (5, 9):
-        stores.files.put_view("file-v", "t", "batch_1", which="output", size_bytes=size, now_s=1.0)
+        stores.files.put_view("file-v", "t", "batch_1", which="output", size_bytes=size)
     doc = stores.files.get("file-v", "t")
     assert doc is not None and doc["bytes"] == 5 and doc["filename"] == "batch_1_output.jsonl"

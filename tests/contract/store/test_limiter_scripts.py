@@ -146,9 +146,10 @@ def _random_report(draw: random.Random, under_way: Counter[str], weights: tuple[
         ended = draw.randint(1, under_way[model])
         under_way[model] -= ended
         outcome = draw.choices(["answered", "throttled", "failed"], weights)[0]
-        what.lanes[model] = LaneSeen(**{outcome: ended})
+        lane = what.lanes[model] = LaneSeen()
+        setattr(lane, outcome, ended)
         if draw.random() < 0.05:
-            what.lanes[model].retry_after_s = 3.0
+            lane.retry_after_s = 3.0
         what.reserved_tokens += 400 * ended
         what.used_tokens += draw.randint(100, 500) * ended
     return what

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure
 
 from tests.support.batches import Stores, records
 from tests.support.results import results
@@ -107,3 +108,25 @@ def test_the_databases_sums_are_the_tally_of_the_same_results(stores: Stores, dr
 def test_a_batch_without_results_sums_to_nothing(stores: Stores) -> None:
     assert stores.results.tally("nobody") == Tally()
     assert stores.results.insert([]) == []
+
+
+def test_a_server_without_room_refuses_no_result_for_good(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a disk that is full, in the server's words: for one document of a bulk, and for the whole
+    full = {"code": 14031, "errmsg": "available disk space of 1 bytes is less than required minimum"}
+    refusals = [
+        BulkWriteError({"writeErrors": [{"index": 0, **full}], "writeConcernErrors": []}),
+        OperationFailure("OutOfDiskSpace", 14031, full),
+    ]
+
+    def refuse(*_: object, **__: object) -> None:
+        raise refusals.pop()
+
+    monkeypatch.setattr(stores.results._docs, "insert_many", refuse)
+    # Then it is an outage, and the answer is written when there is room.
+    for _ in range(2):
+        with pytest.raises(ConnectionFailure):
+            stores.results.insert(records("full", [answer(1)]))
+    monkeypatch.undo()
+    assert stores.results.insert(records("full", [answer(1)])) == []

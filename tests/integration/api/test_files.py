@@ -55,14 +55,17 @@ def test_a_batch_file_expires_after_thirty_days_unless_told_otherwise(api: Api) 
     assert abs(short.expires_at - short.created_at - 3600) <= 1
 
 
-def test_the_days_of_a_tenant_hold_for_its_files(api: Api) -> None:
+@pytest.mark.parametrize(("days", "kept_days"), [(2, 2), (0, 1)])
+def test_the_days_of_a_tenant_hold_for_its_files_but_a_batch_can_always_be_made_of_them(
+    api: Api, days: int, kept_days: int
+) -> None:
     tenants = api.work.db["tenants"]
-    tenants.update_one({"_id": "other"}, {"$set": {"retention_days": 2}})
+    tenants.update_one({"_id": "other"}, {"$set": {"retention_days": days}})
     try:
         file = api.sdk_of(api.other_key).files.retrieve(api.input_file(key=api.other_key))
     finally:
         tenants.update_one({"_id": "other"}, {"$unset": {"retention_days": ""}})
-    assert file.expires_at is not None and abs(file.expires_at - file.created_at - 2 * 86_400) <= 1
+    assert file.expires_at is not None and abs(file.expires_at - file.created_at - kept_days * 86_400) <= 1
 
 
 def test_a_file_that_has_expired_is_gone_for_its_reader(api: Api) -> None:

@@ -47,9 +47,7 @@ def test_an_output_file_cannot_be_read_before_its_batch_has_ended(api: Api) -> N
     batch_id = api.batch()
     api.work.start(batch_id, 2)
     api.work.record(batch_id, [answered(1), never_ran(2, "batch_expired")])
-    api.work.files.put_view(
-        "file-early", "default", batch_id, which="output", size_bytes=1, now_s=time.time()
-    )
+    api.work.files.put_view("file-early", "default", batch_id, which="output", size_bytes=1)
     for call in (api.sdk.files.retrieve, api.sdk.files.content):
         with pytest.raises(openai.NotFoundError):
             call("file-early")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -153,6 +156,46 @@ def test_nothing_is_restored_under_the_feet_of_workers_or_of_the_api(
     assert target[collection].count_documents({}) == 1
 
 
+@pytest.mark.usefixtures("hurried")
+def test_who_starts_while_the_file_is_checked_is_seen_before_anything_is_dropped(
+    place: TestServers, stores: Stores, target: Db, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores.batch()
+    path = saved(place, tmp_path / "f")
+    target["batch_jobs"].insert_one({"_id": "batch_other"})
+
+    def starts(*_: object) -> None:
+        sign = {"_id": "sweep", "owner": "api@h:1", "until": {"$add": [NOW, 60_000]}}
+        target["elections"].update_one({"_id": "sweep"}, [{"$set": sign}], upsert=True)
+
+    monkeypatch.setattr(restoring, "_check", starts)
+    with pytest.raises(UserError, match="is in use by api@h:1"):
+        restored(place, target, path, replaces=True)
+    assert target["batch_jobs"].distinct("_id") == ["batch_other"]
+
+
+@pytest.mark.usefixtures("hurried")
+def test_an_old_backup_is_not_eaten_by_retention_after_its_restore(
+    place: TestServers, stores: Stores, target: Db, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a backup of a month ago, of a batch and a file with a day left, and of two that were over then
+    taken_at, day_s = time.time() - 30 * 86_400, 86_400.0
+    for name, left_s in (("kept", day_s), ("over", -day_s)):
+        ends = datetime.fromtimestamp(taken_at + left_s, UTC)
+        stores.db["batch_jobs"].insert_one({"_id": name, "status": "completed", "expire_at": ends})
+        stores.db["files"].insert_one({"_id": name, "state": "ready", "expires_at": taken_at + left_s})
+    with monkeypatch.context() as then:
+        then.setattr("app.backup.saving.time.time", lambda: taken_at)
+        path = saved(place, tmp_path / "f")
+    # when
+    restored(place, target, path)
+    # then what was kept has its day still, and what was over comes back to nobody
+    batches = {doc["_id"]: doc["expire_at"].timestamp() - time.time() for doc in target["batch_jobs"].find()}
+    files = {doc["_id"]: doc["expires_at"] - time.time() for doc in target["files"].find()}
+    assert batches["kept"] == pytest.approx(day_s, abs=20) == files["kept"]
+    assert batches["over"] < 0 and files["over"] < 0
+
+
 def test_a_changed_file_is_refused_before_anything_is_changed(
     place: TestServers, stores: Stores, target: Db, tmp_path: Path
 ) -> None:
@@ -195,6 +238,8 @@ def test_a_restore_that_broke_off_lets_nobody_work_and_is_repeated_without_a_wor
     of_target = {**place.environ(), "BATCHWRIGHT_MONGODB_DATABASE": target.name}
     with pytest.raises(UserError, match="begun and not ended"):
         Runtime(load_settings(of_target), name="worker-1")
+    with pytest.raises(UserError, match="begun and not ended"):
+        save(place.mongodb_url, target.name, path, alone=False, tell=quiet)
     restored(place, target, path)
     refuse_half_restored(target)
     assert contents(target) == contents(stores.db)
@@ -308,6 +353,17 @@ def test_the_rehearsal_of_the_page_about_backups_does_what_it_says(
     assert (refused.exit_code, refused.stderr.count("--replace")) == (2, 1)
 
 
+@pytest.mark.parametrize("verb", ["backup", "restore"])
+def test_a_stack_that_runs_here_is_not_taken_for_the_database_that_was_named(
+    call: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verb: str
+) -> None:
+    (tmp_path / "f").write_bytes(b"")
+    running = SimpleNamespace(mongodb_url="mongodb://127.0.0.1:1/")
+    monkeypatch.setattr("app.embedded.state.read_state", lambda _: running)
+    refused: Result = call(verb, "f")
+    assert refused.exit_code == 2 and "another MongoDB than the stack" in refused.stderr
+
+
 def test_what_cannot_be_backed_up_is_said_in_one_line(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def is_away(url: str, name: str, *_: object, **__: object) -> None:
         with opened(url, name):
@@ -316,6 +372,8 @@ def test_what_cannot_be_backed_up_is_said_in_one_line(call: Any, monkeypatch: py
     monkeypatch.setattr(saving, "save", is_away)
     away: Result = call("backup", "f.backup")
     assert away.exit_code == 3 and "does not answer" in away.stderr
+    with pytest.raises(UserError, match="cannot be understood"), opened("mongodb://127.0.0.1:99999/", "x"):
+        pass
     monkeypatch.setenv("BATCHWRIGHT_MONGODB_URL", "")
     nothing: Result = call("backup", "f.backup")
     assert nothing.exit_code == 3 and "holds no database" in nothing.stderr

@@ -163,6 +163,17 @@ def test_where_another_provider_has_the_model_nobody_waits_for_the_breaker(engin
     assert {(last[1], last[2], last[4]) for last in lasts} == {("first", "breaker_open", "hand_over")}
 
 
+def test_a_breaker_sends_nothing_to_a_provider_that_is_paused(engine: Engine) -> None:
+    engine.play(broken, second=always_answers)
+    pauses = engine.runtime.stores.pauses
+    pauses.pause("provider", "second", by="default")
+    try:
+        _, shard = engine.plan(prompts("paused", 2 * FAILURES, model="m-1"))
+        assert engine.run(shard) == "parked: breaker" and engine.children(shard) == []
+    finally:
+        pauses.resume("provider", "second", by="default")
+
+
 def unreachable_until(opened: list[bool]) -> Script:
     async def script(_: int) -> HttpResponse:
         if not opened:

@@ -12,7 +12,7 @@ from tests.support.engine import Engine, always_answers, open_engine, reply
 from tests.support.eventually import eventually
 from tests.support.servers import TestServers
 from workers.core.messages import HttpResponse
-from workers.givingback import REVOKED_REST_S
+from workers.engine.errand import REVOKED_REST_S
 
 pytestmark = pytest.mark.integration
 

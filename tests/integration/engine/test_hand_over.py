@@ -38,6 +38,11 @@ kind = "openai"
 base_url = "http://127.0.0.1:9"
 models = ["named-*"]
 fallback = ["second/other-big"]
+[providers.two]
+kind = "openai"
+base_url = "http://127.0.0.1:9"
+models = ["two-*"]
+fallback = ["second/other-big", "alone/alone-1"]
 [providers.dear]
 kind = "openai"
 base_url = "http://127.0.0.1:9"
@@ -170,6 +175,19 @@ def test_a_fallback_is_called_by_the_name_that_the_settings_give_it(engine: Engi
     engine.play(always_answers)
     batch_id, shard = engine.plan(asked)
     assert engine.run(shard) == "done" and engine.rows(batch_id)[0]["source"] == "call"
+
+
+def test_a_paused_provider_gets_an_item_only_where_nobody_else_could_answer_it(engine: Engine) -> None:
+    engine.play(always(no_quota()))
+    pauses, got = engine.runtime.stores.pauses, []
+    for name in ("second", "alone"):
+        pauses.pause("provider", name, by="default")
+        shard = engine.plan(prompts(f"paused {name}", 1, model="two-1"))[1]
+        assert engine.run(shard) == "done"
+        got.append(the_child(engine, shard)["provider"])
+    for name in ("second", "alone"):
+        pauses.resume("provider", name, by="default")
+    assert got == ["alone", "second"], "it waits there; without it the item would have failed for good"
 
 
 def test_nobody_hands_over_where_the_settings_forbid_it(

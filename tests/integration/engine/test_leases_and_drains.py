@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 from pymongo.errors import OperationFailure
@@ -17,6 +17,7 @@ from workers.core.errors import TransportError
 from workers.core.history import History
 from workers.core.lanes import LimitState
 from workers.core.messages import HttpResponse
+from workers.engine.heartbeat import Heartbeat, Lease
 from workers.store.mongo import Doc
 
 pytestmark = pytest.mark.integration
@@ -61,6 +62,33 @@ def test_a_process_whose_lease_ran_out_does_not_claim_the_shard_again_while_its_
     assert (batch["status"], batch["counts"]["completed"]) == ("completed", 20)
     assert batch["counts"]["possibly_repeated"] == 20, "all that was under way, and nothing else"
     assert engine.slots_in_use == 0
+
+
+def test_a_lease_that_was_not_renewed_in_time_starts_no_call_until_it_is(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a shard whose last renewal is 55 of its 60 seconds old, as after a sleep of the process
+    engine.play(always_answers)
+    (_, late), (_, other) = engine.plan(prompts("too late", 5)), engine.plan(prompts("in time", 5))
+    hold = Heartbeat.hold
+
+    def hold_since(
+        beat: Heartbeat, shard_id: str, fence: int, at: float, on_lost: Callable[[], None]
+    ) -> Lease:
+        return hold(beat, shard_id, fence, at - 55.0 * (shard_id == late), on_lost)
+
+    monkeypatch.setattr(Heartbeat, "hold", hold_since)
+    monkeypatch.setattr("workers.engine.shard.LOOK_AGAIN_S", 0.05)
+    run = engine.begin_run(late)
+    eventually(lambda: engine.stores.shard(late)["status"] == "leased", 5.0)
+    # when others work beside it
+    assert engine.run(other) == "done"
+    # then it waits
+    assert engine.provider.seen == 5 and not run.done()
+    # and goes on as soon as the lease is renewed.
+    engine.renew_leases()
+    assert run.result(5.0) == "done"
+    assert engine.provider.seen == 10
 
 
 @pytest.mark.parametrize("answers_get_lost", [True, False], ids=["answers get lost", "calls are cut off"])
@@ -120,6 +148,35 @@ def test_answered_retries_are_not_counted_as_possibly_repeated_after_a_crash(eng
     # then the calls under way may be repeated, those with a known outcome are not
     counts = engine.stores.state(batch_id)["counts"]
     assert (counts["completed"], counts["excess"], counts["possibly_repeated"]) == (10, 0, 3)
+
+
+def test_an_answer_shared_with_a_retried_item_hides_no_call_that_a_crash_cut_off(engine: Engine) -> None:
+    # given an item that was called before its shard was parked, and is answered from the cache now,
+    gate = engine.gate()
+
+    async def stuck(_: int) -> HttpResponse:
+        await gate.passed()
+        return reply()
+
+    engine.play(always_answers)
+    shared = chat_line("c0", "hides nothing 0")
+    assert engine.run(engine.plan([shared])[1]) == "done"
+    batch_id, shard = engine.plan([shared, chat_line("c1", "hides nothing 1")])
+    called_before = {"1": History(attempt=1, calls=1).to_doc()}
+    engine.stores.db["batch_shards"].update_one({"_id": shard}, {"$set": {"attempts": called_before}})
+    # beside one whose call is under way
+    engine.play(stuck)
+    first = engine.begin_run(shard)
+    eventually(lambda: engine.provider.seen == 1 and len(engine.rows(batch_id)) == 1, 5.0)
+    # when the process is taken for dead
+    engine.take_lease_away(shard)
+    engine.renew_leases()
+    assert first.result(5.0) == "lease lost"
+    gate.open()
+    assert engine.run(shard) == "done"
+    # then the call that was made twice is counted
+    counts = engine.counts(batch_id)
+    assert (engine.provider.seen, counts["cached"], counts["possibly_repeated"]) == (2, 1, 1)
 
 
 def test_a_drain_that_comes_while_a_claim_is_under_way_starts_no_call(engine: Engine) -> None:

@@ -14,6 +14,7 @@ from tests.support.batches import chat_line
 from tests.support.engine import Engine, always_answers, open_engine, reply
 from tests.support.eventually import eventually
 from tests.support.servers import TestServers
+from workers.core.errors import TransportError
 from workers.core.fairness import Sent
 from workers.core.identity import shard_id
 from workers.core.lanes import Ask, Go, Verdict
@@ -155,6 +156,52 @@ def test_no_call_starts_a_second_after_its_batch_was_cancelled(
     assert engine.stores.state(batch_id)["status"] == "cancelled"
 
 
+def test_who_ends_one_shard_of_a_large_cancelled_batch_does_not_close_all_the_others_at_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each of its shards here would do so, on all the threads by which leases are renewed.
+    gate = engine.gate()
+
+    async def stuck(_: int) -> HttpResponse:
+        await gate.passed()
+        return reply()
+
+    monkeypatch.setattr("workers.runtime.CLOSE_S", -1.0)
+    engine.play(stuck)
+    batch_id, shard = engine.plan(prompts("large and cancelled", 90))
+    running = engine.begin_run(shard)
+    eventually(lambda: engine.provider.seen == 45, 5.0)
+    assert engine.stores.batches.cancel(batch_id)
+    eventually(lambda: engine.runtime.steward.active[shard].stop == "ending", 5.0)
+    gate.open()
+    assert running.result(5.0) == "closed"
+    assert len(engine.stores.shards.to_close(batch_id, 10)) == 1, "the sweeper's"
+    assert engine.runtime.finalizer.advance(batch_id) == "cancelled"
+
+
+def test_a_call_that_was_repeated_before_a_cancel_is_counted_after_it(engine: Engine) -> None:
+    # given an item whose first call was lost, and whose repeat is refused when its batch ends
+    gate = engine.gate()
+
+    async def lost_then_refused(call: int) -> HttpResponse:
+        if call == 1:
+            raise TransportError("reset", bytes_sent=True)
+        await gate.passed()
+        return reply(503)
+
+    engine.play(lost_then_refused)
+    batch_id, shard = engine.plan(prompts("repeated and cancelled", 1))
+    running = engine.begin_run(shard)
+    eventually(lambda: engine.provider.seen == 2, 5.0)
+    assert engine.stores.batches.cancel(batch_id)
+    eventually(lambda: engine.runtime.steward.active[shard].stop == "ending", 5.0)
+    gate.open()
+    assert running.result(5.0) == "closed"
+    # then
+    counts = engine.stores.state(batch_id)["counts"]
+    assert (counts["never_ran"], counts["excess"] + counts["possibly_repeated"]) == (1, 1)
+
+
 # --- revoke
 
 
@@ -292,6 +339,50 @@ def test_a_stalled_provider_leaves_a_thread_to_a_healthy_one_and_loses_nothing(
     eventually(lambda: engine.stores.shard(hung[0][1])["status"] == "done", 5.0)
     eventually(lambda: engine.stores.state(hung[0][0])["status"] == "completed", 5.0)
     assert engine.counts(hung[0][0])["possibly_repeated"] == 0
+
+
+def test_no_thread_is_left_to_messages_of_a_provider_that_this_process_does_not_serve(engine: Engine) -> None:
+    dispatches = engine.runtime.stores.dispatches
+    ours, theirs = engine.stores.queued("batch_o", 1), engine.stores.queued("batch_t", 1, provider="theirs")
+    try:
+        dispatches.dispatch([*ours, *theirs], "t")
+        assert set(dispatches.overdue(-1.0, ["sim", "theirs"])) == {"sim", "theirs"}
+        assert engine.runtime.dispatcher.overdue(-1.0) == ({"sim": 1}, 1)
+    finally:
+        engine.stores.db["batch_shards"].delete_many({"_id": {"$in": [*ours, *theirs]}})
+
+
+def test_a_new_batch_gets_a_thread_beside_shards_of_another_one_that_last_long(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a batch whose slow calls keep all threads, with more of it in the queue
+    monkeypatch.setattr("workers.dispatcher.OVERDUE_S", 0.0)
+    gate = engine.gate()
+
+    async def slow(call: int) -> HttpResponse:
+        if call <= 45 * THREADS:
+            await gate.passed()
+        return reply()
+
+    engine.play(slow)
+    large, first = engine.plan(prompts("lasts long", 45 * THREADS + 1))
+    runs = [engine.begin_run(shard_id(large, number)) for number in range(1, THREADS + 1)]
+    eventually(lambda: engine.provider.seen == 45 * THREADS, 5.0)
+    engine.runtime.dispatcher.admit()
+    last = shard_id(large, THREADS + 1)
+    assert engine.stores.shard(last)["status"] == "queued", "its batch has its threads"
+    # when another one comes
+    small, shard = engine.plan(prompts("small", 1))
+    engine.runtime.dispatcher.admit()
+    assert engine.stores.shard(shard)["status"] == "dispatched"
+    # then it gets a thread, whose shard goes on without it
+    eventually(lambda: any(run.done() for run in runs), 5.0)
+    assert runs[0].result(0) == "goes on without its thread" and not runs[1].done()
+    assert engine.run(shard) == "done" and engine.counts(small)["completed"] == 1
+    gate.open()
+    assert runs[1].result(5.0) == "done"
+    eventually(lambda: engine.stores.shard(first)["status"] == "done", 5.0)
+    assert engine.run(last) == "done" and engine.counts(large)["possibly_repeated"] == 0
 
 
 def test_a_drain_waits_for_a_shard_that_goes_on_without_its_thread(engine: Engine) -> None:

@@ -60,6 +60,7 @@ def test_bytes_that_are_no_message_are_passed_over_and_the_next_message_arrives(
     broker.lpush(PLAN_QUEUE, *no_messages)
     queue.publish_plan(new_batch_id(1))
     queue.close()
+    seen_before = INTAKE.seen
     heard: list[Any] = []
     with (
         Connection(broker_url, transport=Transport) as connection,
@@ -72,6 +73,9 @@ def test_bytes_that_are_no_message_are_passed_over_and_the_next_message_arrives(
             connection.drain_events(timeout=5)
     assert [message.headers["task"] for message in heard] == ["plan.batch"]
     assert Counter(INTAKE.refused) == Counter(str(of_envelope(raw)) for raw in no_messages)
+    assert INTAKE.seen - seen_before == len(no_messages), (
+        "the watchdog would take a process that drops them for deaf"
+    )
     assert set(INTAKE.refused) >= {Refusal.MALFORMED, Refusal.TOO_LARGE, Refusal.DECODE_ERROR}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -131,7 +130,6 @@ def test_a_view_without_a_batch_goes(site: Site) -> None:
             batch_id,
             which="error",
             size_bytes=1,
-            now_s=time.time(),
         )
     site.sweep()
     views = site.stores.db["files"].distinct("_id", {"view": {"$exists": True}})

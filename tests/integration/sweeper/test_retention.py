@@ -34,7 +34,13 @@ def test_the_end_of_a_batch_says_how_long_it_is_kept_and_its_files_show_it(site:
 
 @pytest.mark.parametrize(
     ("days", "asked_s", "shown_s"),
-    [(None, 3600, 3600), (2.0, None, 2 * 86_400), (2.0, 3600, 3600), (1.0, 30 * 86_400, 86_400)],
+    [
+        (None, 3600, 3600),
+        (2.0, None, 2 * 86_400),
+        (2.0, 3600, 3600),
+        (1.0, 30 * 86_400, 86_400),
+        (0.0, None, 3600),
+    ],
 )
 def test_the_tenants_own_days_rule_its_batches_and_the_batch_its_output_files(
     site: Site, days: float | None, asked_s: int | None, shown_s: int
@@ -47,7 +53,18 @@ def test_the_tenants_own_days_rule_its_batches_and_the_batch_its_output_files(
     file = site.stores.files.get(batch["output_file_id"])
     assert file is not None and file["expires_at"] - file["created_at"] == pytest.approx(shown_s)
     kept_s = batch["expire_at"].timestamp() - time.time()
-    assert kept_s == pytest.approx((days or 30.0) * 86_400, abs=20)
+    kept_days = 30.0 if days is None else max(days, 1 / 24)
+    assert kept_s == pytest.approx(kept_days * 86_400, abs=20)
+
+
+def test_a_worker_whose_clock_is_wrong_hides_no_output_file(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as in_1970:
+        in_1970.setattr(time, "time", lambda: 60.0)
+        batch_id = site.completed()
+    file = site.stores.files.get(site.stores.state(batch_id)["output_file_id"], "default")
+    assert file is not None and file["created_at"] == pytest.approx(time.time(), abs=20)
 
 
 def test_an_expired_batch_goes_with_all_that_is_its_own_and_nothing_else_does(site: Site) -> None:
@@ -155,6 +172,50 @@ def test_a_batch_is_not_removed_before_its_event_has_been_carried_over(site: Sit
     assert site.stores.state(batch_id)["event"]["type"] == "batch.completed"
     site.sweep()
     assert site.stores.batches.get(batch_id) is None
+
+
+def test_a_batch_that_ended_before_there_was_retention_is_kept_from_now_on_and_then_goes(site: Site) -> None:
+    site.stores.tenants.ensure("other")
+    site.stores.db["tenants"].update_one({"_id": "other"}, {"$set": {"retention_days": 2.0}})
+    old, theirs = site.completed(), site.completed()
+    site.stores.db["batch_jobs"].update_one({"_id": theirs}, {"$set": {"tenant": "other"}})
+    undated = {"$unset": {"expire_at": "", "event": ""}, "$set": {"created_at": 0.0, "completed_at": 1.0}}
+    site.stores.db["batch_jobs"].update_many({}, undated)
+    site.sweep()
+    for batch_id, days in ((old, 30), (theirs, 2)):
+        kept = site.stores.state(batch_id)["expire_at"] - datetime.now(UTC)
+        assert abs(kept - timedelta(days=days)) < timedelta(seconds=20)
+        site.retention_over(batch_id)
+    site.sweep()
+    assert "batch_jobs" not in site.left()
+
+
+def test_who_reads_when_a_batch_expires_reads_to_the_end(site: Site) -> None:
+    batch_id = site.completed()
+    site.stores.db["batch_jobs"].update_one({"_id": batch_id}, [{"$set": {"expire_at": "$$NOW"}}])
+    site.sweep()
+    assert site.stores.batches.get(batch_id, "default") is None
+    assert len(site.lines(batch_id, ok=True)) == 2
+
+
+def test_an_event_that_nobody_was_told_of_outlives_a_batch_with_a_short_retention(site: Site) -> None:
+    batch_id, outbox = site.completed(), site.stores.db["outbox"]
+    site.stores.db["batch_jobs"].update_one({"_id": batch_id}, {"$set": {"expire_at": EPOCH}})
+    site.sweep()
+    assert site.stores.batches.get(batch_id) is None
+    assert outbox.distinct("batch_id") == [batch_id]
+    outbox.update_one({}, {"$set": {"state": "delivered"}})
+    site.sweep()
+    assert outbox.count_documents({}) == 0
+
+
+def test_an_expired_batch_gives_its_idempotency_key_back(site: Site) -> None:
+    batch_id, batches = site.completed(idempotency_key="k"), site.stores.batches
+    kept = batches.by_idempotency_key("default", "k")
+    assert kept is not None and kept["_id"] == batch_id
+    site.retention_over(batch_id)
+    assert batches.by_idempotency_key("default", "k") is None
+    assert site.stores.batch(idempotency_key="k") != batch_id
 
 
 def test_an_expired_file_is_gone_for_its_reader_and_feeds_the_batches_that_were_made_from_it(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import cast
 
 import pytest
 
 from tests.support.sweeping import Site
 from workers.core.silence import Clocks
+from workers.finalizer import Finalizer
 from workers.store.mongo import NEVER
 
 pytestmark = pytest.mark.integration
@@ -133,6 +135,26 @@ def test_shards_that_were_left_the_wrong_way_follow_their_batch(site: Site) -> N
     # then
     assert site.stores.shard(paused)["next_at"] == NEVER and site.stores.shard(paused)["reason"] == "paused"
     assert site.stores.shard(free)["next_at"] < NEVER and site.stores.shard(free)["reason"] is None
+
+
+def test_a_batch_that_took_all_the_time_and_has_not_ended_brings_the_next_round_sooner(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow:
+        """Closes shards for as long as it may, and never all of them."""
+
+        def advance(self, _: str, *, within_s: float = 0.0) -> None:
+            until = time.monotonic() + within_s
+            while time.monotonic() <= until:
+                pass
+
+    site.sweep()
+    assert not site.sweeper._behind
+    assert site.stores.batches.cancel(site.started(2))
+    monkeypatch.setattr("workers.sweeper.STEP_S", 0.02)
+    site.sweeper.finalizer = cast("Finalizer", Slow())
+    site.sweep()
+    assert site.sweeper._behind
 
 
 def test_only_one_process_sweeps_at_a_time(site: Site) -> None:

@@ -130,6 +130,18 @@ def test_a_batch_ends_although_its_input_file_has_lost_bytes(site: Site) -> None
     assert site.lines(batch_id, ok=False) == [(None, "batch_cancelled")] * 2
 
 
+def test_a_batch_with_more_to_close_than_a_round_has_time_for_is_gone_on_with_sooner(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.finalizer.CLOSE_AT_ONCE", 1)
+    monkeypatch.setattr("workers.sweeper.STEP_S", 0.02)
+    batch_id = site.started(60, per_shard=1)
+    assert site.stores.batches.cancel(batch_id)
+    site.sweep()
+    assert site.stores.state(batch_id)["status"] == "cancelling" and site.sweeper._behind
+    assert site.finalizer.advance(batch_id) == "cancelled"
+
+
 def test_hundreds_of_shards_are_closed_in_one_go_and_those_claimed_meanwhile_are_left(site: Site) -> None:
     batch_id = site.started(250, per_shard=1)
     claimed = site.shards(batch_id)[7]

@@ -114,6 +114,22 @@ async def test_a_create_looks_for_the_batch_that_an_earlier_one_made_before_it_l
     assert (seen, reply.status_code) == (["once"], 507), "it looked first"
 
 
+async def test_a_key_whose_batch_expires_in_between_makes_a_batch_that_is_really_there() -> None:
+    inserted: list[dict[str, Any]] = []
+
+    def insert(doc: dict[str, Any]) -> bool:
+        inserted.append(doc)
+        return len(inserted) > 1
+
+    batches = SimpleNamespace(
+        by_idempotency_key=lambda *_: None, insert=insert, fail=lambda *_: True, get=lambda *_: inserted[1]
+    )
+    files = SimpleNamespace(get=lambda *_: None)
+    async with api(services_with(batches=batches, files=files)) as http:
+        reply = await http.post("/v1/batches", json=BATCH, headers={"idempotency-key": "once"})
+    assert len(inserted) == 2 and reply.json()["id"] == inserted[1]["_id"]
+
+
 async def test_intake_opens_again_by_itself_and_each_crossing_is_said_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

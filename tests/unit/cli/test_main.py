@@ -133,6 +133,8 @@ def test_logs_name_the_services_there_are(call: object, tmp_path: Path) -> None:
     (folder / "api.log").write_text("".join(f"line {n}\n" for n in range(300)))
     assert invoke(call, "logs", "api", "-n", "2").stdout == "line 298\nline 299\n"
     assert "there are: api" in invoke(call, "logs", "apo").stderr
+    (folder / "redis.log").write_bytes(b"user \x1b[31mred\xc2\x9b\n")
+    assert invoke(call, "logs", "redis").stdout == "user  [31mred \n"
 
 
 def test_a_bug_shows_no_traceback_unless_asked() -> None:

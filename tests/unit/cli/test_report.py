@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from rich.console import Console
 
-from app.cli import report
+from app.cli import live, report
+from app.cli.progress import Row, View
 
 pytestmark = pytest.mark.fast
 RED = "\x1b[31mred\x1b]0;pwn\x07"
@@ -17,6 +20,23 @@ def test_escape_codes_of_others_reach_no_terminal(capsys: pytest.CaptureFixture[
     said = capsys.readouterr().out
     assert "\x1b" not in said and "\x07" not in said
     assert said.count("red") == 2
+
+
+def test_escape_codes_in_names_and_words_reach_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=80)
+    terminal = live.TerminalDisplay(screen)
+    view = View((Row(RED, "in_progress", 4, 2),), 1.0, 1.0, ())
+    for display in (live.PlainDisplay(), terminal):
+        display.note(RED)
+        display.stage(RED)
+        display.update(view)
+    terminal.stage(RED)
+    terminal.detail(RED)
+    screen.print(terminal._picture())
+    screen.print(live.picture(view, 20))
+    said = capsys.readouterr().err + screen.file.getvalue()  # type: ignore[attr-defined]
+    assert said.count("red") >= 6
+    assert "\x1b]" not in said and "\x07" not in said and "\x1b[31m" not in said
 
 
 def test_a_table_that_does_not_fit_spends_no_room_on_gaps(

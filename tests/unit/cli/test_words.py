@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from app.cli import words
@@ -62,6 +64,14 @@ def test_a_rate_has_no_more_digits_than_it_deserves(rate: float, text: str) -> N
 
 def test_text_from_elsewhere_cannot_drive_the_terminal() -> None:
     assert words.one_line("evil\x1b[2J\nsecond line\r") == "evil [2J second line"
+
+
+def test_json_on_a_terminal_is_the_same_json_and_drives_nothing() -> None:
+    odd = {"name": "a\x1b[31m\x9b1m\u202e\u2028\udcff\x7f", "kept": "é 日本 🙂"}
+    line = words.json_line(odd)
+    assert json.loads(line) == odd
+    assert line.isprintable() and "é 日本 🙂" in line
+    line.encode()  # a file name that is no UTF-8 would not get through
 
 
 def test_a_long_name_keeps_its_beginning_and_its_end() -> None:

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.core.fairness import AHEAD_S, Out, Sent, Waiting, choose, enough, leavers, shares, windows
+from workers.core.fairness import (
+    AHEAD_S,
+    Out,
+    Sent,
+    Waiting,
+    choose,
+    enough,
+    for_newcomers,
+    leavers,
+    shares,
+    windows,
+)
 from workers.core.lanes import Rates
 
 
@@ -230,6 +241,15 @@ def test_idle_shards_leave_their_threads_to_whoever_waits_and_keep_them_from_the
     assert leavers(seated, {"healthy": 1}, room=8, idle=idle) == ["s0"]
     assert leavers(seated, {"healthy": 9}, room=1, idle=idle) == ["s0"]
     assert leavers(seated, {"healthy": 9, "stalled": 9}, room=8, idle=idle) == []
+
+
+def test_whoever_holds_most_leaves_a_thread_to_each_batch_that_has_nothing_running() -> None:
+    seated = {"a": ["a0", "a1", "a2"], "b": ["b0"]}
+    assert for_newcomers(seated, [], 0) == []
+    assert for_newcomers(seated, [], 2) == ["a0", "a1"]
+    assert for_newcomers(seated, ["a0"], 2) == ["a1"], "one of them is served already"
+    assert sorted(for_newcomers(seated, [], 9)) == ["a0", "a1", "a2", "b0"]
+    assert for_newcomers({}, [], 1) == []
 
 
 def test_what_goes_on_without_a_thread_leaves_its_slot_to_the_others() -> None:

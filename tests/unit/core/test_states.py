@@ -18,7 +18,7 @@ from workers.core.states import BATCH_MOVES, SHARD_MOVES, BatchStatus, Ending, M
 ROOT = Path(__file__).parents[3]
 STORE = ROOT / "workers" / "store"
 # COMPLETE, END_CANCELLED and END_EXPIRED are one function, `end`: the finalizer says which.
-ONE_FUNCTION = {"complete": "end", "end_cancelled": "end", "end_expired": "end", "take_over": "claim"}
+ONE_FUNCTION = {"complete": "end", "end_cancelled": "end", "end_expired": "end"}
 
 MOVES: tuple[Move[Any], ...] = (*BATCH_MOVES, *SHARD_MOVES)
 TABLES: list[tuple[type[StrEnum], tuple[Move[Any], ...]]] = [
@@ -138,7 +138,7 @@ def test_a_status_is_written_only_as_the_target_of_a_move_and_only_in_the_store(
             where = f"{path.name}: {function.name} writes {ast.unparse(value)}"
             assert path.parent == STORE, where
             assert ast.unparse(value).removeprefix("str(").endswith(".target)"), where
-    assert found >= len(SHARD_MOVES) - 1  # claim and take_over are one write
+    assert found >= len(SHARD_MOVES)
 
 
 def test_every_shard_move_is_one_function_of_the_store() -> None:

@@ -39,6 +39,11 @@ def explain(log_text: str, returncode: int = 1) -> StackError:
             "a library it needs",
             "install the library",
         ),
+        (
+            "api: a restore into the database bw has begun and not ended; repeat it: batchwright restore FILE",
+            "a restore into its database has begun and not ended",
+            "batchwright restore FILE",
+        ),
     ],
 )
 def test_a_known_cause_is_named_with_what_helps(log_text: str, meaning: str, hint: str) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import anyio
 import httpcore
 import pytest
+from httpcore._backends import anyio as backend
 from hyperframe.frame import SettingsFrame
 
 from workers.transport.mended_httpcore import MendedHttp2Connection, mend_httpcore
@@ -70,3 +72,16 @@ async def test_a_request_cancelled_while_its_connection_opens_harms_none_of_thos
     ends = await asyncio.gather(*later, return_exceptions=True)
     # Then nothing fails but what found it closed.
     assert not any(isinstance(end, ValueError) for end in [*failed, *ends])
+
+
+async def test_a_write_to_a_connection_that_the_server_has_closed_fails_as_a_write() -> None:
+    class Closed:
+        """What anyio's TLS does when the other side's goodbye comes first."""
+
+        async def send(self, item: bytes) -> None:
+            raise anyio.EndOfStream
+
+    mend_httpcore()
+    closed: Any = Closed()
+    with pytest.raises(httpcore.WriteError):
+        await backend.AnyIOStream(closed).write(b"GET")
