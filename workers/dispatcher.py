@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from workers.celery_config import PLAN_QUEUE
 from workers.core.errors import StoreUnavailable
-from workers.core.fairness import Out, Sent, Waiting, choose, enough, for_newcomers, leavers, windows
+from workers.core.fairness import Out, Sent, Waiting, choose, enough, for_newcomers, idlers, leavers, windows
 from workers.core.lanes import Rates
 from workers.core.pauses import Standing
 from workers.engine.seats import Seats
@@ -98,16 +98,26 @@ class Dispatcher:
                 continue
             try:
                 waiting, newcomers = await self.threads.call(self.overdue, OVERDUE_S)
+                working = (
+                    set() if waiting or not idle else await self.threads.call(self.stores.dispatches.sent)
+                )
+                leaving = self._leaving(waiting, newcomers, set(working), idle)
                 # Threads may have come free while we asked: then the queue is being emptied already.
-                if waiting and self.seats.full:
-                    seated, room = self.seats.seated(), self.seats.room
-                    leaving = leavers(seated, waiting, room, idle)
-                    spare = room - int(self.seats.threads * (1 - NEWCOMERS))
-                    leaving += for_newcomers(seated, leaving, min(spare, newcomers))
+                if leaving and self.seats.full:
                     self.seats.leave(leaving)
                     await self.threads.call(self.stores.dispatches.unseat, leaving, self.owner)
             except STORE_TROUBLE as error:
                 log.warning("cannot see who waits for a thread: %s", type(error).__name__)
+
+    def _leaving(
+        self, waiting: Mapping[str, int], newcomers: int, working: set[str], idle: set[str]
+    ) -> list[str]:
+        seated, room = self.seats.seated(), self.seats.room
+        if not waiting:
+            return idlers(seated, working, room, idle)
+        leaving = leavers(seated, waiting, room, idle)
+        spare = room - int(self.seats.threads * (1 - NEWCOMERS))
+        return leaving + for_newcomers(seated, leaving, min(spare, newcomers))
 
     def overdue(self, older_than_s: float) -> tuple[dict[str, int], int]:
         """What waits so long for a thread as one of ours could be, by provider; plans by their queue. Blocking.

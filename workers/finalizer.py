@@ -23,6 +23,10 @@ from workers.engine.closing import close_free
 from workers.store.stores import Stores
 
 CLOSE_AT_ONCE = 100
+# A batch that ends early may have thousands of shards to close. Every shard of it that ends in a worker would do so to
+# its end, and every cancel in the API, on the threads by which leases are renewed and requests are answered: they give
+# it this time, and the sweeper alone does what that leaves.
+CLOSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from workers.engine.recorder import Recorder
 from workers.engine.sharing import Sharing
 from workers.engine.shelf import Shelf
 from workers.engine.steward import Steward
+from workers.finalizer import CLOSE_S
 from workers.givingback import GivingBack
 from workers.queue import Queue
 from workers.store import mongo, redis
@@ -51,9 +52,6 @@ T = TypeVar("T")
 
 STORE_THREADS = 8
 GC_AFTER = 50_000
-# A batch that ends early may have thousands of shards to close. Every shard of it that ends here would do so to its
-# end, at once, on the threads by which leases are renewed: the sweeper alone does what this time leaves.
-CLOSE_S = 1.0
 
 
 class Runtime:
@@ -97,7 +95,7 @@ class Runtime:
         """Plan one batch; its shards are dispatched at once."""
         with self._busy:
             done = self.planning.plan(batch_id)
-            self.finalizer.advance(batch_id)
+            self.finalizer.advance(batch_id, within_s=CLOSE_S)
         self.loop.call_soon_threadsafe(self.dispatcher.nudge)
         return done
 

@@ -23,7 +23,7 @@ from config.settings import Settings
 from workers.celery_config import broker_url
 from workers.core.errors import StoreUnavailable, UserError
 from workers.core.identity import new_api_key
-from workers.finalizer import Finalizer
+from workers.finalizer import CLOSE_S, Finalizer
 from workers.queue import Queue
 from workers.store import redis
 from workers.store.batches import Batches
@@ -100,7 +100,7 @@ class Services:
 
     async def _advance(self, batch_id: str) -> None:
         try:
-            await self.run(self.finalizer.advance, batch_id)
+            await self.run(self.finalizer.advance, batch_id, within_s=CLOSE_S)
         except MONGO_DOWN as error:
             log.warning("%s: %s; the sweeper will end it", batch_id, type(error).__name__)
 

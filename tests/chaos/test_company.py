@@ -60,6 +60,7 @@ def test_a_schedule_runs_once_per_due_time() -> None:
     pytest.skip("there are no schedules yet: nothing is due at beat")
 
 
+@pytest.mark.quick
 @pytest.mark.fault("24", "10,000 ineligible shards in front of the sweeper")
 def test_what_cannot_be_swept_does_not_hide_what_can(
     arena_of: Opens, verdict: Judges, seed: int, items: int

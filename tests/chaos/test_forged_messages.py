@@ -24,7 +24,7 @@ from tests.support.workers import Site, open_site, started_worker
 from workers.celery_config import PLAN_QUEUE, batch_queue
 from workers.core.identity import new_batch_id
 
-pytestmark = [pytest.mark.chaos, pytest.mark.quick]
+pytestmark = pytest.mark.chaos
 _ITEMS = 200
 _SEED = 7
 

@@ -202,6 +202,27 @@ def leavers(
     return leaving + [shard for shard in others if shard in idle][: max(0, still)]
 
 
+def idlers(
+    seated: Mapping[str, Sequence[str]], working: Collection[str], room: int, idle: Collection[str]
+) -> list[str]:
+    """Who goes on without a thread though nobody waits for one here: shards without an answer, beside others' work.
+
+    Else the first process that made room would get all shards of a healthy provider, and nothing of it would ever
+    wait for the threads that a stalled one keeps in the next process.
+
+    Args:
+        seated, room, idle: as in `leavers`.
+        working: providers that have shards in any process's hands, or on their way.
+    """
+    return [
+        shard
+        for name, shards in seated.items()
+        if any(other != name for other in working)
+        for shard in shards
+        if shard in idle
+    ][: max(0, room)]
+
+
 def for_newcomers(seated: Mapping[str, Sequence[str]], leaving: Collection[str], newcomers: int) -> list[str]:
     """Who else should go on without a thread, so that batches that have nothing running get one each.
 

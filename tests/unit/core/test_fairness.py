@@ -17,6 +17,7 @@ from workers.core.fairness import (
     choose,
     enough,
     for_newcomers,
+    idlers,
     leavers,
     shares,
     windows,
@@ -241,6 +242,14 @@ def test_idle_shards_leave_their_threads_to_whoever_waits_and_keep_them_from_the
     assert leavers(seated, {"healthy": 1}, room=8, idle=idle) == ["s0"]
     assert leavers(seated, {"healthy": 9}, room=1, idle=idle) == ["s0"]
     assert leavers(seated, {"healthy": 9, "stalled": 9}, room=8, idle=idle) == []
+
+
+def test_idle_shards_leave_their_threads_beside_the_work_of_others_wherever_that_is() -> None:
+    seated = {"stalled": ["s0", "s1"]}
+    assert idlers(seated, {"stalled"}, 8, {"s0", "s1"}) == []
+    assert idlers(seated, {"stalled", "healthy"}, 8, {"s1"}) == ["s1"]
+    assert idlers(seated, {"stalled", "healthy"}, 1, {"s0", "s1"}) == ["s0"]
+    assert idlers(seated, {"stalled", "healthy"}, 8, set()) == []
 
 
 def test_whoever_holds_most_leaves_a_thread_to_each_batch_that_has_nothing_running() -> None:
