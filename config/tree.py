@@ -21,7 +21,7 @@ from config.provider import Provider
 from config.secret import Secret
 from config.setting import setting
 
-_REDIS = ("redis", "rediss", "sentinel", "unix")
+_REDIS = ("redis", "rediss", "unix")
 _MONGODB = ("mongodb", "mongodb+srv")
 _HTTP = ("http", "https")
 _DAY_S = 86_400
