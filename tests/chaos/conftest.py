@@ -81,6 +81,13 @@ def verdict(request: pytest.FixtureRequest) -> Callable[[Arena, Expected], Findi
     return conclude
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """`-k laptop` finds the row by the words that the table has for it."""
+    marker = item.get_closest_marker("fault")
+    if marker is not None:
+        item.extra_keyword_matches.update(marker.args)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
