@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.arena import Arena, Rules, open_arena
+from tests.chaos.arena import Arena, open_arena
 from tests.chaos.oracle import Expected, Finding, judge
 from tests.chaos.report import Row, as_text, write_into
+from tests.chaos.rules import Rules
 
 _ROWS = pytest.StashKey[dict[str, Row]]()
 ROOT = Path(__file__).resolve().parents[2]

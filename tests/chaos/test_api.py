@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.chaos.arena import Arena, Rules
+from tests.chaos.arena import Arena
 from tests.chaos.client import Tenant
 from tests.chaos.oracle import Expected, Finding
+from tests.chaos.rules import Rules
 from tests.chaos.victim import Death
 from tests.support.eventually import eventually
 from workers.core import faultpoints

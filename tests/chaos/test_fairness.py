@@ -11,10 +11,11 @@ import pytest
 from blake3 import blake3
 
 from app.simulator.dialect import json_object
-from tests.chaos.arena import Arena, Rules
+from tests.chaos.arena import Arena
 from tests.chaos.client import Submitted, Tenant
 from tests.chaos.odd_provider import ODD_MODEL, OddCall, odd_provider
 from tests.chaos.oracle import Expected, Finding
+from tests.chaos.rules import Rules
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.chaos

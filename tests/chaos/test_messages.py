@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 import orjson
 import pytest
 
-from tests.chaos.arena import Arena, Rules
+from tests.chaos.arena import Arena
 from tests.chaos.oracle import Expected, Finding
+from tests.chaos.rules import Rules
 from tests.chaos.servers import CONTROL
 from tests.support.eventually import eventually
 from workers.queue import Queue

@@ -20,10 +20,11 @@ import pytest
 from pymongo.errors import PyMongoError
 
 from app.embedded.errors import StackError
-from tests.chaos.arena import Arena, Rules
+from tests.chaos.arena import Arena
 from tests.chaos.oracle import Expected, Finding
 from tests.chaos.outages import logged, outage
 from tests.chaos.replicas import Replicas
+from tests.chaos.rules import Rules
 from tests.chaos.servers import MONGOD
 from tests.support.eventually import eventually
 

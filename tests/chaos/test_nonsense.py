@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.arena import Arena, Rules
+from tests.chaos.arena import Arena
 from tests.chaos.odd_provider import ODD_MODEL, OddCall, odd_provider
 from tests.chaos.oracle import Expected, Finding
+from tests.chaos.rules import Rules
 from tests.support.hostile_bodies import bomb, endless
 
 pytestmark = pytest.mark.chaos

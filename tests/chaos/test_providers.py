@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.arena import Arena, Rules
+from tests.chaos.arena import Arena
 from tests.chaos.odd_provider import ODD_MODEL, OddCall, OddProvider, Rule, odd_provider
 from tests.chaos.oracle import Expected, Finding
+from tests.chaos.rules import Rules
 from tests.support.eventually import eventually
 from tests.support.hostile_h2 import Headers
 from workers.store import keys

@@ -13,9 +13,10 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from tests.chaos.arena import Arena, Rules
+from tests.chaos.arena import Arena
 from tests.chaos.oracle import Expected, Finding
 from tests.chaos.outages import CONSUMING_WITHIN_S, consuming_again, logged, outage
+from tests.chaos.rules import Rules
 from tests.chaos.servers import CACHE, CONTROL
 from tests.support.eventually import eventually
 from workers.celery_config import batch_queue

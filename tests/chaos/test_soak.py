@@ -15,8 +15,9 @@ from collections.abc import Callable
 import pytest
 from pymongo.errors import PyMongoError
 
-from tests.chaos.arena import Arena, Rules
+from tests.chaos.arena import Arena
 from tests.chaos.oracle import Expected, Finding
+from tests.chaos.rules import Rules
 from tests.chaos.servers import SERVERS
 
 pytestmark = pytest.mark.chaos

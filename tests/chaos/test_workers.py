@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.arena import Arena, Rules
+from tests.chaos.arena import Arena
 from tests.chaos.oracle import Expected, Finding
+from tests.chaos.rules import Rules
 from tests.chaos.servers import SERVERS
 from tests.chaos.victim import Death
 from tests.support.eventually import eventually
