@@ -26,7 +26,7 @@ Judges = Callable[[Arena, Expected], Finding]
 _WORKERS = 4
 _MAX_EXCESS_SHARE = 0.005
 _SMALL = 100_000
-_FLAT_MB = 200.0
+_FLAT_MB = 260.0
 
 
 @pytest.mark.quick
