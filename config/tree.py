@@ -81,14 +81,14 @@ class Api:
     """The HTTP API: where it listens, what it takes, and how clients of ours reach it."""
 
     host: str = setting("127.0.0.1", "Address the API listens on.")
-    port: int = setting(8000, "Port of the API; 0 takes a free one.", minimum=0, maximum=65_535)
+    port: int = setting(8000, "API's port; 0, or unset and taken: a free one.", minimum=0, maximum=65_535)
     max_file_bytes: int = setting(200 * _MB, "Largest input file.", minimum=1)
     max_requests: int = setting(50_000, "Most requests in one input file.", minimum=1)
     url: str | None = setting(
         None, "API the command line talks to. Unset: the running stack's.", schemes=_HTTP
     )
     key: Secret | None = setting(  # noqa: RUF009 - a dataclass field, made in setting.py
-        None, "API key the command line sends. Unset: the stack's own.", sensitive=True
+        None, "API key the command line sends, here or to `url`. Unset: the stack's own.", sensitive=True
     )
     bootstrap_key: Secret | None = setting(  # noqa: RUF009 - a dataclass field, made in setting.py
         None,
@@ -102,7 +102,7 @@ class Api:
 class Flower:
     """The monitoring page."""
 
-    port: int = setting(5555, "Port of Flower; 0 takes a free one.", minimum=0, maximum=65_535)
+    port: int = setting(5555, "Flower's port; 0, or unset and taken: a free one.", minimum=0, maximum=65_535)
     enabled: bool = setting(True, "Start Flower with the stack. The small profile turns it off.")
 
 

@@ -55,6 +55,9 @@ _TOGETHER = (
     ),
 )
 
+# Folders of which nothing runs unless its marker, of the same name, is asked for: nobody else need import them.
+_ASKED_FOR = ("chaos", "load")
+
 
 class Together(LoadFileScheduling):  # type: ignore[misc]
     """Each file in one process, and the files of a row of `_TOGETHER` in the same."""
@@ -68,6 +71,18 @@ class Together(LoadFileScheduling):  # type: ignore[misc]
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
     """Take the place of `--dist loadfile`."""
     return Together(config, log)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Spare every process what `-m` leaves out anyhow."""
+    name = collection_path.name
+    if name not in _ASKED_FOR or collection_path.parent != Path(__file__).parent:
+        return None
+    words = str(config.option.markexpr).replace("(", " ").replace(")", " ").split()
+    asked_for = any(
+        word == name and before != "not" for before, word in zip(["", *words], words, strict=False)
+    )
+    return None if asked_for else True
 
 
 def pytest_collection_finish() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -16,8 +17,7 @@ from app.api.files import result_lines
 from app.api.json_reply import json_reply
 from app.api.services import Behind, Services
 from workers.core.budget import BUDGET
-from workers.core.pauses import Standing
-from workers.core.progress import waiting_for
+from workers.core.progress import Surroundings, waiting_for
 from workers.core.states import BatchStatus, is_terminal
 from workers.core.wire import item_object
 
@@ -61,8 +61,10 @@ async def resume_batch(batch_id: str, request: Request, tenant: Tenant, behind: 
 async def why(batch_id: str, tenant: Tenant, behind: Behind) -> Response:
     """What keeps the batch from moving; an empty list when nothing does."""
     doc = await batch_of(behind, batch_id, tenant)
-    rows, slots, workers, standing = await behind.run(_state, behind, batch_id)
-    found = waiting_for(doc, rows, slots, workers, datetime.now(UTC), standing)
+    rows, around = await behind.run(_state, behind, batch_id)
+    found = waiting_for(doc, rows, around, datetime.now(UTC))
+    if found and not await behind.broker.answers():
+        found = waiting_for(doc, rows, replace(around, broker_answers=False), datetime.now(UTC))
     reasons = [waiting.as_dict() for waiting in found]
     for reason in reasons:
         reason["text"] = reason["text"].replace("{id}", batch_id)
@@ -114,9 +116,10 @@ async def items(
     return json_reply({"object": "list", "data": shown, "has_more": len(found) > limit})
 
 
-def _state(behind: Services, batch_id: str) -> tuple[list[Doc], dict[str, int], int, Standing]:
-    rows, standing = behind.shards.by_state(batch_id), behind.pauses.standing()
-    return rows, behind.workers.slots(), behind.workers.count(), standing
+def _state(behind: Services, batch_id: str) -> tuple[list[Doc], Surroundings]:
+    rows = behind.shards.by_state(batch_id, behind.settings.lease.lease_s)
+    workers = behind.workers
+    return rows, Surroundings(workers.slots(), workers.owners(), behind.pauses.standing())
 
 
 async def _set_paused(behind: Services, batch_id: str, tenant: str, *, paused: bool) -> None:

@@ -18,9 +18,10 @@ from typing import Annotated, ParamSpec, TypeVar, cast
 
 from fastapi import Depends, Request
 
+from app.api.broker_look import BrokerLook
 from app.api.disk_guard import DiskGuard
 from config.settings import Settings
-from workers.celery_config import broker_url
+from workers.celery_config import PLAN_QUEUE, broker_url
 from workers.core.errors import StoreUnavailable, UserError
 from workers.core.identity import new_api_key
 from workers.finalizer import CLOSE_S, Finalizer
@@ -71,10 +72,12 @@ class Services:
     busy: int = 0
     background: set[asyncio.Task[None]] = field(default_factory=set)
     disk: DiskGuard = field(init=False)
+    broker: BrokerLook = field(init=False)
 
     def __post_init__(self) -> None:
         disk = Disk(self.db)
         self.disk = DiskGuard(lambda: self.run(disk.use), self.settings.disk)
+        self.broker = BrokerLook(lambda: self.run(self.queue.depth, PLAN_QUEUE))
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Make a blocking call on a thread."""

@@ -7,6 +7,7 @@ sweeper gives their shards to workers, and what is recorded is not called again.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -17,12 +18,22 @@ from workers.store.mongo import ensure_indexes
 from workers.store.snapshot import Refill
 
 
-def restore(url: str, database: str, path: Path, *, replace: bool, alone: bool, tell: Tell) -> Manifest:
+def restore(
+    url: str,
+    database: str,
+    path: Path,
+    *,
+    replace: bool,
+    alone: bool,
+    tell: Tell,
+    begins: Callable[[], None] = lambda: None,
+) -> Manifest:
     """Check the whole file, then write it.
 
     Args:
         replace: what the database holds may go.
         alone: nobody else can be using it.
+        begins: called right before the first change.
     Raises: UserError; before anything is changed, but for the errors of MongoDB, after which the database says that it
         is not whole until this is repeated.
     """
@@ -37,6 +48,7 @@ def restore(url: str, database: str, path: Path, *, replace: bool, alone: bool, 
         _check(file, manifest, tell)
         # Reading a large file takes long: who has come since?
         _refuse(refill, database, replace=replace, alone=alone)
+        begins()
         refill.begin()
         ensure_indexes(db)
         for name, documents in read_parts(file, manifest, tell):

@@ -10,5 +10,6 @@
     progress.py, summary.py, failures.py, words.py   PURE: numbers to text
 
 Exit codes: 0 all well, 1 some items failed, 2 wrong input or usage, 3 the stack or the server could not be
-started or reached, 130 after Ctrl-C, 70 a bug of ours. Progress and errors go to stderr, results to stdout.
+started or reached, 130 after Ctrl-C (but 0 where it is the way to end: `up`, `sim`), 70 a bug of ours. Progress and
+errors go to stderr, results to stdout.
 """

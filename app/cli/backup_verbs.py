@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from app.cli.live import Display
     from config.settings import Settings
 
+_HALF = "the database is not whole: repeat the command"
 _SECRETS = "it holds the tenants' secrets and the hashes of API keys: keep it as private as the database"
+
+
+@dataclass(slots=True)
+class _Standing:
+    """How far a verb has come, in the words for a person who stops it."""
+
+    so_far: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +46,11 @@ def backup(path: Path, *, as_json: bool) -> int:
     from app.backup.saving import save
 
     settings = load()
-    with ended_by_signals(), live.display() as display:
+    with _stoppable("nothing was written") as standing, ended_by_signals(), live.display() as display:
         display.stage(f"backing up to {words.clean(str(path))}")
         with _database(settings, "backing up", display, may_be_new=False) as found, _away_is_not_reached():
             manifest = save(found.url, found.name, path, alone=found.alone, tell=_teller(display))
+            standing.so_far = "the backup is written"
     _print(path, manifest, found, as_json=as_json)
     print(_SECRETS, file=sys.stderr)
     return OK
@@ -54,12 +63,23 @@ def restore(path: Path, *, replace: bool, as_json: bool) -> int:
     settings = load()
     if not path.is_file():
         raise CliError(f"there is no file {words.clean(str(path))}")
-    with ended_by_signals(), live.display() as display:
+    with _stoppable("nothing was changed") as standing, ended_by_signals(), live.display() as display:
         display.stage(f"restoring {words.clean(str(path))}")
+
+        def begins() -> None:
+            standing.so_far = _HALF
+
         with _database(settings, "restoring", display, may_be_new=True) as found, _away_is_not_reached():
             manifest = write_back(
-                found.url, found.name, path, replace=replace, alone=found.alone, tell=_teller(display)
+                found.url,
+                found.name,
+                path,
+                replace=replace,
+                alone=found.alone,
+                tell=_teller(display),
+                begins=begins,
             )
+            standing.so_far = "the database is restored"
     _print(path, manifest, found, as_json=as_json)
     print("`batchwright up` goes on with what had not ended", file=sys.stderr)
     return OK
@@ -90,6 +110,17 @@ def _database(settings: Settings, doing: str, display: Display, *, may_be_new: b
         )
     with mongod_alone(settings.data_dir, doing, Steps(display)) as alone_url:
         yield _Database(alone_url, name, alone=True)
+
+
+@contextmanager
+def _stoppable(so_far: str) -> Iterator[_Standing]:
+    """Say what has come of it to whoever ends the block by Ctrl-C or another signal."""
+    standing = _Standing(so_far)
+    try:
+        yield standing
+    except (KeyboardInterrupt, SystemExit):
+        print(f"stopped; {standing.so_far}", file=sys.stderr)
+        raise
 
 
 @contextmanager

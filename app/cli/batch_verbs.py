@@ -264,7 +264,9 @@ def show(batch_id: str, *, as_json: bool) -> int:
     outcome = Outcome(batch.id, batch, 0.0)
     skipped = ("time",)
     rows = [row for row in summary.fields(outcome) if row[0] not in skipped]
-    rows += [("endpoint", batch.endpoint), ("model", batch.model or "several")]
+    rows.append(("endpoint", batch.endpoint))
+    if batch.model or batch.total:  # nobody knows the models of a file that has not been checked
+        rows.append(("model", batch.model or "several"))
     rows += [("made", words.moment(batch.created_at))]
     rows += _times(batch)
     if batch.stats.simulated:

@@ -23,6 +23,7 @@ from app.doctor.pauses_check import check_pauses
 from app.doctor.redis_check import CACHE, CONTROL, Role, check_redis, redis_timing
 from app.doctor.worker_check import check_workers
 from app.embedded.binaries import Binary, find_mongod, find_redis
+from app.embedded.clients import left_behind
 from app.embedded.errors import StackError
 
 if TYPE_CHECKING:
@@ -113,6 +114,9 @@ def _program(name: str, find: Callable[[], Binary]) -> Finding:
 
 def stack(settings: Settings, state: StackState | None) -> Finding:
     """Whether one runs here, and whether it knows the providers that these settings name."""
+    if state is None and (left := left_behind(settings.data_dir)):
+        text = f"none runs: its owner died, and its processes are still ending: {', '.join(row.name for row in left)}"
+        return Finding("stack", "warning", text, "`batchwright down` ends them now", {"running": False})
     if state is None:
         text = f"none runs in {settings.data_dir}; `batchwright up` or `run` starts one"
         return Finding("stack", "ok", text, data={"running": False})

@@ -5,6 +5,7 @@ The pass is the one of `run` (preflight.py), so a file that would be refused is 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from app.cli import report, words
 from app.cli.cache_look import CacheLook
 from app.cli.preflight import Rules, check_file
-from app.cli.session import is_own_stack_needed, named_server
+from app.cli.session import is_own_stack_needed, is_simulated, named_server
 from app.cli.ways_out import Routes, for_model
 from config.kinds import KINDS
 from config.provider import ProviderKind
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 # Kinds whose models one can name without having set them up; Ollama's and the simulator's only their servers know.
 _CLOUD_KINDS: tuple[ProviderKind, ...] = ("openai", "anthropic", "gemini")
 _UNKNOWN_PROVIDER = "?"
+_SIMULATED = (
+    "the stack that runs here lets the simulator answer every model: what it has cached is not a real "
+    "provider's and not counted as such"
+)
 _COLUMNS = ("model", "requests", "repeats", "cached", "input", "output", "cost", "saved")
 
 
@@ -42,8 +47,11 @@ def estimate(files: Sequence[Path], *, model: str | None, as_json: bool) -> int:
     if is_own_stack_needed(settings):
         rows, cached = estimated(files, settings, model=model, client=None)
         return _shown(rows, settings, cached=cached, stack_runs=False, as_json=as_json)
+    simulated = is_simulated(settings)
     with named_server(settings) as client:
-        rows, cached = estimated(files, settings, model=model, client=client)
+        rows, cached = estimated(files, settings, model=model, client=client, simulated=simulated)
+    if simulated:
+        print(_SIMULATED, file=sys.stderr)
     return _shown(rows, settings, cached=cached, stack_runs=True, as_json=as_json)
 
 
@@ -67,7 +75,12 @@ def _shown(
 
 
 def estimated(
-    files: Sequence[Path], settings: Settings, *, model: str | None, client: Client | None
+    files: Sequence[Path],
+    settings: Settings,
+    *,
+    model: str | None,
+    client: Client | None,
+    simulated: bool = False,
 ) -> tuple[dict[tuple[str, str], Estimate], int | None]:
     """(provider, model) -> sums over all files, and how many answers are cached, if anybody knows.
 
@@ -79,6 +92,8 @@ def estimated(
     Args:
         client: of a stack that runs: it is asked what its cache has. It has settings of its own, so a model that
             nobody knows here is no error then.
+        simulated: the simulator gives all answers of that stack, so what it has cached of another provider's model
+            is no answer of that provider.
     """
     stack_runs = client is not None
     routes = Routes(settings, settings.simulator.all_models)
@@ -93,8 +108,11 @@ def estimated(
         chosen = next((found for found in asked if found is not None), None)
         if chosen is None and stack_runs:
             chosen = Chosen(_UNKNOWN_PROVIDER, name)
-        counted = estimator.add(endpoint, body, chosen) if isinstance(chosen, Chosen) else None
-        if look is not None and counted is not None:
+        if not isinstance(chosen, Chosen):
+            return chosen
+        counted = estimator.add(endpoint, body, chosen)
+        is_theirs = not simulated or kinds.get(chosen.provider) == "sim"
+        if look is not None and counted is not None and is_theirs:
             look.add(endpoint, body, counted)
         return chosen
 

@@ -34,6 +34,8 @@ class Group(TyperGroup):
         """Run one verb and leave."""
         given = list(sys.argv[1:] if args is None else args)
         words, debug = without_debug(given)
+        if words[:1] == ["help"]:
+            words = [*words[1:], "--help"]
         wants_json = "--json" in words
         try:
             code = super().main(

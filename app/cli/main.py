@@ -40,11 +40,21 @@ app = typer.Typer(
 )
 
 
+def _version_alone(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
 @app.callback()
 def root(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_version_alone, help="Print the version."),
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
 ) -> None:
-    """Taken out of the arguments by group.py; declared here for the help alone."""
+    """--debug is taken out of the arguments by group.py, and declared here for the help alone."""
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from app.cli.errors import CliError
 from app.cli.options import Json, MaxCost
 
 _BatchId = Annotated[str | None, typer.Argument(metavar="[ID]", help="The batch, batch_...")]
@@ -59,7 +60,7 @@ def resume(
 def _what(
     batch_id: str | None, provider: str | None, tenant: str | None
 ) -> tuple[Literal["batch", "provider", "tenant"], str]:
-    """The one thing that was named. Raises UsageError for none or several."""
+    """The one thing that was named. Raises CliError for none or several."""
     named: list[tuple[Literal["batch", "provider", "tenant"], str]] = []
     if batch_id:
         named.append(("batch", batch_id))
@@ -68,5 +69,6 @@ def _what(
     if tenant:
         named.append(("tenant", tenant))
     if len(named) != 1:
-        raise typer.BadParameter("name one: a batch, --provider NAME or --tenant ID")
+        said = "nothing is named" if not named else "more than one thing is named"
+        raise CliError(said, hint="name one: a batch's ID, --provider NAME or --tenant ID")
     return named[0]

@@ -17,7 +17,7 @@ and messages go to stderr) and `--debug` (tracebacks).
 
 | exit code | meaning |
 |---|---|
-| 0 | all went well |
+| 0 | all went well; Ctrl-C is the way to end `up` and `sim`, so that is 0 as well |
 | 1 | some items failed; the rest is answered |
 | 2 | the command or its input is wrong; the message says where and what to do |
 | 3 | a server, the stack or a provider could not be started or reached |
@@ -28,6 +28,9 @@ and messages go to stderr) and `--debug` (tracebacks).
 `run` uses the server that `BATCHWRIGHT_API_URL` and `BATCHWRIGHT_API_KEY` name, if they are set; else the stack of its
 data directory (`BATCHWRIGHT_DATA_DIR`, default `.batchwright`) if one is up; else it starts one for as long as it
 needs it. The verbs that follow a batch speak to that server, or to that stack.
+A key that is set without a URL goes to the stack, in place of the stack's own.
+
+`batchwright help [VERB]` is `--help`, and `--version` is `version`.
 """
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from app.cli.errors import NOT_REACHED, CliError
 from app.cli.live import Steps
 from app.client.blocking import Client
-from app.client.locate import Place, locate
+from app.client.locate import locate, place_of
 
 if TYPE_CHECKING:
     from app.cli.live import Display
@@ -81,6 +81,14 @@ def is_own_stack_needed(settings: Settings) -> bool:
     return settings.api.url is None and read_state(settings.data_dir) is None
 
 
+def is_simulated(settings: Settings) -> bool:
+    """Whether the stack that runs here lets the simulator answer every model; of a named server nobody knows."""
+    from app.embedded.state import read_state
+
+    state = read_state(settings.data_dir) if settings.api.url is None else None
+    return state is not None and state.all_models
+
+
 @contextmanager
 def named_server(settings: Settings) -> Iterator[Client]:
     """The server that the verbs other than `run` talk to."""
@@ -108,12 +116,12 @@ def session(settings: Settings, wish: Wish, display: Display) -> Iterator[Sessio
             check_simulator(found.state, wish)
             check_providers(found.state, settings)
             display.note(f"using the stack that runs here ({found.state.api_url})")
-            with Client(Place(found.state.api_url, found.state.api_key)) as client:
+            with Client(place_of(found.state, settings)) as client:
                 yield Session(client, joined=found.state)
         return
     steps.started = True
     try:
-        with Client(Place(found.state.api_url, found.state.api_key)) as client:
+        with Client(place_of(found.state, settings)) as client:
             yield Session(client, found)
         found.wait_for_users(display.note)
     finally:

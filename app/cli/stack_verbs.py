@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from app.cli import live, report, words
 from app.cli.batch_verbs import load
@@ -67,6 +68,7 @@ def _up_detached(settings: Settings, workers: int, *, simulate: bool, as_json: b
         display.stage("starting the stack")
         state = spawn_detached(settings.data_dir, options, display.detail)
     _print_state(state, as_json=as_json)
+    _tell_moved(state, settings)
     _warn_of_disk(state, settings)
     print("it runs until `batchwright down`", file=sys.stderr)
     return 0
@@ -84,12 +86,13 @@ def _up_here(settings: Settings, workers: int, *, simulate: bool, as_json: bool)
     steps.started = True
     try:
         _print_state(state, as_json=as_json)
+        _tell_moved(state, settings)
         _warn_of_disk(state, settings)
         print("Ctrl-C stops it", file=sys.stderr, flush=True)
         stack.wait()
         given_up = stack.given_up
     finally:
-        stack.stop(lambda line: print(line, file=sys.stderr))
+        stack.stop(lambda line: print(f"{line}; a second Ctrl-C cuts it short", file=sys.stderr, flush=True))
     if given_up:
         raise CliError(
             f"stopped, since these processes cannot live: {', '.join(given_up)}",
@@ -120,6 +123,24 @@ def _print_state(state: StackState, *, as_json: bool) -> None:
         print(f"{SIMULATED} {every}", file=sys.stderr)
 
 
+def _tell_moved(state: StackState, settings: Settings) -> None:
+    for line in moved(state, settings):
+        print(line, file=sys.stderr)
+
+
+def moved(state: StackState, settings: Settings) -> list[str]:
+    """What a stack that has just started does not offer at its usual port, a line each."""
+    parts = (
+        ("the API", settings.api.port, state.api_url),
+        ("Flower", settings.flower.port, state.flower_url),
+    )
+    return [
+        f"port {usual} is taken, so {name} is at {port}"
+        for name, usual, url in parts
+        if url and usual and (port := urlsplit(url).port) != usual
+    ]
+
+
 def _warn_of_disk(state: StackState, settings: Settings) -> None:
     """Say it where somebody looks anyway: a stack on a full disk takes nothing in."""
     from app.doctor.disk_check import check_disk
@@ -143,7 +164,7 @@ def down(*, as_json: bool) -> int:
 
 
 def ps(*, as_json: bool) -> int:
-    """List the stack's processes; exits with 3 when none runs."""
+    """List the stack's processes, or those it left when its owner died; exits with 3 when none runs."""
     from app.embedded import clients
 
     settings = load()
@@ -170,9 +191,16 @@ def ps(*, as_json: bool) -> int:
         ]
         columns = ("process", "pid", "state", "up for", "memory", "restarts")
         report.print_table(columns, cells, right=("pid", "up for", "memory", "restarts"))
-    else:
+    runs = any(row.state != clients.LEFT for row in rows)
+    if rows and not runs:
+        print(
+            f"no stack runs in {settings.data_dir}: its owner died, and these processes are still ending; "
+            "`batchwright down` ends them now",
+            file=sys.stderr,
+        )
+    elif not rows and not as_json:
         print(f"no stack runs in {settings.data_dir}; `batchwright up --detach` starts one", file=sys.stderr)
-    return 0 if rows else NOT_REACHED
+    return 0 if runs else NOT_REACHED
 
 
 def sim(

@@ -103,7 +103,9 @@ def fields(outcome: Outcome) -> list[tuple[str, str]]:
         ("handed over", f"{words.things(stats.handed_over, 'item')} to another provider"),
         ("time", f"{words.duration(outcome.seconds)}, {words.rate(outcome.items_per_second)} items/s"),
     ]
+    unknown = not batch.total  # until the file is checked, and if it is refused
     nothing = {"never ran": not stats.never_ran, "handed over": not stats.handed_over}
+    nothing |= dict.fromkeys(("answered", "failed", "from the cache", "calls", "tokens"), unknown)
     return [row for row in rows if not nothing.get(row[0])]
 
 

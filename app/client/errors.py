@@ -9,7 +9,7 @@ from app.client.models import BatchInfo
 from workers.core.errors import UserError
 
 _HINTS = {
-    401: "set BATCHWRIGHT_API_KEY to a key of this server",
+    401: "set BATCHWRIGHT_API_KEY to a key of this server, or unset it to use the key of the stack that runs here",
     413: "cut the file into smaller ones, or raise the server's BATCHWRIGHT_API_MAX_FILE_BYTES",
     429: "the server is busy; try again in a moment",
 }

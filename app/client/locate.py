@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from workers.core.errors import UserError
 
 if TYPE_CHECKING:
+    from app.embedded.state import StackState
     from config.settings import Settings
 
 
@@ -26,17 +27,24 @@ def locate(settings: Settings) -> Place:
     """
     from app.embedded.state import read_state
 
-    key = settings.api.key.reveal() if settings.api.key else None
     if settings.api.url:
-        return Place(settings.api.url, key)
+        return Place(settings.api.url, _key(settings))
     state = read_state(settings.data_dir)
     if state is None:
         raise NoServer(
             f"no stack runs in {settings.data_dir}, and BATCHWRIGHT_API_URL names no server",
             hint="start one with `batchwright up --detach`",
         )
-    # A key meant for another server would only be refused by this one, which made its own.
-    return Place(state.api_url, state.api_key)
+    return place_of(state, settings)
+
+
+def place_of(state: StackState, settings: Settings) -> Place:
+    """The API of a stack that runs here, with its own key unless the settings have one: who set that means it."""
+    return Place(state.api_url, _key(settings) or state.api_key)
+
+
+def _key(settings: Settings) -> str | None:
+    return settings.api.key.reveal() if settings.api.key else None
 
 
 class NoServer(UserError):

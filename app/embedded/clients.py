@@ -7,7 +7,8 @@ that the owner of a `run` does not take the servers away under it.
 import os
 import signal
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +17,10 @@ from app.embedded import leftovers, procinfo
 from app.embedded.errors import StackError
 from app.embedded.files import FileLock
 from app.embedded.state import Say, StackState, read_state, silent, state_path
+from app.embedded.supervisor import Row
+
+# The state of a process whose stack's owner has died: it is ending, at the latest when its calls have.
+LEFT = "ending"
 
 
 class Attached:
@@ -134,15 +139,33 @@ def _not_ended(data_dir: Path, pid: str, limit_s: float) -> StackError:
 
 
 def processes(data_dir: Path) -> tuple[ProcessRow, ...]:
-    """All processes of the stack, its owner first; empty if none runs. Memory includes their children."""
+    """All processes of the stack, its owner first; empty if none runs. Memory includes their children.
+
+    Where the owner has died: those of its processes that still live, in the state `LEFT`.
+    """
     state = read_state(data_dir)
     if state is None:
-        return ()
-    rows = leftovers.read_list(data_dir)
+        return tuple(replace(row, state=LEFT) for row in _rows(left_behind(data_dir)))
     now = time.time()
-    memory = procinfo.group_memory_bytes([state.owner_pid, *(row.pid for row in rows)])
+    memory = procinfo.group_memory_bytes([state.owner_pid])
     owner = ProcessRow("stack", state.owner_pid, "up", now - state.started_at, memory[state.owner_pid], 0)
-    listed = [
+    return (owner, *_rows(leftovers.read_list(data_dir)))
+
+
+def left_behind(data_dir: Path) -> tuple[Row, ...]:
+    """What lives on of a stack whose owner has died; empty where one starts, runs or stops."""
+    rows = leftovers.still_running(data_dir)
+    lock = FileLock(data_dir / "stack.lock")
+    if not rows or not lock.acquire():
+        return ()
+    lock.release()
+    return rows
+
+
+def _rows(listed: Iterable[Row]) -> tuple[ProcessRow, ...]:
+    rows, now = tuple(listed), time.time()
+    memory = procinfo.group_memory_bytes(row.pid for row in rows)
+    return tuple(
         ProcessRow(
             row.name,
             row.pid,
@@ -152,5 +175,4 @@ def processes(data_dir: Path) -> tuple[ProcessRow, ...]:
             row.restarts,
         )
         for row in rows
-    ]
-    return (owner, *listed)
+    )

@@ -37,12 +37,17 @@ def read_list(data_dir: Path) -> tuple[Row, ...]:
         return ()
 
 
+def still_running(data_dir: Path) -> tuple[Row, ...]:
+    """The listed processes that live; whose they are, the holder of the stack's lock says."""
+    return tuple(row for row in read_list(data_dir) if procinfo.is_same(row.pid, row.identity))
+
+
 def end_leftovers(data_dir: Path, limit_s: float = _POLITE_LIMIT_S) -> tuple[str, ...]:
     """End every listed process that still runs; only call as the holder of the stack's lock.
 
     Returns: the names of those that were found running.
     """
-    found = [row for row in read_list(data_dir) if procinfo.is_same(row.pid, row.identity)]
+    found = still_running(data_dir)
     for row in found:
         _send(row.pid, signal.SIGTERM)
     for row in found:

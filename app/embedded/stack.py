@@ -215,7 +215,7 @@ class Stack:
                 self._owner_lock.note(f"{os.getpid()} stopping")
                 # Whoever wants to attach now waits; with users left (a demanded stop) nobody can be kept out.
                 self._users_lock.acquire()
-                on_progress("stopping")
+                on_progress(f"stopping: calls under way have {self._plan.drain_grace_s:g} s to end")
             supervisor.stop_all(self._hurry)
             leftovers.list_path(data_dir).unlink(missing_ok=True)
         self._ports.release()

@@ -70,6 +70,7 @@ def test_a_stop_under_load_repeats_no_call_and_leaves_no_shard_waiting(quick: Si
         eventually(lambda: quick.recorded(batch_id) > 0, 20)
         assert worker.terminate() == 0
         assert quick.recorded(batch_id) < _ITEMS
+        assert quick.stores.db["worker_processes"].count_documents({}) == 0, "it has signed off"
     _holds_nothing(quick, batch_id)
     with started_worker(quick, "w2", **_SMALL):
         counts = quick.ended(batch_id)["counts"]

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from workers.telemetry import set_up_logging
+from workers.telemetry import SeldomBrokerAway, set_up_logging
 
 pytestmark = pytest.mark.fast
+CONSUMER = "celery.worker.consumer.consumer"
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +62,23 @@ def test_one_line_a_request_of_the_http_client_is_left_out(capsys: pytest.Captur
     set_up_logging("info", as_json=False)
     logging.getLogger("httpx").info("HTTP Request: POST")
     assert capsys.readouterr().err == ""
+
+
+def test_a_message_of_celery_on_several_lines_is_one_line_without_marks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    set_up_logging("info", as_json=False)
+    logging.getLogger(CONSUMER).error(
+        "consumer: Cannot connect to %s: %s.\n%s\n", "redis://h", "refused\x1b[31m", "Trying again..."
+    )
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("Cannot connect to redis://h: refused\\x1b[31m. Trying again...")
+
+
+def test_that_the_broker_is_away_is_said_at_first_and_then_every_30_s() -> None:
+    now_s = iter([0.0, 1.0, 29.9, 30.0, 31.0])
+    seldom = SeldomBrokerAway(lambda: next(now_s))
+    away = logging.LogRecord(CONSUMER, 40, "", 0, "consumer: Cannot connect to %s: %s.", ("a", "b"), None)
+    other = logging.LogRecord(CONSUMER, 40, "", 0, "consumer: Connection to broker lost", (), None)
+    assert [seldom.filter(away) for _ in range(5)] == [True, False, False, True, False]
+    assert seldom.filter(other)

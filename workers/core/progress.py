@@ -1,16 +1,17 @@
 """Say why a batch is not moving, and what a person can do about it. Pure.
 
-The API's `/why` asks it with rows of Shards.by_state and the slots of living workers; `show` and `watch`
-print the sentences. Work that a worker holds right now waits for nothing and is not named.
+The API's `/why` asks it with rows of Shards.by_state and what is known of workers and broker; `show` and `watch`
+print the sentences, so each stands alone. Work that a living worker holds waits for nothing and is not named.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from workers.core import progress_texts as texts
 from workers.core.budget import BUDGET
 from workers.core.pauses import NOTHING_PAUSED, Standing
 from workers.core.states import BatchStatus, Ending, ShardStatus, is_terminal
@@ -23,9 +24,9 @@ class Waiting:
     """One reason why shards of a batch do not run.
 
     Attributes:
-        kind: planning, no_worker, paused, provider_held, tenant_held, budget, limit, provider_paused, model_paused,
-            concurrency, breaker, retry, redis, lease_expired, drain, revoked, engine_error, suspect, dependency, queue
-            or closing.
+        kind: planning, no_worker, lost_worker, broker, paused, provider_held, tenant_held, budget, limit,
+            provider_paused, model_paused, concurrency, breaker, retry, redis, lease_expired, drain, revoked,
+            engine_error, suspect, dependency, queue or closing.
         provider: None when it is not about one provider.
         shards: how many wait for it; 0 before there are any.
         since: Unix seconds since when they rest for it; None where nothing was noted.
@@ -46,42 +47,50 @@ class Waiting:
         return {name: getattr(self, name) for name in names}
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a batch needs in order to move, as it stands now.
+
+    Attributes:
+        slots: slots of living worker processes by provider.
+        owners: those processes, as leases name them.
+        standing: pauses of providers and tenants.
+        broker_answers: False only where it was asked and did not.
+    """
+
+    slots: Mapping[str, int] = field(default_factory=dict)
+    owners: frozenset[str] = frozenset()
+    standing: Standing = NOTHING_PAUSED
+    broker_answers: bool = True
+
+
 def waiting_for(
-    batch: Mapping[str, Any],
-    rows: Sequence[Mapping[str, Any]],
-    slots: Mapping[str, int],
-    workers: int,
-    now: datetime,
-    standing: Standing = NOTHING_PAUSED,
+    batch: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], around: Surroundings, now: datetime
 ) -> list[Waiting]:
     """Every reason, the one that holds most shards first; empty while all that is open runs.
 
     Args:
         batch: the batch document.
-        rows: its open shards by provider, status and reason, with the earliest `since` and `next_at` (aware).
-        slots: slots of living workers by provider.
-        workers: how many worker processes live.
+        rows: its open shards as Shards.by_state groups them, times aware.
         now: aware.
-        standing: pauses of providers and tenants.
     """
     status = batch["status"]
     if is_terminal(status):
         return []
     if status == BatchStatus.VALIDATING:
-        return [_planning(workers)]
+        return [_planning(batch.get("plan") or {}, around, now)]
     ending = batch.get("ending")
     if ending is not None:
-        return [_closing(str(ending), rows, workers)]
+        return [_closing(str(ending), rows, around, now)]
     # The provider's slots decide before the shard's own reason: without a worker its time would come in vain.
     found = [
-        _held(batch, row, standing, now) or _reason(batch, row, slots.get(row["provider"], 0), workers, now)
-        for row in rows
+        _held(batch, row, around.standing, now) or _reason(batch, row, around, now)
+        for row in _standing_still(rows, around.owners)
     ]
     merged: dict[tuple[str, str | None], Waiting] = {}
     for waiting in found:
-        if waiting is not None:
-            key = (waiting.kind, waiting.provider)
-            merged[key] = _joined(merged[key], waiting) if key in merged else waiting
+        key = (waiting.kind, waiting.provider)
+        merged[key] = _joined(merged[key], waiting) if key in merged else waiting
     for kind, provider in list(merged):
         # What waits for a slot behind shards that something has parked for the whole provider waits for that: more
         # slots would not help.
@@ -92,23 +101,61 @@ def waiting_for(
     return sorted(merged.values(), key=lambda waiting: -waiting.shards)
 
 
-def _planning(workers: int) -> Waiting:
-    if workers == 0:
+def _standing_still(rows: Sequence[Mapping[str, Any]], owners: frozenset[str]) -> list[Mapping[str, Any]]:
+    """The rows without what runs: leases that a living process renews. Those of silent ones, a row a provider."""
+    still = [row for row in rows if row["status"] != ShardStatus.LEASED]
+    lost: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        # A container that starts again may have its old name: then only the lease shows that nobody holds it.
+        if row["status"] == ShardStatus.LEASED and (row["stale"] or row["owner"] not in owners):
+            lost.setdefault(row["provider"], []).append(row)
+    for of_provider in lost.values():
+        sums = {name: sum(row[name] for row in of_provider) for name in ("shards", "requests")}
+        until = max(row["lease_until"] for row in of_provider)
+        workers = len({row["owner"] for row in of_provider})
+        still.append({**of_provider[0], **sums, "lease_until": until, "workers": workers})
+    return still
+
+
+def _planning(plan: Mapping[str, Any], around: Surroundings, now: datetime) -> Waiting:
+    owner, until = plan.get("owner"), plan.get("lease_until")
+    held = owner is not None and until is not None and until > now
+    if not around.owners:
         text = "No worker is running to check the input file; start one with `batchwright up`."
         return Waiting("no_worker", None, 0, None, text)
-    return Waiting("planning", None, 0, None, "A worker is checking the input file; nothing to do.")
+    if not held and not around.broker_answers:
+        return Waiting("broker", None, 0, None, texts.BROKER)
+    if owner is None:
+        text = "The input file will be checked as soon as a worker is free; nothing to do."
+    elif held and owner in around.owners:
+        text = "A worker is checking the input file; nothing to do."
+    else:
+        text = (
+            "The worker that was checking the input file fell silent; another one begins anew "
+            f"{texts.soon(until, now)}, nothing to do."
+        )
+        return Waiting("lost_worker", None, 0, _unix(until) if held else None, text)
+    return Waiting("planning", None, 0, None, text)
 
 
-def _closing(ending: str, rows: Sequence[Mapping[str, Any]], workers: int) -> Waiting:
+def _closing(ending: str, rows: Sequence[Mapping[str, Any]], around: Surroundings, now: datetime) -> Waiting:
     shards = sum(row["shards"] for row in rows)
-    if workers == 0:
-        text = "No worker is running to close the batch; start one with `batchwright up`."
+    if not around.owners:
+        text = "No worker is running to close this batch; start one with `batchwright up`."
         return Waiting("no_worker", None, shards, None, text)
     if ending == Ending.DONE:
-        text = "Every request is answered and the files are being closed; nothing to do."
-    else:
-        why = "was cancelled" if ending == Ending.CANCELLED else "reached the end of its completion window"
-        text = f"The batch {why}; what runs ends first, then the rest is closed; nothing to do."
+        text = "Every request of this batch is answered and its files are being closed; nothing to do."
+        return Waiting("closing", None, shards, None, text)
+    why = "was cancelled" if ending == Ending.CANCELLED else "reached the end of its completion window"
+    lost = [row for row in _standing_still(rows, around.owners) if row["status"] == ShardStatus.LEASED]
+    if lost:
+        until = max(row["lease_until"] for row in lost)
+        text = (
+            f"This batch {why}, and a worker that fell silent holds requests of it; they are closed "
+            f"{texts.soon(until, now)}, nothing to do."
+        )
+        return Waiting("lost_worker", None, shards, _unix(until) if until > now else None, text)
+    text = f"This batch {why}; what runs ends first, then the rest is closed; nothing to do."
     return Waiting("closing", None, shards, None, text)
 
 
@@ -117,52 +164,52 @@ def _held(
 ) -> Waiting | None:
     """What an operator has paused; where the batch itself is paused, too, that is said first."""
     pause = standing.over(row["provider"], batch.get("tenant", ""))
-    if pause is None or row["status"] == ShardStatus.LEASED or batch.get("paused_at"):
+    if pause is None or batch.get("paused_at"):
         return None
     since = datetime.fromtimestamp(pause.since, UTC)
     provider = pause.name if pause.kind == "provider" else None
     what = f"provider '{pause.name}'" if provider else "tenant"
     text = (
-        f"An operator paused the {what}{_when(since, None, now)}; let it go on with "
+        f"An operator paused the {what} ({texts.span(since, now)} ago); let it go on with "
         f"`batchwright resume --{pause.kind} {pause.name}`."
     )
     return Waiting(f"{pause.kind}_held", provider, row["shards"], None, text, _unix(since))
 
 
-def _reason(
-    batch: Mapping[str, Any], row: Mapping[str, Any], slots: int, workers: int, now: datetime
-) -> Waiting | None:
-    if row["status"] == ShardStatus.LEASED:
-        return None
-    provider, shards = row["provider"], row["shards"]
+def _reason(batch: Mapping[str, Any], row: Mapping[str, Any], around: Surroundings, now: datetime) -> Waiting:
+    provider, shards, leased = row["provider"], row["shards"], row["status"] == ShardStatus.LEASED
     next_at: datetime | None = row["next_at"]
     never = next_at is not None and next_at.year >= _NEVER_YEAR
-    until = None if next_at is None or never or next_at <= now else next_at
-    if row["reason"] == "paused" and never:
+    if (row["reason"] == "paused" and never) or (leased and batch.get("paused_at")):
         at_ceiling = batch.get("pause_reason") == BUDGET
-        return Waiting(BUDGET if at_ceiling else "paused", provider, shards, None, _paused(batch))
-    if slots == 0:
-        return Waiting("no_worker", provider, shards, None, _no_worker(provider, workers))
+        return Waiting(BUDGET if at_ceiling else "paused", provider, shards, None, texts.paused(batch))
+    if not around.slots.get(provider):
+        return Waiting("no_worker", provider, shards, None, texts.no_worker(provider, len(around.owners)))
+    if leased:
+        return _lost(row, now)
+    until = None if next_at is None or never or next_at <= now else next_at
+    if until is None and not around.broker_answers:
+        return Waiting("broker", None, shards, None, texts.BROKER)
     if never:
-        text = "The batch's shards are still being written; nothing to do."
+        text = "The requests of this batch are still being divided among workers; nothing to do."
         return Waiting("planning", provider, shards, None, text)
+    return _resting(row, around.slots[provider], until, now)
+
+
+def _resting(row: Mapping[str, Any], slots: int, until: datetime | None, now: datetime) -> Waiting:
+    provider, shards = row["provider"], row["shards"]
     reason = _RENAMED.get(row["reason"], row["reason"])
-    if reason not in _TEXTS or (until is None and reason in _TIMED):
-        text = _QUEUE.format(slots=slots, provider=provider)
-        return Waiting("queue", provider, shards, None, text)
+    if reason not in texts.REST or (until is None and reason in _TIMED):
+        return Waiting("queue", provider, shards, None, texts.queued(provider, slots))
     since: datetime | None = row.get("since")
-    text = _TEXTS[reason].format(provider=provider, when=_when(since, until, now))
+    text = texts.resting(reason, provider, since, until, now)
     return Waiting(reason, provider, shards, _unix(until), text, _unix(since))
 
 
-def _paused(batch: Mapping[str, Any]) -> str:
-    if batch.get("pause_reason") == BUDGET:
-        limit_usd = batch["budget"]["limit_usd"]
-        return (
-            f"The next calls would cost more than the batch's ceiling of ${limit_usd:g}; let it go on with a "
-            "higher one: `batchwright resume {id} --max-cost-usd N`."
-        )
-    return "The batch is paused; let it go on with POST /v1/batches/{id}/resume."
+def _lost(row: Mapping[str, Any], now: datetime) -> Waiting:
+    provider, until = row["provider"], row["lease_until"]
+    text = texts.lost(provider, row["requests"], row["workers"], until, now)
+    return Waiting("lost_worker", provider, row["shards"], _unix(until) if until > now else None, text)
 
 
 # What a shard's `reason` is called here where it is not the same. `paused` with a time is the provider's wish;
@@ -182,58 +229,6 @@ _TIMED = (
     BUDGET,
 )
 _WHOLE_PROVIDER = ("provider_paused", "limit", "redis")
-_TEXTS = {
-    "limit": "The rate limit of '{provider}' lets the next calls through later{when}; "
-    "if your account allows more, raise the limits of providers.{provider}.",
-    "provider_paused": "'{provider}' asked for a rest and gets it{when}; nothing to do, or lower the limits of "
-    "providers.{provider} if it asks often.",
-    "model_paused": "A model of '{provider}' is refused too often and rests{when}; nothing to do, other models go on.",
-    "concurrency": "'{provider}' takes no more calls at once{when}; nothing to do, it is tried with more as soon as "
-    "it keeps up.",
-    "breaker": "'{provider}' failed too often in a row and is left alone{when}; `batchwright doctor` says whether it "
-    "answers. Name who else has its model in providers.{provider}.fallback, and the items go there.",
-    "retry": "'{provider}' failed and is tried again later{when}; nothing to do unless it stays away: "
-    "`batchwright doctor` says whether it answers.",
-    "redis": "Redis does not answer, so nobody knows what the limits of '{provider}' allow{when}; "
-    "`batchwright doctor` says what is wrong with it.",
-    BUDGET: "What is left of the batch's ceiling is held for calls under way; the rest is looked at again when they "
-    "have ended{when}; nothing to do, or raise it: `batchwright resume {{id}} --max-cost-usd N`.",
-    "lease_expired": "Their worker stopped answering{when}; another one takes them over, nothing to do.",
-    "drain": "Their worker was stopped{when}; another one takes them over, nothing to do.",
-    "revoked": "An operator ended their task{when}; they go on by themselves, `batchwright pause` keeps them back.",
-    "engine_error": "The engine failed on them{when}; they are tried again in ever smaller parts, and what breaks each "
-    "time ends as `worker_crash`. `batchwright logs` shows the error: please report it.",
-    "suspect": "Workers ended while they ran; such shards run one at a time{when}, to find what it is; nothing to do.",
-    "dependency": "Equal requests are being answered elsewhere and will be shared{when}; nothing to do.",
-}
-# The dispatcher sends a limited provider only what may start, so a slot may be free meanwhile.
-_QUEUE = (
-    "The next requests wait for one of the {slots} worker slots that serve '{provider}', or until its limits let "
-    "more start."
-)
-
-
-def _no_worker(provider: str, workers: int) -> str:
-    if workers == 0:
-        return "No worker is running; start one with `batchwright up`."
-    return (
-        f"No running worker serves the provider '{provider}'; start one that has its key and address "
-        f"(providers.{provider}), or cancel the batch."
-    )
-
-
-def _when(since: datetime | None, until: datetime | None, now: datetime) -> str:
-    said = [] if since is None else [f"for {_span(since, now)}"]
-    if until is not None:
-        said.append(f"next look in {_span(now, until)}")
-    return f" ({', '.join(said)})" if said else ""
-
-
-def _span(one: datetime, other: datetime) -> str:
-    seconds = max(1, round((other - one).total_seconds()))
-    if seconds < 120:
-        return f"{seconds} s"
-    return f"{round(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _unix(moment: datetime | None) -> int | None:

@@ -19,7 +19,7 @@ from workers.core import states
 from workers.core.handover import INHERITED
 from workers.core.messages import ShardPlan, pack_items, unpack_items
 from workers.core.tally import Tally
-from workers.store.mongo import EPOCH, NEVER, Doc
+from workers.store.mongo import EPOCH, NEVER, NOW, Doc, after_s
 
 
 def shard_doc(shard_id: str, plan: ShardPlan, batch: Mapping[str, Any]) -> Doc:
@@ -67,3 +67,38 @@ def child_docs(parent: Mapping[str, Any], moved: Iterable[Mapping[str, Any]]) ->
         doc |= {name: value for name in INHERITED if (value := part.get(name, parent.get(name))) is not None}
         docs.append(doc | {"next_at": EPOCH, "takeovers": part.get("takeovers", 0), "parent": parent["_id"]})
     return docs
+
+
+def lines_of(parts: Doc | str) -> Doc:
+    """How many lines these moved parts have, as an expression."""
+    return {"$sum": {"$map": {"input": parts, "as": "part", "in": {"$size": "$$part.lines"}}}}
+
+
+MOVED_LINES = lines_of("$moved")
+
+
+def by_state_stages(lease_s: float) -> list[Doc]:
+    """The stages that make the rows of Shards.by_state of open shards."""
+
+    def leased(value: object) -> Doc:
+        return {"$cond": [{"$eq": ["$status", str(states.ShardStatus.LEASED)]}, value, None]}
+
+    keys: Doc = {name: f"${name}" for name in ("provider", "status", "reason")}
+    # Renewed every third of its length; half is more than a slow round.
+    keys |= {"owner": leased("$owner"), "stale": leased({"$lt": ["$lease_until", after_s(lease_s / 2)]})}
+    rests = {"$and": ["$reason", {"$gt": ["$next_at", NOW]}]}
+    recorded = {"$add": ["$counts.recorded", MOVED_LINES]}
+    sums: Doc = {
+        "shards": {"$sum": 1},
+        "requests": {"$sum": {"$subtract": ["$size", recorded]}},
+        "since": {"$min": "$parked_at"},
+        "next_at": {"$min": "$next_at"},
+        "still": {"$min": {"$cond": [rests, "$next_at", None]}},
+        "lease_until": {"$max": leased("$lease_until")},
+    }
+    named = {
+        "$replaceWith": {
+            "$mergeObjects": ["$_id", "$$ROOT", {"next_at": {"$ifNull": ["$still", "$next_at"]}}]
+        }
+    }
+    return [{"$group": {"_id": keys} | sums}, named, {"$unset": ["_id", "still"]}]

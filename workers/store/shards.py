@@ -14,7 +14,7 @@ from pymongo import ReturnDocument, UpdateOne
 from workers.core import states
 from workers.core.tally import FIELD_NAMES, Sums, Tally, tally_from
 from workers.store.mongo import NEVER, NOW, Db, Doc, after_s, insert_missing, is_due
-from workers.store.shard_docs import child_docs
+from workers.store.shard_docs import MOVED_LINES, by_state_stages, child_docs, lines_of
 
 _ENDED = [str(status) for status in states.ENDED_SHARD]
 
@@ -249,7 +249,7 @@ class Shards:
     def summed(self, batch_id: str) -> Sums:
         """The sums of the shards' tallies by provider, of their possibly repeated calls and of their hand-overs."""
         group: Doc = {"_id": "$provider", "possibly_repeated": {"$sum": "$possibly_repeated"}}
-        group["handed_over"] = {"$sum": _lines_of(_HANDED_OVER)}
+        group["handed_over"] = {"$sum": lines_of(_HANDED_OVER)}
         group |= {name: {"$sum": f"$counts.{name}"} for name in FIELD_NAMES}
         rows = list(self._docs.aggregate([{"$match": {"batch_id": batch_id}}, {"$group": group}]))
         by_provider = {row["_id"]: tally_from(row) for row in sorted(rows, key=lambda row: row["_id"])}
@@ -258,20 +258,16 @@ class Shards:
         )
         return Sums(by_provider, repeated, handed_over)
 
-    def by_state(self, batch_id: str) -> list[Doc]:
-        """Rows {provider, status, reason, shards, since, next_at}: what the open shards of a batch wait for.
+    def by_state(self, batch_id: str, lease_s: float = 0.0) -> list[Doc]:
+        """What the open shards of a batch wait for: rows {provider, status, reason, owner, stale, shards, requests,
+        since, next_at, lease_until}.
 
         `next_at` is the first that is still to come where a shard of the row rests: one that is due does not hide
-        what the others wait for.
+        what the others wait for. `owner`, `stale` and the last `lease_until` are of leased ones: stale is what has not
+        been renewed for over half of `lease_s`. `requests` have no result yet.
         """
-        keys = {"provider": "$provider", "status": "$status", "reason": "$reason"}
-        rests = {"$and": ["$reason", {"$gt": ["$next_at", NOW]}]}
-        still = {"$min": {"$cond": [rests, "$next_at", None]}}
-        group = {"_id": keys, "shards": {"$sum": 1}, "still": still}
-        group |= {"since": {"$min": "$parked_at"}, "next_at": {"$min": "$next_at"}}
         where = {"batch_id": batch_id, "status": {"$nin": _ENDED}}
-        rows = self._docs.aggregate([{"$match": where}, {"$group": group}])
-        return [{**row.pop("_id"), **row, "next_at": row.pop("still") or row["next_at"]} for row in rows]
+        return list(self._docs.aggregate([{"$match": where}, *by_state_stages(lease_s)]))
 
     def providers_of(self, shard_ids: Iterable[str]) -> dict[str, str]:
         """Whose these shards are; shards that do not exist are left out."""
@@ -289,10 +285,5 @@ def _of_lines(attempts: Mapping[str, Any] | None) -> Doc:
     return {f"attempts.{line}": history for line, history in (attempts or {}).items()}
 
 
-def _lines_of(parts: Doc | str) -> Doc:
-    return {"$sum": {"$map": {"input": parts, "as": "part", "in": {"$size": "$$part.lines"}}}}
-
-
-MOVED_LINES = _lines_of("$moved")
 # The parts for other providers: halves of a split shard have tried nobody yet.
 _HANDED_OVER: Doc = {"$filter": {"input": "$moved", "as": "part", "cond": {"$isArray": "$$part.tried"}}}

@@ -125,10 +125,9 @@ class Refill:
         self._marks = db["restores"]
 
     def users(self) -> list[str]:
-        """Who works on this database now: living workers, and any process that holds an election."""
-        seats = [beat.seat for beat in WorkerProcesses(self._db).beats() if beat.alive]
+        """Who works on this database now: living workers, and any process that holds an election, each once."""
         held = self._db["elections"].find({"$expr": {"$gt": ["$until", NOW]}}, {"owner": 1})
-        return [*seats, *sorted({str(each["owner"]) for each in held})]
+        return sorted({*WorkerProcesses(self._db).owners(), *(str(each["owner"]) for each in held)})
 
     def is_used(self) -> bool:
         """Whether it holds work. What a restore that broke off has left is none."""

@@ -73,6 +73,10 @@ class WorkerProcesses:
                 slots[provider] = slots.get(provider, 0) + doc["slots"]
         return slots
 
+    def owners(self) -> frozenset[str]:
+        """Who lives, as `NAME@HOST:PID`: so leases name them."""
+        return frozenset(str(doc["owner"]) for doc in self._docs.find(_alive(ALIVE_S), {"owner": 1}))
+
     def count(self) -> int:
         """How many processes live."""
         return self._docs.count_documents(_alive(ALIVE_S))

@@ -100,12 +100,12 @@ def test_what_nobody_claims_in_time_is_recalled(stores: Stores) -> None:
 # --- claims
 
 
-def test_sixteen_threads_claim_two_hundred_shards_and_none_twice(stores: Stores) -> None:
-    ids, together = stores.queued("b", *[1] * 200), threading.Barrier(16)
+def test_sixteen_threads_claim_sixty_four_shards_and_none_twice(stores: Stores) -> None:
+    ids, together = stores.queued("b", *[1] * 64), threading.Barrier(16)
 
     def claim_all(number: int) -> list[str]:
         together.wait()
-        turned = ids[number * 12 :] + ids[: number * 12]
+        turned = ids[number * 4 :] + ids[: number * 4]
         return [one for one in turned if stores.shards.claim(one, f"w{number}", LEASE_S)]
 
     with ThreadPoolExecutor(16) as threads:

@@ -133,9 +133,14 @@ def test_why_names_what_a_batch_waits_for(api: Api) -> None:
     workers.beat("w", providers=["sim"], slots=4)
     try:
         assert _kinds(api.call("GET", ask)) == ["queue"]
-        claimed = api.work.shards.claim(shard_id(batch_id, 0), "test", 60)
+        claimed = api.work.shards.claim(shard_id(batch_id, 0), "w", 60)
         assert claimed is not None
         assert _kinds(api.call("GET", ask)) == []
+        api.work.shards.renew(
+            {claimed["_id"]: claimed["fence"]}, 20
+        )  # as one that has not been renewed for 40 s
+        (lost,) = api.call("GET", ask).json()["waiting_for"]
+        assert lost["kind"] == "lost_worker" and lost["text"].startswith("1 request to 'sim' is held"), lost
         assert api.work.shards.release(claimed["_id"], claimed["fence"], wait_s=30, reason="limit")
         parked = api.call("GET", ask).json()["waiting_for"][0]
     finally:
@@ -155,6 +160,11 @@ async def test_a_create_does_not_need_the_broker_and_the_stop_does_not_wait_for_
         transport=transport, base_url="http://api", headers={"x-api-key": api.key}
     ) as http:
         reply = await http.post("/v1/batches", json=body)
+        WorkerProcesses(api.work.db).beat("w", providers=["sim"], slots=4)
+        try:
+            assert _kinds(await http.get(f"/v1/batches/{reply.json()['id']}/why")) == ["broker"]
+        finally:
+            WorkerProcesses(api.work.db).leave("w")
     began = time.monotonic()
     await services.close(0.5)
     assert time.monotonic() - began < 1.0

@@ -156,6 +156,14 @@ def test_nothing_is_restored_under_the_feet_of_workers_or_of_the_api(
     assert target[collection].count_documents({}) == 1
 
 
+def test_a_process_that_lives_and_leads_is_named_once(target: Db) -> None:
+    target["worker_processes"].insert_one({"_id": "worker-1", "owner": "worker-1@h:1"})
+    target["worker_processes"].update_one({}, [{"$set": {"seen_at": NOW}}])
+    sign = {"owner": "worker-1@h:1", "until": {"$add": [NOW, 60_000]}}
+    target["elections"].update_one({"_id": "sweep"}, [{"$set": sign}], upsert=True)
+    assert Refill(target).users() == ["worker-1@h:1"]
+
+
 @pytest.mark.usefixtures("hurried")
 def test_who_starts_while_the_file_is_checked_is_seen_before_anything_is_dropped(
     place: TestServers, stores: Stores, target: Db, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

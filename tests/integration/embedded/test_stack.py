@@ -1,4 +1,4 @@
-"""The life of a stack: small programs stand for ours, the servers are real."""
+"""The life of a stack: small programs stand for ours, the servers are real. What a kill does: chaos/test_stack.py."""
 
 import os
 import signal
@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pymongo import MongoClient
 
 from app.embedded import clients, detach, leftovers, procinfo
 from app.embedded.detach import DetachedOptions
@@ -22,14 +20,16 @@ from app.embedded.files import FileLock, read_json
 from app.embedded.joining import attach_or_start
 from app.embedded.ports import PortClaims, PortWish
 from app.embedded.stack import Stack, cannot_go_on
-from app.embedded.state import StackState, read_state, state_path
+from app.embedded.state import read_state, state_path
 from app.embedded.supervisor import Row
 from config.settings import load_settings
 from tests.support.fake_commands import FakeCommands
+from tests.support.owned_stack import PATIENCE_S, all_gone, owner
 from tests.support.servers import TestServers
 
+__all__ = ["owner"]
+
 pytestmark = pytest.mark.integration
-PATIENCE_S = 30.0
 NewStack = Callable[..., Stack]
 
 
@@ -185,18 +185,6 @@ def test_of_two_runs_at_the_same_moment_one_owns_the_stack_and_the_other_uses_it
     users[0].release()
 
 
-@pytest.mark.usefixtures("owner")
-def test_a_mongod_that_is_killed_comes_back_on_its_port_with_its_data(tmp_path: Path) -> None:
-    state = read_state(tmp_path)
-    assert state is not None
-    with MongoClient[dict[str, Any]](state.mongodb_url, w="majority", journal=True) as mongo:
-        mongo["t"]["c"].insert_one({"_id": 1})
-        os.kill(state.pids["mongod"], signal.SIGKILL)
-        # The driver waits for a primary and repeats what the crash cut off: no other signal is needed.
-        mongo["t"]["c"].insert_one({"_id": 2})
-        assert [row["_id"] for row in mongo["t"]["c"].find().sort("_id")] == [1, 2]
-
-
 def test_a_stack_goes_on_without_one_worker_but_not_without_any() -> None:
     rows = [Row(name, 1, "", "up", 0.0, 0) for name in ("mongod", "worker-1", "worker-2", "beat", "flower")]
 
@@ -214,29 +202,6 @@ def test_the_small_profile_runs_without_flower_and_beat(new_stack: NewStack) -> 
     assert set(stack.start().pids) == {"api", "worker-1", "worker-2"}
 
 
-@pytest.fixture
-def owner(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
-    """A process that owns a stack with embedded servers on `tmp_path`."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("BATCHWRIGHT_")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.stack_owner", str(tmp_path)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environ,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
-
-
-def all_gone(state: StackState, rows: tuple[Row, ...]) -> bool:
-    assert set(state.pids) == {row.name for row in rows}
-    return all(procinfo.wait_until_gone(row.pid, row.identity, PATIENCE_S) for row in rows)
-
-
 def test_down_ends_a_stack_with_its_servers(owner: "subprocess.Popen[str]", tmp_path: Path) -> None:
     state, rows = read_state(tmp_path), leftovers.read_list(tmp_path)
     assert state is not None
@@ -249,19 +214,6 @@ def test_down_ends_a_stack_with_its_servers(owner: "subprocess.Popen[str]", tmp_
     assert owner.returncode == 0
     assert all_gone(state, rows)
     assert not clients.down(tmp_path)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere leftovers end at the next start")
-def test_nothing_outlives_an_owner_that_is_killed_and_the_next_start_works(
-    owner: "subprocess.Popen[str]", tmp_path: Path, new_stack: NewStack
-) -> None:
-    state, rows = read_state(tmp_path), leftovers.read_list(tmp_path)
-    assert state is not None
-    owner.kill()
-    owner.wait()
-    assert clients.attach(tmp_path) is None
-    assert all_gone(state, rows)
-    assert new_stack().start().owner_pid == os.getpid()
 
 
 def test_a_dead_owners_processes_are_ended_at_the_next_start(tmp_path: Path, new_stack: NewStack) -> None:

@@ -43,7 +43,7 @@ def stranger() -> Iterator[int]:
 
 def test_a_broker_whose_certificate_nobody_vouches_for_is_told_nothing(stranger: int) -> None:
     queue = Queue(broker_url(Servers(redis_url=f"rediss://:secret@127.0.0.1:{stranger}/0")))
-    with closing(queue), pytest.raises(StoreUnavailable, match="(?i)certificate") as raised:
+    with closing(queue), pytest.raises(StoreUnavailable, match=r"(?i)certificate") as raised:
         queue.publish_plan(new_batch_id(0))
     assert "secret" not in str(raised.value)
 
@@ -64,5 +64,5 @@ def test_kombu_is_told_of_a_unix_socket_in_its_own_words(named: str, told: str) 
 
 def test_a_broker_behind_a_unix_socket_is_asked_there() -> None:
     queue = Queue(broker_url(Servers(redis_url="unix:///nowhere/redis.sock")))
-    with closing(queue), pytest.raises(StoreUnavailable, match="/nowhere/redis.sock|No such file"):
+    with closing(queue), pytest.raises(StoreUnavailable, match=r"/nowhere/redis\.sock|No such file"):
         queue.publish_plan(new_batch_id(0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +143,22 @@ def test_a_server_elsewhere_may_know_models_that_nobody_knows_here(
 def test_cached_answers_are_said_where_somebody_knows_them() -> None:
     assert "answers already cached: 1,234" in verb.remarks(Estimate(), cached=1234)
     assert verb.as_dict({}, cached=7)["cached"] == 7
+
+
+@pytest.mark.parametrize(("simulated", "cached"), [(True, 1), (False, 2)])
+def test_what_the_simulator_has_answered_is_no_cached_answer_of_a_real_provider(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, simulated: bool, cached: int
+) -> None:
+    # Given a server that has an answer to everything,
+    class Server:
+        def cached(self, endpoint: str, bodies: list[Any], *, model: str | None) -> list[bool]:
+            return [True] * len(bodies)
+
+    monkeypatch.setattr(verb, "is_own_stack_needed", lambda settings: False)
+    monkeypatch.setattr(verb, "is_simulated", lambda settings: simulated)
+    monkeypatch.setattr(verb, "named_server", lambda settings: nullcontext(Server()))
+    # when it gives all answers by the simulator, then only those of simulated models count, and it is said.
+    result = call(write(folder, "in.jsonl", {"model": "gpt-4o-mini"}, {"model": "sim-small"}), "--json")
+    rows = {row["provider"]: row["cached"] for row in json.loads(result.stdout)["models"]}
+    assert (sum(rows.values()), rows["sim"]) == (cached, 1)
+    assert ("lets the simulator answer every model" in result.stderr) is simulated

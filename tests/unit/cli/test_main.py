@@ -187,3 +187,11 @@ def test_the_version_is_the_projects() -> None:
     assert project["version"] == VERSION
     result = CliRunner().invoke(app, ["version", "--json"])
     assert json.loads(result.stdout)["version"] == VERSION
+
+
+def test_version_and_help_are_found_under_the_names_that_people_try() -> None:
+    call = CliRunner().invoke
+    assert call(app, ["--version"]).stdout == call(app, ["version"]).stdout
+    assert call(app, ["help"]).stdout == call(app, ["--help"]).stdout
+    assert call(app, ["help", "ls"]).stdout == call(app, ["ls", "--help"]).stdout
+    assert call(app, ["help"]).exit_code == call(app, ["--version"]).exit_code == 0

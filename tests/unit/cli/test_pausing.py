@@ -54,3 +54,12 @@ def test_exactly_one_thing_is_named(server: Server, verb: str, named: list[str])
 def test_a_provider_has_no_ceiling(server: Server) -> None:
     assert CliRunner().invoke(app, ["resume", "--provider", "x", "--max-cost-usd", "3"]).exit_code == 2
     assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [([], "nothing is named"), (["batch_1", "--provider", "x"], "more than one thing is named")],
+)
+def test_what_may_be_named_is_said_in_one_sentence(named: list[str], said: str) -> None:
+    (line,) = CliRunner().invoke(app, ["pause", *named]).stderr.splitlines()
+    assert line == f"error: {said}; name one: a batch's ID, --provider NAME or --tenant ID"

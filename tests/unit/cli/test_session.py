@@ -12,6 +12,7 @@ import pytest
 from app.cli.errors import CliError
 from app.cli.live import PlainDisplay
 from app.cli.session import Session, Wish, check_providers, session
+from app.client.locate import Place, place_of
 from app.embedded.clients import Attached
 from app.embedded.errors import DirectoryInUse
 from app.embedded.files import FileLock
@@ -107,3 +108,9 @@ def test_a_run_ends_soon_when_the_stack_of_another_has_ended() -> None:
     with pytest.raises(CliError, match="has ended") as ended:
         gone.check()
     assert ended.value.exit_code == 3
+
+
+def test_a_key_that_is_set_goes_to_the_stack_that_runs_here_in_place_of_its_own(settings: Settings) -> None:
+    meant = load_settings({"BATCHWRIGHT_API_KEY": "bw_wrong"}, dotenv=Path(os.devnull))
+    assert place_of(STATE, meant) == Place(URL, "bw_wrong")
+    assert place_of(STATE, settings) == Place(URL, "bw_key")

@@ -58,6 +58,12 @@ def test_what_went_to_another_provider_is_said_where_anything_did() -> None:
     assert "handed over" not in dict(summary.fields(Outcome("a", batch(), 1.0)))
 
 
+def test_nothing_is_said_of_requests_before_anybody_knows_them() -> None:
+    nothing = {"total": 0, "completed": 0, "failed": 0}
+    unread = batch("validating", counts=nothing, cached=0, coalesced=0, calls=0, cost_usd=0.0)
+    assert [name for name, _ in summary.fields(Outcome("a", unread, 1.0))] == ["batch", "cost", "time"]
+
+
 def test_items_done_before_we_came_do_not_make_us_fast() -> None:
     assert Outcome("a", batch(), 2.0, done_before=6).items_per_second == 2.0
 

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import pytest
 
@@ -154,3 +154,24 @@ def test_down_makes_nothing_where_no_stack_has_ever_run(tmp_path: Path) -> None:
     assert not clients.down(tmp_path)
     assert not clients.down(tmp_path / "none")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_stop_says_what_it_waits_for_and_how_long_at_most(stack: Stack) -> None:
+    stack._supervisor = cast("Any", InterruptedSupervisor([]))
+    said: list[str] = []
+    stack.stop(said.append)
+    assert said == ["stopping: calls under way have 25 s to end"]
+
+
+def test_ps_lists_what_a_dead_owner_has_left_and_none_of_a_stack_that_starts(tmp_path: Path) -> None:
+    # Given a list with one process that lives and one that does not,
+    prepare(tmp_path, needed_bytes=0)
+    me = procinfo.identity(os.getpid()) or ""
+    rows = [Row("worker-1", os.getpid(), me, "up", 0.0, 0), Row("api", os.getpid(), "gone", "up", 0.0, 0)]
+    leftovers.write_list(tmp_path, rows)
+    # when nobody holds the stack's lock, then the first is left; when somebody does, it is that one's.
+    assert [(row.name, row.state) for row in clients.processes(tmp_path)] == [("worker-1", clients.LEFT)]
+    lock = FileLock(tmp_path / "stack.lock")
+    assert lock.acquire()
+    assert clients.processes(tmp_path) == ()
+    lock.release()

@@ -1,0 +1,24 @@
+"""What `up` says beside where its parts are."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from app.cli.stack_verbs import moved
+from config.settings import load_settings
+from tests.unit.cli.test_session import STATE
+
+
+def test_a_part_that_is_not_at_its_usual_port_is_named_with_both() -> None:
+    usual = load_settings({}, dotenv=Path(os.devnull))
+    state = replace(STATE, api_url="http://127.0.0.1:33529", flower_url="http://flower:pw@127.0.0.1:5555")
+    assert moved(state, usual) == ["port 8000 is taken, so the API is at 33529"]
+    away = replace(STATE, api_url="http://127.0.0.1:8000", flower_url="http://flower:pw@127.0.0.1:41")
+    assert moved(away, usual) == ["port 5555 is taken, so Flower is at 41"]
+
+
+def test_who_asks_for_any_port_is_told_of_none_that_is_taken() -> None:
+    any_port = load_settings({"BATCHWRIGHT_API_PORT": "0"}, dotenv=Path(os.devnull))
+    assert moved(replace(STATE, api_url="http://127.0.0.1:33529"), any_port) == []
