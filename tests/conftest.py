@@ -38,6 +38,7 @@ _ORDER = (
     "tests/integration/api",
     "tests/integration/engine",
     "tests/integration",
+    "tests/unit/test_doctor_broker.py",  # waits for two seconds
     "tests/contract",
     "tests/unit",
 )

@@ -63,6 +63,7 @@ def test_the_second_signal_cuts_the_calls_and_still_gives_everything_back(
         assert sum(doc["possibly_repeated"] for doc in hanging.shards(batch_id)) == 8 * _SHARDS_OF
 
 
+@pytest.mark.quick
 def test_a_stop_under_load_repeats_no_call_and_leaves_no_shard_waiting(quick: Site) -> None:
     batch_id = ""
     with started_worker(quick, "w1", **_SMALL) as worker:

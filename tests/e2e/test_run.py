@@ -1,4 +1,4 @@
-"""`batchwright run` as a user starts it: the whole stack, a Ctrl-C, the same command again, and once more."""
+"""`batchwright run` as a user starts it: the whole stack, a Ctrl-C, and the same command again beside another file."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def started(home: Path, *arguments: str, **more: str) -> Iterator[subprocess.Pop
             process.wait()
 
 
-def run(home: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
-    with started(home, "run", "words.jsonl", "--workers", "1", "--json", *arguments) as process:
+def run(home: Path, *files: str) -> tuple[int, list[dict[str, Any]], str]:
+    with started(home, "run", *files, "--workers", "1", "--json") as process:
         out, err = process.communicate(timeout=60)
-        return process.returncode, json.loads(out), err
+        return process.returncode, [json.loads(text) for text in out.splitlines()], err
 
 
 def left_over(home: Path) -> list[str]:
@@ -92,21 +92,21 @@ def test_ctrl_c_keeps_what_is_answered_and_leaves_no_process(home: Path) -> None
     assert left_over(home) == []
 
 
-def test_the_same_command_goes_on_and_pays_nothing_twice(home: Path) -> None:
-    code, summary, said = run(home)
+def test_the_same_command_goes_on_and_another_file_is_answered_from_the_cache_so_nothing_is_paid_twice(
+    home: Path,
+) -> None:
+    # Given a file of the same prompts, in another order: a batch of its own
+    (home / "again.jsonl").write_text("\n".join(line(number) for number in reversed(range(ITEMS))) + "\n")
+    code, (words, again), said = run(home, "words.jsonl", "again.jsonl")
     assert code == 0
-    assert "resuming batch_" in said
-    assert (summary["total"], summary["completed"], summary["failed"]) == (ITEMS, ITEMS, 0)
-    assert (summary["calls"], summary["excess_calls"]) == (DISTINCT, 0)
-    answers = [json.loads(text) for text in Path(summary["output_path"]).read_text().splitlines()]
-    assert [answer["custom_id"] for answer in answers] == [f"item-{number}" for number in range(ITEMS)]
-    assert all(answer["response"]["status_code"] == 200 and answer["error"] is None for answer in answers)
-    assert left_over(home) == []
-
-
-def test_another_run_is_answered_from_the_cache_and_calls_nobody(home: Path) -> None:
-    code, summary, said = run(home)
-    assert code == 0
-    assert (summary["calls"], summary["cached"], summary["total"]) == (0, ITEMS, ITEMS)
-    assert "cache" in said
+    assert said.count("resuming batch_") == 1
+    for summary, numbers in ((words, range(ITEMS)), (again, reversed(range(ITEMS)))):
+        assert (summary["total"], summary["completed"], summary["failed"]) == (ITEMS, ITEMS, 0)
+        answers = [json.loads(text) for text in Path(summary["output_path"]).read_text().splitlines()]
+        assert [answer["custom_id"] for answer in answers] == [f"item-{number}" for number in numbers]
+        assert all(answer["response"]["status_code"] == 200 and answer["error"] is None for answer in answers)
+    # Then both together have paid for each prompt once, with what was paid for before the Ctrl-C.
+    assert words["calls"] + again["calls"] == DISTINCT
+    assert words["excess_calls"] == again["excess_calls"] == 0
+    assert again["cached"] > 0, "what the first run has paid for"
     assert left_over(home) == []
