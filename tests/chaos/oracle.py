@@ -29,6 +29,8 @@ _OF_BATCH = tuple(f"/v1/batches/{{}}{view}" for view in ("", "/why", "/output", 
 _OF_FILE = ("/v1/files/{}", "/v1/files/{}/content")
 # Within which an answer is recorded, on a machine that is busy.
 _RECORDED_S = 2.0
+# Within which what was on its way at a fault reaches a provider that is busy, which notes its coming only then.
+_ARRIVES_S = 1.0
 # What spoils an answer, in the words of the simulator and of odd_provider.py.
 _NONSENSE = frozenset({"truncated", "invalid-json", "empty", "html", "nonsense"})
 
@@ -163,7 +165,9 @@ def _unexplained(arena: Arena) -> int:
 
     def in_flight_at_one(call: Doc, again: Doc) -> bool:
         begun, recorded = call["time"], call["time"] + call["duration_ms"] / 1000 + _RECORDED_S
-        return any(at <= min(recorded, again["time"]) and begun <= healed_at for at, healed_at in faults)
+        return any(
+            at <= min(recorded, again["time"]) and begun <= healed_at + _ARRIVES_S for at, healed_at in faults
+        )
 
     return sum(
         call["status"] != 0 and not in_flight_at_one(call, again)

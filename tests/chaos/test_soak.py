@@ -75,25 +75,25 @@ def _submit(arena: Arena, total: int, seed: int) -> None:
 
 
 def _break_things(arena: Arena, draw: random.Random, total: int, every_s: float, *, kills_only: bool) -> None:
-    """One fault after the other until everything is recorded."""
+    """One fault after the other until everything has ended."""
     faults: dict[str, Callable[[], object]] = {f"kill {name}": _killing(arena, name) for name in _ours()}
     faults |= {f"kill {name}": _restarting(arena, name) for name in SERVERS}
     if not kills_only:
         faults["FLUSHALL"] = lambda: _flush(arena)
         faults["stop a worker for two leases"] = lambda: _stop(arena, f"worker-{draw.randint(1, _WORKERS)}")
         faults["SIGTERM a worker"] = lambda: arena.kill(f"worker-{draw.randint(1, _WORKERS)}", signal.SIGTERM)
-    while not _recorded_all(arena, total, every_s):
+    while not _all_ended(arena, total, every_s):
         name = draw.choice(sorted(faults))
         hit = arena.hit(name, faults[name])
         hit.healed_at = time.time()
 
 
-def _recorded_all(arena: Arena, total: int, within_s: float) -> bool:
+def _all_ended(arena: Arena, total: int, within_s: float) -> bool:
     until = time.monotonic() + within_s
     while time.monotonic() < until:
         arena.last(min(0.25, within_s))
         with contextlib.suppress(PyMongoError):  # the database is one of those that are broken
-            if arena.recorded() >= total:
+            if arena.ended() >= total:
                 return True
     return False
 
