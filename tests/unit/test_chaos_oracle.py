@@ -39,7 +39,7 @@ KILLED = Hit("kill", 100.0)
     [
         ([call(99.95), call(103.0)], [KILLED], ""),
         ([call(90.0), call(103.0)], [KILLED], "in flight at no fault"),
-        ([call(101.0), call(103.0)], [KILLED], "in flight at no fault"),
+        ([call(101.5), call(103.0)], [KILLED], "in flight at no fault"),
         ([call(105.0), call(109.0)], [Hit("away", 100.0, healed_at=108.0)], ""),
         ([call(90.0, status=429, fault="status=429"), call(103.0)], [KILLED], ""),
         ([call(90.0, status=0, fault="reset"), call(90.5)], [KILLED], ""),
