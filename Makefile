@@ -14,7 +14,7 @@ export PYTHON
 # The stack and its tests are many short processes: without bytecode each of them would compile everything anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup run test test-fast test-load chaos chaos-quick soak benchmark bench bench-setup lint format types check docs lock clean
+.PHONY: help setup run test test-fast test-load chaos chaos-quick chaos-writes soak benchmark bench bench-setup lint format types check docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,10 @@ test-load: setup ## hold the engine to its laws under load (many minutes)
 	@$(PY) -m pytest -n 0 -s -m load tests/load $(ARGS)
 
 chaos: setup ## break the real stack in every way of the list (under 15 minutes; ARGS="--chaos-seed 8 -k kill")
-	@$(PY) -m pytest -n 0 -m chaos tests/chaos tests/integration/queue $(ARGS)
+	@$(PY) -m pytest -n 0 -m "chaos and not writes" tests/chaos tests/integration/queue $(ARGS)
+
+chaos-writes: setup ## let a process die between every two writes of everything it does (minutes)
+	@$(PY) -m pytest -n 0 -m writes tests/chaos $(ARGS)
 
 chaos-quick: setup ## the short form of it (under 3 minutes)
 	@$(PY) -m pytest -n 0 -q -m "chaos and quick" tests/chaos --chaos-items 200 $(ARGS)

@@ -12,7 +12,7 @@ from tests.support.dying import HOWS, How
 from tests.support.engine import Engine
 from tests.support.servers import TestServers
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.writes]
 
 
 @pytest.fixture(scope="module")
