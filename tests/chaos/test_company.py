@@ -67,7 +67,7 @@ def test_what_cannot_be_swept_does_not_hide_what_can(
     arena_of: Opens, verdict: Judges, seed: int, items: int
 ) -> None:
     # Given shards that nobody may touch, all of which come first: leased, sent off a moment ago, or at rest
-    arena = arena_of(Rules(seed, latency_ms=100))
+    arena = arena_of(Rules(seed, latency_ms=150, environ={"BATCHWRIGHT_WORKER_MAX_CALL_SLOTS": "8"}))
     later = datetime.now(UTC) + timedelta(hours=1)
     states = (
         {"status": "leased", "lease_until": later, "owner": "somebody@else:1"},

@@ -82,7 +82,8 @@ def _break_things(arena: Arena, draw: random.Random, total: int, every_s: float,
         faults["FLUSHALL"] = lambda: _flush(arena)
         faults["stop a worker for two leases"] = lambda: _stop(arena, f"worker-{draw.randint(1, _WORKERS)}")
         faults["SIGTERM a worker"] = lambda: arena.kill(f"worker-{draw.randint(1, _WORKERS)}", signal.SIGTERM)
-    while not _all_ended(arena, total, every_s):
+    # The last of it may be recorded, and its batch about to end: then there is nothing left to break.
+    while not _all_ended(arena, total, every_s) and arena.recorded() < total:
         name = draw.choice(sorted(faults))
         hit = arena.hit(name, faults[name])
         hit.healed_at = time.time()

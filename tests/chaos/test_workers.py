@@ -73,7 +73,7 @@ def test_a_killed_worker_costs_no_item(
 @pytest.mark.quick
 @pytest.mark.fault("4", "kill -9 every process at once")
 def test_a_cold_start_finishes_alone(arena_of: Opens, verdict: Judges, seed: int, items: int) -> None:
-    arena = arena_of(Rules(seed, latency_ms=100))
+    arena = arena_of(Rules(seed, latency_ms=150, environ={"BATCHWRIGHT_WORKER_MAX_CALL_SLOTS": "8"}))
     for tenant in arena.tenants.values():
         tenant.submit(items // 2)
     arena.recorded_reaches(items // 10)
