@@ -80,7 +80,7 @@ class Tenant:
                 said = f"{response.status_code} {response.text[:300]}"
                 if response.status_code < 429:
                     break
-            time.sleep(_TRY_AGAIN_S)
+            time.sleep(_TRY_AGAIN_S)  # as an SDK does between two tries; `until` bounds it
         pytest.fail(f"{method} {path} of {self.name}: {said}")
 
     def ask(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **request: Any) -> Any:

@@ -60,7 +60,10 @@ def test_the_second_signal_cuts_the_calls_and_still_gives_everything_back(
         assert code == 0
         assert "Traceback" not in worker.log_path.read_text()
         assert _slots(hanging) == 0 and hanging.stores.db["worker_processes"].count_documents({}) == 0
-        assert sum(doc["possibly_repeated"] for doc in hanging.shards(batch_id)) == 8 * _SHARDS_OF
+        # What was announced and met the drain before it left is no call: no fewer are told of than were made.
+        told = sum(doc["possibly_repeated"] for doc in hanging.shards(batch_id))
+        hanging.simulator.stop()  # it logs what was under way when it ends
+        assert 0 < hanging.called() <= told <= 8 * _SHARDS_OF
 
 
 @pytest.mark.quick
