@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.api.auth import Tenant
+from app.api.auth import Submitter, Tenant
 from app.api.counts import Counts
 from app.api.creation import Defaults, new_batch, refusal_of_input, request_hash
 from app.api.door import CreateBatch, check, read_body
@@ -32,7 +32,7 @@ _turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary
 
 
 @router.post("")
-async def create_batch(request: Request, tenant: Tenant, behind: Behind) -> Response:
+async def create_batch(request: Request, tenant: Submitter, behind: Behind) -> Response:
     """Make a batch, or give the one that an earlier sending of this create has made."""
     body = await read_body(request)
     wanted = check(CreateBatch, body)
@@ -73,7 +73,7 @@ async def retrieve_batch(batch_id: str, request: Request, tenant: Tenant, behind
 
 
 @router.post("/{batch_id}/cancel")
-async def cancel_batch(batch_id: str, request: Request, tenant: Tenant, behind: Behind) -> Response:
+async def cancel_batch(batch_id: str, request: Request, tenant: Submitter, behind: Behind) -> Response:
     """Stop a batch. The reply shows `cancelling`: what is running ends first, and what is answered stays."""
     await batch_of(behind, batch_id, tenant)
     moved = await behind.run(behind.batches.cancel, batch_id)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from app.api.auth import Tenant
+from app.api.auth import Admin, Tenant
 from app.api.door import Endpoint, Strict, check, read_body
 from app.api.errors import SERVER_ERROR, ApiError, bad_request
 from app.api.json_reply import json_reply
@@ -65,7 +65,7 @@ async def statistics(tenant: Tenant, behind: Behind) -> Response:
 
 
 @router.delete("")
-async def clear(tenant: Tenant, behind: Behind, prefix: Prefix = None, of: OfTenant = None) -> Response:
+async def clear(tenant: Admin, behind: Behind, prefix: Prefix = None, of: OfTenant = None) -> Response:
     """Forget answers: those whose keys begin with `prefix`, or all of one tenant's, or all there are.
 
     A tenant's are put out of reach, not deleted: their number is not known, so `entries` is null.

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
-from app.api.auth import Tenant
+from app.api.auth import Submitter, Tenant
 from app.api.door import refuse_encoding
 from app.api.errors import bad_request, no_such_file
 from app.api.json_reply import json_reply, page_reply
@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1/files")
 
 
 @router.post("")
-async def create_file(request: Request, tenant: Tenant, behind: Behind) -> Response:
+async def create_file(request: Request, tenant: Submitter, behind: Behind) -> Response:
     """Store an upload; its bytes go straight into the database."""
     behind.disk.refuse_if_full()
     refuse_encoding(request)
@@ -71,7 +71,7 @@ async def retrieve_file(file_id: str, tenant: Tenant, behind: Behind) -> Respons
 
 
 @router.delete("/{file_id}")
-async def delete_file(file_id: str, tenant: Tenant, behind: Behind) -> Response:
+async def delete_file(file_id: str, tenant: Submitter, behind: Behind) -> Response:
     """Hide a file; batches made from it go on."""
     if not await behind.run(behind.files.hide, file_id, tenant):
         raise no_such_file(file_id)

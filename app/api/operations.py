@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.api.auth import Tenant
+from app.api.auth import Submitter, Tenant
 from app.api.batches import batch_of
 from app.api.counts import Counts
 from app.api.door import ResumeBatch, check, read_body
@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1/batches/{batch_id}")
 
 
 @router.post("/pause")
-async def pause_batch(batch_id: str, request: Request, tenant: Tenant, behind: Behind) -> Response:
+async def pause_batch(batch_id: str, request: Request, tenant: Submitter, behind: Behind) -> Response:
     """Start no more calls for this batch; those that run are answered and recorded."""
     await _set_paused(behind, batch_id, tenant, paused=True)
     await behind.run(behind.shards.hold_back, batch_id)
@@ -34,7 +34,7 @@ async def pause_batch(batch_id: str, request: Request, tenant: Tenant, behind: B
 
 
 @router.post("/resume")
-async def resume_batch(batch_id: str, request: Request, tenant: Tenant, behind: Behind) -> Response:
+async def resume_batch(batch_id: str, request: Request, tenant: Submitter, behind: Behind) -> Response:
     """Go on with a paused batch, under a new money ceiling if one is given; one that runs only takes that over.
 
     A batch that rests at its ceiling needs a higher one.

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from app.api.auth import Tenant
+from app.api.auth import Admin, Tenant
 from app.api.errors import ApiError, conflict
 from app.api.json_reply import json_reply
 from app.api.services import Behind, Services
@@ -31,14 +31,14 @@ async def list_pauses(tenant: Tenant, behind: Behind) -> Response:
 
 
 @router.post("/providers/{name}/pause")
-async def pause_provider(name: str, tenant: Tenant, behind: Behind) -> Response:
+async def pause_provider(name: str, tenant: Admin, behind: Behind) -> Response:
     """Start no more calls to this provider, whoever asks."""
     await _check_provider(behind, name, tenant)
     return json_reply(_shown(await behind.run(behind.pauses.pause, "provider", name, by=tenant)))
 
 
 @router.post("/providers/{name}/resume")
-async def resume_provider(name: str, tenant: Tenant, behind: Behind) -> Response:
+async def resume_provider(name: str, tenant: Admin, behind: Behind) -> Response:
     """Go on with a paused provider; one that is not paused just goes on."""
     await _check_provider(behind, name, tenant)
     await behind.run(behind.pauses.resume, "provider", name, by=tenant)
@@ -46,14 +46,14 @@ async def resume_provider(name: str, tenant: Tenant, behind: Behind) -> Response
 
 
 @router.post("/tenants/{name}/pause")
-async def pause_tenant(name: str, tenant: Tenant, behind: Behind) -> Response:
+async def pause_tenant(name: str, tenant: Admin, behind: Behind) -> Response:
     """Start no more calls for this tenant."""
     await _check_tenant(behind, name, tenant)
     return json_reply(_shown(await behind.run(behind.pauses.pause, "tenant", name, by=tenant)))
 
 
 @router.post("/tenants/{name}/resume")
-async def resume_tenant(name: str, tenant: Tenant, behind: Behind) -> Response:
+async def resume_tenant(name: str, tenant: Admin, behind: Behind) -> Response:
     """Go on with a paused tenant; what the first tenant has paused, only that one's keys let go on."""
     await _check_tenant(behind, name, tenant)
     if not await behind.run(behind.pauses.resume, "tenant", name, by=tenant):

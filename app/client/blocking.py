@@ -69,65 +69,65 @@ class Client:
 
     def create_batch(self, request: BatchRequest) -> BatchInfo:
         """Start a batch over an uploaded file."""
-        return self._call(calls.create_batch(request))
+        return self.call(calls.create_batch(request))
 
     def get(self, batch_id: str) -> BatchInfo:
         """The batch as it is now."""
-        return self._call(calls.get_batch(batch_id))
+        return self.call(calls.get_batch(batch_id))
 
     def list(self, *, limit: int = 20, after: str | None = None, run_key: str | None = None) -> Page:
         """Batches, newest first, those older than `after`."""
-        return self._call(calls.list_batches(limit=limit, after=after, run_key=run_key))
+        return self.call(calls.list_batches(limit=limit, after=after, run_key=run_key))
 
     def cancel(self, batch_id: str) -> BatchInfo:
         """End a batch; what is answered stays answered."""
-        return self._call(calls.change_batch(batch_id, "cancel"))
+        return self.call(calls.change_batch(batch_id, "cancel"))
 
     def pause(self, batch_id: str) -> BatchInfo:
         """Let a batch rest: no new call starts."""
-        return self._call(calls.change_batch(batch_id, "pause"))
+        return self.call(calls.change_batch(batch_id, "pause"))
 
     def resume(self, batch_id: str, *, max_cost_usd: float | None = None) -> BatchInfo:
         """Let a paused batch go on; one that rests at its ceiling needs a higher one."""
-        return self._call(calls.resume_batch(batch_id, max_cost_usd))
+        return self.call(calls.resume_batch(batch_id, max_cost_usd))
 
     def set_paused(
         self, kind: Literal["provider", "tenant"], name: str, *, paused: bool
     ) -> Mapping[str, Any]:
         """Let all calls to a provider, or of a tenant, rest or go on; says since when it rests, as the API does."""
-        return self._call(calls.set_paused(kind, name, paused=paused))
+        return self.call(calls.set_paused(kind, name, paused=paused))
 
     def why(self, batch_id: str) -> tuple[Waiting, ...]:
         """What the batch waits for; empty when it moves."""
-        return self._call(calls.why(batch_id))
+        return self.call(calls.why(batch_id))
 
     def items(
         self, batch_id: str, *, status: str | None = None, after: int = 0, limit: int = 100
     ) -> Mapping[str, Any]:
         """What each recorded item took, as the API says it; `status`: completed or failed ones alone."""
-        return self._call(calls.items(batch_id, status, after=after, limit=limit))
+        return self.call(calls.items(batch_id, status, after=after, limit=limit))
 
     def cached(
         self, endpoint: str, requests: Sequence[Mapping[str, Any]], *, model: str | None = None
     ) -> tuple[bool, ...]:
         """For each of up to 500 request bodies, whether its answer is cached; nothing is sent to a provider."""
-        return self._call(calls.cached(endpoint, requests, model))
+        return self.call(calls.cached(endpoint, requests, model))
 
     def cache_stats(self) -> Mapping[str, Any]:
         """How the cache does, as the API says it; for keys of the first tenant."""
-        return self._call(calls.cache_stats())
+        return self.call(calls.cache_stats())
 
     def clear_cache(self, *, prefix: str | None = None, tenant: str | None = None) -> Mapping[str, Any]:
         """Forget answers: by the beginning of their keys, or one tenant's, or all. Says how many, if it knows."""
-        return self._call(calls.clear_cache(prefix, tenant))
+        return self.call(calls.clear_cache(prefix, tenant))
 
     def costs(self, days: int) -> Mapping[str, Any]:
         """What this key's batches of the last days took, by day and provider, as the API says it."""
-        return self._call(calls.costs(days))
+        return self.call(calls.costs(days))
 
     def file(self, file_id: str) -> FileInfo:
         """What is known of a file."""
-        return self._call(calls.get_file(file_id))
+        return self.call(calls.get_file(file_id))
 
     def wait(
         self,
@@ -186,7 +186,8 @@ class Client:
         except httpx.TransportError as error:
             raise unreachable(error, self.place.url) from error
 
-    def _call(self, call: HttpCall[T]) -> T:
+    def call(self, call: HttpCall[T]) -> T:
+        """Make one call of calls.py; one that may be repeated is, when the connection is lost."""
         for delay_s in calls.RETRY_DELAYS_S if call.repeatable else ():
             try:
                 return self._call_once(call)

@@ -65,65 +65,65 @@ class AsyncClient:
 
     async def create_batch(self, request: BatchRequest) -> BatchInfo:
         """Start a batch over an uploaded file."""
-        return await self._call(calls.create_batch(request))
+        return await self.call(calls.create_batch(request))
 
     async def get(self, batch_id: str) -> BatchInfo:
         """The batch as it is now."""
-        return await self._call(calls.get_batch(batch_id))
+        return await self.call(calls.get_batch(batch_id))
 
     async def list(self, *, limit: int = 20, after: str | None = None, run_key: str | None = None) -> Page:
         """Batches, newest first, those older than `after`."""
-        return await self._call(calls.list_batches(limit=limit, after=after, run_key=run_key))
+        return await self.call(calls.list_batches(limit=limit, after=after, run_key=run_key))
 
     async def cancel(self, batch_id: str) -> BatchInfo:
         """End a batch; what is answered stays answered."""
-        return await self._call(calls.change_batch(batch_id, "cancel"))
+        return await self.call(calls.change_batch(batch_id, "cancel"))
 
     async def pause(self, batch_id: str) -> BatchInfo:
         """Let a batch rest: no new call starts."""
-        return await self._call(calls.change_batch(batch_id, "pause"))
+        return await self.call(calls.change_batch(batch_id, "pause"))
 
     async def resume(self, batch_id: str, *, max_cost_usd: float | None = None) -> BatchInfo:
         """Let a paused batch go on; one that rests at its ceiling needs a higher one."""
-        return await self._call(calls.resume_batch(batch_id, max_cost_usd))
+        return await self.call(calls.resume_batch(batch_id, max_cost_usd))
 
     async def set_paused(
         self, kind: Literal["provider", "tenant"], name: str, *, paused: bool
     ) -> Mapping[str, Any]:
         """Let all calls to a provider, or of a tenant, rest or go on; says since when it rests, as the API does."""
-        return await self._call(calls.set_paused(kind, name, paused=paused))
+        return await self.call(calls.set_paused(kind, name, paused=paused))
 
     async def why(self, batch_id: str) -> tuple[Waiting, ...]:
         """What the batch waits for; empty when it moves."""
-        return await self._call(calls.why(batch_id))
+        return await self.call(calls.why(batch_id))
 
     async def items(
         self, batch_id: str, *, status: str | None = None, after: int = 0, limit: int = 100
     ) -> Mapping[str, Any]:
         """What each recorded item took, as the API says it; `status`: completed or failed ones alone."""
-        return await self._call(calls.items(batch_id, status, after=after, limit=limit))
+        return await self.call(calls.items(batch_id, status, after=after, limit=limit))
 
     async def cached(
         self, endpoint: str, requests: Sequence[Mapping[str, Any]], *, model: str | None = None
     ) -> tuple[bool, ...]:
         """For each of up to 500 request bodies, whether its answer is cached; nothing is sent to a provider."""
-        return await self._call(calls.cached(endpoint, requests, model))
+        return await self.call(calls.cached(endpoint, requests, model))
 
     async def cache_stats(self) -> Mapping[str, Any]:
         """How the cache does, as the API says it; for keys of the first tenant."""
-        return await self._call(calls.cache_stats())
+        return await self.call(calls.cache_stats())
 
     async def clear_cache(self, *, prefix: str | None = None, tenant: str | None = None) -> Mapping[str, Any]:
         """Forget answers: by the beginning of their keys, or one tenant's, or all. Says how many, if it knows."""
-        return await self._call(calls.clear_cache(prefix, tenant))
+        return await self.call(calls.clear_cache(prefix, tenant))
 
     async def costs(self, days: int) -> Mapping[str, Any]:
         """What this key's batches of the last days took, by day and provider, as the API says it."""
-        return await self._call(calls.costs(days))
+        return await self.call(calls.costs(days))
 
     async def file(self, file_id: str) -> FileInfo:
         """What is known of a file."""
-        return await self._call(calls.get_file(file_id))
+        return await self.call(calls.get_file(file_id))
 
     async def wait(
         self,
@@ -186,7 +186,8 @@ class AsyncClient:
         except httpx.TransportError as error:
             raise unreachable(error, self.place.url) from error
 
-    async def _call(self, call: HttpCall[T]) -> T:
+    async def call(self, call: HttpCall[T]) -> T:
+        """Make one call of calls.py; one that may be repeated is, when the connection is lost."""
         for delay_s in calls.RETRY_DELAYS_S if call.repeatable else ():
             try:
                 return await self._call_once(call)

@@ -113,9 +113,11 @@ class Site:
     def retention_over(self, batch_id: str) -> None:
         """The batch has been kept for as long as it should, and its event for as long as it is worth telling."""
         self.stores.db["batch_jobs"].update_one({"_id": batch_id}, {"$set": {"expire_at": EPOCH}})
-        told = {"$set": {"event.created_at": 0}}
-        self.stores.db["batch_jobs"].update_one({"_id": batch_id, "event": {"$exists": True}}, told)
-        self.stores.db["outbox"].update_one({"batch_id": batch_id}, told)
+        batches, outbox = self.stores.db["batch_jobs"], self.stores.db["outbox"]
+        batches.update_one(
+            {"_id": batch_id, "events.0": {"$exists": True}}, {"$set": {"events.$[].created_at": 0}}
+        )
+        outbox.update_one({"batch_id": batch_id}, {"$set": {"event.created_at": 0}})
 
     def lease_over(self, shard_id: str) -> None:
         """Its holder has been silent for too long."""

@@ -2,8 +2,8 @@
 
 A batch: _id, tenant, endpoint, input_file_id, completion_window, status, ending, *_at (Unix seconds),
 window_ends (date), total, options, plan {owner, fence, lease_until, opened}, counts (summed tally), errors; once it
-has ended also expire_at (date) and, until the outbox has it, event. A batch whose expire_at has come is no longer
-there for its tenant; retention.py takes it away piece by piece.
+has ended also expire_at (date); log and events (batch_log.py). A batch whose expire_at has come is no longer there for
+its tenant; retention.py takes it away piece by piece.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pymongo.errors import DuplicateKeyError
 
 from workers.core import states
 from workers.core.states import Ending, Move
+from workers.store.batch_log import logged, told
 from workers.store.mongo import NEVER, NOW, NOW_S, Db, Doc, after_s, is_due
 from workers.store.outbox import event_of
 
@@ -49,7 +50,7 @@ class Batches:
             where["_id"] = {"$lt": after}
         if run_key:
             where["run_key"] = run_key
-        return list(self._docs.find(where).sort("_id", DESCENDING).limit(limit))
+        return list(self._docs.find(where, {"log": 0}).sort("_id", DESCENDING).limit(limit))
 
     def by_idempotency_key(self, tenant: str, key: str) -> Doc | None:
         """The batch that was created under this key; one that has expired gives the key back."""
@@ -184,21 +185,27 @@ class Batches:
     def set_paused(self, batch_id: str, tenant: str, *, paused: bool) -> bool:
         """Remember that a batch rests; the shards are held back or let go by their own writes."""
         where = {"_id": batch_id, "tenant": tenant, "status": "in_progress", "ending": None}
-        new = {"paused_at": NOW_S if paused else None, "pause_reason": "user" if paused else None}
+        new: Doc = {"paused_at": NOW_S if paused else None, "pause_reason": "user" if paused else None}
+        # A pause of what rests already, and a resume of what goes on, is no news.
+        changes = {"paused_at": None} if paused else {"paused_at": {"$ne": None}}
+        news = logged("batch.paused", {"reason": "user"}) if paused else logged("batch.resumed")
+        if self._docs.update_one(where | changes, [{"$set": new | news}]).modified_count:
+            return True
         return bool(self._docs.update_one(where, [{"$set": new}]).matched_count)
 
     def _move(self, move: Move[states.BatchStatus], batch_id: str, new: Doc, also: Doc) -> bool:
         where = {"_id": batch_id, "status": move.filter()} | also
         if states.is_terminal(move.target):
             new = new | self._last_words(batch_id, move.target)
-        written = self._docs.update_one(where, [{"$set": {"status": str(move.target)} | new}])
+        news = logged(f"batch.{move.target}")
+        written = self._docs.update_one(where, [{"$set": {"status": str(move.target)} | new | news}])
         return bool(written.modified_count)
 
     def _last_words(self, batch_id: str, status: states.BatchStatus) -> Doc:
         """What goes into a batch with its final state: until when it is kept, and the event that tells of it."""
         doc = self._docs.find_one({"_id": batch_id}, {"tenant": 1})
         kept_s = self.retention_s(doc["tenant"] if doc else "")
-        return {"expire_at": after_s(kept_s), "event": event_of(batch_id, status)}
+        return {"expire_at": after_s(kept_s)} | told(event_of(batch_id, status))
 
     # --- the end of retention
 

@@ -16,6 +16,7 @@ from typing import Any
 from pymongo.results import UpdateResult
 
 from workers.core.budget import BUDGET, TOLERANCE_USD, Room, room_in
+from workers.store.batch_log import logged
 from workers.store.mongo import NOW_S, Db, Doc
 
 _LIMITED: Doc = {"budget.limit_usd": {"$exists": True}}
@@ -90,7 +91,7 @@ class Budgets:
         True if this write paused it. The shards in the queue are held back by their own write.
         """
         running = {"_id": batch_id, "status": "in_progress", "ending": None, "paused_at": None}
-        new = {"paused_at": NOW_S, "pause_reason": BUDGET}
+        new = {"paused_at": NOW_S, "pause_reason": BUDGET} | logged("batch.paused", {"reason": BUDGET})
         where = running | {"budget.limit_usd": limit_usd}
         return bool(self._docs.update_one(where, [{"$set": new}]).modified_count)
 

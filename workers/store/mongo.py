@@ -65,7 +65,7 @@ _INDEXES: dict[str, list[IndexModel]] = {
         IndexModel(
             [("ending", ASCENDING), ("_id", ASCENDING)], partialFilterExpression={"paused_at": {"$gt": 0}}
         ),
-        IndexModel([("event.id", ASCENDING)], sparse=True),
+        IndexModel([("events.id", ASCENDING)], sparse=True),
         IndexModel([("status", ASCENDING), ("expire_at", ASCENDING)]),
         IndexModel([("input_file_id", ASCENDING)]),
         IndexModel([("tenant", ASCENDING), ("run_key", ASCENDING)], sparse=True),

@@ -38,15 +38,16 @@ class Outbox:
         self._events, self._batches = db["outbox"], db["batch_jobs"]
 
     def collect(self, limit: int) -> int:
-        """Carry over up to `limit` events of ended batches; gives how many there were. Safe to break off and repeat."""
-        found = list(self._batches.find({"event.id": {"$gt": ""}}, {"tenant": 1, "event": 1}).limit(limit))
+        """Carry over the events of up to `limit` batches; gives of how many. Safe to break off and repeat."""
+        found = list(self._batches.find({"events.id": {"$gt": ""}}, {"tenant": 1, "events": 1}).limit(limit))
         if not found:
             return 0
-        insert_missing(self._events, [_row(batch) for batch in found])
+        insert_missing(self._events, [_row(batch, event) for batch in found for event in batch["events"]])
         faultpoints.passes(faultpoints.EVENTS_COPIED, len(found))
+        carried = [event["id"] for batch in found for event in batch["events"]]
         ids = [batch["_id"] for batch in found]
-        # A batch ends once: what stands there is what was just carried over.
-        self._batches.update_many({"_id": {"$in": ids}}, {"$unset": {"event": ""}})
+        # By id: a batch may have brought forth another one meanwhile.
+        self._batches.update_many({"_id": {"$in": ids}}, {"$pull": {"events": {"id": {"$in": carried}}}})
         return len(found)
 
     def page(self, tenant: str, *, after: str | None, limit: int) -> list[Doc]:
@@ -68,8 +69,7 @@ class Outbox:
         return self._events.delete_many({"batch_id": {"$in": list(batch_ids)}} | done).deleted_count
 
 
-def _row(batch: Doc) -> Doc:
-    event = batch["event"]
+def _row(batch: Doc, event: Doc) -> Doc:
     return {
         "_id": event["id"],
         "tenant": batch["tenant"],

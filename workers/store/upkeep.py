@@ -78,7 +78,7 @@ class Upkeep:
         reads to the end, for a file that lost its rest would look like a whole one.
         """
         # By type as well: to `$expr` a date that is not there is due.
-        over: Doc = {"expire_at": {"$lt": NEVER}, "event": {"$exists": False}}
+        over: Doc = {"expire_at": {"$lt": NEVER}, "events.0": {"$exists": False}}
         over["$expr"] = {"$lte": ["$expire_at", after_s(-RESPITE_S)]}
         over["status"] = {"$in": list(states.TERMINAL_BATCH)}
         return list(self._docs.find(over, {"input_file_id": 1}).sort("expire_at", 1).limit(limit))

@@ -169,7 +169,7 @@ def test_a_batch_is_not_removed_before_its_event_has_been_carried_over(site: Sit
     batch_id = site.completed()
     site.retention_over(batch_id)
     Retention(site.nouns).round(time.monotonic() + LONG_S)
-    assert site.stores.state(batch_id)["event"]["type"] == "batch.completed"
+    assert site.stores.state(batch_id)["events"][0]["type"] == "batch.completed"
     site.sweep()
     assert site.stores.batches.get(batch_id) is None
 
@@ -179,7 +179,7 @@ def test_a_batch_that_ended_before_there_was_retention_is_kept_from_now_on_and_t
     site.stores.db["tenants"].update_one({"_id": "other"}, {"$set": {"retention_days": 2.0}})
     old, theirs = site.completed(), site.completed()
     site.stores.db["batch_jobs"].update_one({"_id": theirs}, {"$set": {"tenant": "other"}})
-    undated = {"$unset": {"expire_at": "", "event": ""}, "$set": {"created_at": 0.0, "completed_at": 1.0}}
+    undated = {"$unset": {"expire_at": "", "events": ""}, "$set": {"created_at": 0.0, "completed_at": 1.0}}
     site.stores.db["batch_jobs"].update_many({}, undated)
     site.sweep()
     for batch_id, days in ((old, 30), (theirs, 2)):
