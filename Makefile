@@ -14,7 +14,7 @@ export PYTHON
 # The stack and its tests are many short processes: without bytecode each of them would compile everything anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup run test test-fast test-load chaos chaos-quick chaos-writes soak benchmark bench bench-setup lint format types check docs lock clean
+.PHONY: help setup run test test-fast test-load chaos chaos-quick chaos-writes soak benchmark bench bench-setup lint format types check docs lock clean compat
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test-fast: setup ## run the tests that need no server
 
 test-load: setup ## hold the engine to its laws under load (many minutes)
 	@$(PY) -m pytest -n 0 -s -m load tests/load $(ARGS)
+
+compat: setup ## let other people's clients and test suites judge the API (two minutes)
+	@$(PY) -m pytest -n 0 -q -m compat tests/compat $(ARGS)
 
 chaos: setup ## break the real stack in every way of the list (under 15 minutes; ARGS="--chaos-seed 8 -k kill")
 	@$(PY) -m pytest -n 0 -m "chaos and not writes" tests/chaos tests/integration/queue $(ARGS)

@@ -57,7 +57,7 @@ _TOGETHER = (
 )
 
 # Folders of which nothing runs unless its marker, of the same name, is asked for: nobody else need import them.
-_ASKED_FOR = ("chaos", "load")
+_ASKED_FOR = ("chaos", "compat", "load")
 
 
 class Together(LoadFileScheduling):  # type: ignore[misc]
