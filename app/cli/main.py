@@ -27,14 +27,14 @@ from app.cli.options import (
 )
 from app.cli.pausing import pause, resume
 from app.cli.stack_group import doctor, down, logs, ps, up
-from app.cli.trials import bench, estimate, sim
+from app.cli.trials import bench, estimate, sim, validate
 
 app = typer.Typer(
     cls=Group,
     name="batchwright",
     help="A file of prompts becomes a file of answers, each paid once.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -96,6 +96,7 @@ def run(  # noqa: PLR0913, PLR0917  a flag each
 
 
 app.command()(estimate)
+app.command()(validate)
 
 
 for stack_verb in (up, down, ps, logs, doctor):

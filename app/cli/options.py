@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from app.cli.completing import batch_ids
+
 
 class Order(str, Enum):  # noqa: UP042  typer reads the values of such an Enum
     """Orders an output file can have."""
@@ -16,7 +18,7 @@ class Order(str, Enum):  # noqa: UP042  typer reads the values of such an Enum
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON on stdout.")]
-BatchId = Annotated[str, typer.Argument(metavar="ID", help="The batch, batch_...")]
+BatchId = Annotated[str, typer.Argument(metavar="ID", help="The batch, batch_...", autocompletion=batch_ids)]
 Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="JSONL files, one request a line.")]
 Model = Annotated[str | None, typer.Option(metavar="NAME", help="Answer every request by this model.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Ask anew, and keep no answer.")]

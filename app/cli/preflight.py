@@ -42,6 +42,8 @@ class Rules:
         choose: who answers a request; None where the server knows better (it runs already): all pass here then.
         max_requests, max_file_bytes: None where they are the server's business.
         skip_invalid: bad lines go to the error file instead of refusing the file.
+        max_problems: how many are kept with their words; the rest are counted.
+        endpoint: what every line is held against; None: what the first one names.
     """
 
     model: str | None
@@ -51,6 +53,8 @@ class Rules:
     max_requests: int | None = None
     max_file_bytes: int | None = None
     skip_invalid: bool = False
+    max_problems: int = MAX_PROBLEMS
+    endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ class _Pass:
                 model=self._rules.model,
                 skip_invalid=self._rules.skip_invalid,
                 max_line_bytes=self._rules.max_line_bytes,
+                max_problems=self._rules.max_problems,
             )
         )
         self._feed(planner, first)
@@ -118,7 +123,8 @@ class _Pass:
     def _feed(self, planner: Planner, entry: tuple[int, int, bytes]) -> None:
         number, offset, raw = entry
         _, problem = planner.feed(raw, number, offset)
-        if problem is not None and problem.code == "invalid_json_line" and len(self._details) < MAX_PROBLEMS:
+        is_broken = problem is not None and problem.code == "invalid_json_line"
+        if is_broken and len(self._details) < self._rules.max_problems:
             self._details[number] = json_fault(raw)
 
     def _choose(self, endpoint: str, model: str, body: Mapping[str, Any]) -> Chosen | LineProblem | None:
@@ -130,6 +136,8 @@ class _Pass:
         return found
 
     def _endpoint(self, first: tuple[int, int, bytes]) -> str:
+        if self._rules.endpoint is not None:
+            return self._rules.endpoint
         number, _, raw = first
         url = endpoint_of(raw)
         if url in SERVED_ENDPOINTS:

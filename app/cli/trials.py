@@ -1,4 +1,4 @@
-"""The verbs that need no stack of their own: `estimate`, `sim` and `bench`.
+"""The verbs that need no stack of their own: `estimate`, `validate`, `sim` and `bench`.
 
 As in main.py, nothing heavy is imported here.
 """
@@ -21,6 +21,23 @@ def estimate(files: Files, model: Model = None, json: Json = False) -> None:
     from app.cli import estimate as estimate_verb
 
     raise typer.Exit(estimate_verb.estimate(files, model=model, as_json=json))
+
+
+def validate(
+    files: Files,
+    model: Model = None,
+    most: Annotated[
+        int, typer.Option("--max", min=1, metavar="N", help="How many problems of a file to show.")
+    ] = 1000,
+    json: Json = False,
+) -> None:
+    """Find everything that is wrong with files of requests.
+
+    Nothing is sent, started or paid. Exits with 2 if a file would be refused.
+    """
+    from app.cli import validating
+
+    raise typer.Exit(validating.validate(files, model=model, most=most, as_json=json))
 
 
 def sim(

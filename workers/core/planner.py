@@ -51,6 +51,7 @@ class PlanRules:
         limits_of: a provider's shard limits.
         custom_id_at: the custom_id of the line that begins at an offset: equal fingerprints are only a suspicion.
         model: overrides every line's model; None leaves them.
+        max_problems: how many are kept with their words; the rest are counted.
     """
 
     endpoint: str
@@ -62,6 +63,7 @@ class PlanRules:
     skip_invalid: bool = False
     max_line_bytes: int = 1 << 20
     has_price: Callable[[Chosen], bool] | None = None
+    max_problems: int = MAX_PROBLEMS
 
 
 @dataclass(slots=True)
@@ -92,7 +94,7 @@ class Planner:
         checked = self._check(raw, line, offset)
         if isinstance(checked, LineProblem):
             self.problem_count += 1
-            if len(self.problems) < MAX_PROBLEMS:
+            if len(self.problems) < self._rules.max_problems:
                 self.problems.append(checked)
             return [], checked
         asked, chosen = checked
@@ -144,7 +146,7 @@ class Planner:
             return None
         first_line, first_offset = note >> _OFFSET_BITS, note & _OFFSET_MASK
         # Past the problems that are shown, an equal fingerprint is believed where the file is refused anyhow.
-        must_be_sure = self._rules.skip_invalid or len(self.problems) < MAX_PROBLEMS
+        must_be_sure = self._rules.skip_invalid or len(self.problems) < self._rules.max_problems
         if must_be_sure and self._rules.custom_id_at(first_offset) != checked.custom_id:
             return None
         text = f"custom_id {checked.custom_id[:64]!r} was already used on line {first_line}."

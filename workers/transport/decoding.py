@@ -13,15 +13,12 @@ from typing import IO, Protocol, cast
 import brotli  # type: ignore[import-untyped]
 import zstandard
 
+from workers.core.gunzip import BadCompression, Gunzip, inflated
+
 Put = Callable[[bytes], None]
 
 ACCEPTED = "gzip, deflate, br, zstd"
 _PIECE_BYTES = 65_536
-_GZIP_START = b"\x1f"
-
-
-class BadCompression(Exception):
-    """The bytes are not what the header `content-encoding` says, or end too early."""
 
 
 class Decoder(Protocol):
@@ -63,25 +60,16 @@ class _Chain:
 
 
 class _Gzip:
-    """Any number of members; what follows the last one is ignored."""
-
     def __init__(self, put: Put) -> None:
         self._put = put
-        self._inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        self._fed = False
+        self._gunzip = Gunzip(_PIECE_BYTES)
 
     def feed(self, data: bytes) -> None:
-        self._fed = self._fed or bool(data)
-        while data:
-            if self._inflate.eof:
-                if not data.startswith(_GZIP_START):
-                    return
-                self._inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
-            data = _inflate(self._inflate, data, self._put)
+        for piece in self._gunzip.feed(data):
+            self._put(piece)
 
     def finish(self) -> None:
-        if self._fed and not self._inflate.eof:
-            raise BadCompression("it ends too early")
+        self._gunzip.finish()
 
 
 class _Deflate:
@@ -102,20 +90,12 @@ class _Deflate:
             has_header = data[0] & 0x0F == 8 and int.from_bytes(data[:2], "big") % 31 == 0
             self._inflate = zlib.decompressobj(zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS)
         while data and not self._inflate.eof:
-            data = _inflate(self._inflate, data, self._put)
+            piece, data = inflated(self._inflate, data, _PIECE_BYTES)
+            self._put(piece)
 
     def finish(self) -> None:
         if self._start or (self._inflate is not None and not self._inflate.eof):
             raise BadCompression("it ends too early")
-
-
-def _inflate(inflate: zlib._Decompress, data: bytes, put: Put) -> bytes:
-    """Hand on one piece and give back what is still to be done."""
-    try:
-        put(inflate.decompress(data, _PIECE_BYTES))
-    except zlib.error as error:
-        raise BadCompression(str(error)) from error
-    return inflate.unused_data if inflate.eof else inflate.unconsumed_tail
 
 
 class _Brotli:

@@ -20,11 +20,12 @@ from typing import Any, cast
 import httpx
 
 from workers.core.errors import BodyTooLarge, CallTimeout, TransportError
+from workers.core.gunzip import BadCompression
 from workers.core.messages import HttpRequest, HttpResponse
 from workers.transport.body_room import BodyRoom
 from workers.transport.channels import Channel, Channels
 from workers.transport.counted_sockets import CountedSockets
-from workers.transport.decoding import ACCEPTED, BadCompression, Decoder, decoder_for
+from workers.transport.decoding import ACCEPTED, Decoder, decoder_for
 from workers.transport.mended_httpcore import NotProcessed, mend_httpcore
 from workers.transport.port import USER_AGENT, ClientStats, Streamed, TransportRules
 from workers.transport.proxies import proxy_for

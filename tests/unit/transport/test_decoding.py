@@ -12,7 +12,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.transport.decoding import BadCompression, decoder_for
+from workers.core.gunzip import BadCompression
+from workers.transport.decoding import decoder_for
 
 
 def raw_deflate(data: bytes) -> bytes:
