@@ -84,6 +84,9 @@ class Api:
     port: int = setting(8000, "API's port; 0, or unset and taken: a free one.", minimum=0, maximum=65_535)
     max_file_bytes: int = setting(200 * _MB, "Largest input file.", minimum=1)
     max_requests: int = setting(50_000, "Most requests in one input file.", minimum=1)
+    max_streams: int = setting(1_000, "Most open event streams and WebSockets of one API process.", minimum=1)
+    max_streams_per_tenant: int = setting(100, "Most of them that one tenant may have.", minimum=1)
+    messages_per_minute: int = setting(30, "Messages that one WebSocket may send in a minute.", minimum=1)
     url: str | None = setting(
         None, "API the command line talks to. Unset: the running stack's.", schemes=_HTTP
     )
@@ -193,6 +196,21 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """Where events may be sent: by default to public addresses over HTTPS alone."""
+
+    allow_http: bool = setting(False, "Webhooks may go to http:// URLs, too; for development.")
+    allow_private: str = setting(
+        "none",
+        "Networks that are not public and may be reached all the same: none, all, or 10.0.0.0/8,127.0.0.1.",
+    )
+    timeout_s: float = setting(15.0, "One attempt in all, from lookup to answer.", minimum=1, maximum=60)
+    proxy: str | None = setting(
+        None, "Proxy for webhooks; it must refuse what is private itself.", schemes=_HTTP, sensitive=True
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
     """How full the disk of MongoDB may become."""
 
@@ -294,6 +312,7 @@ class Settings:
     breaker: Breaker = field(default_factory=Breaker)
     lease: Lease = field(default_factory=Lease)
     batch: Batch = field(default_factory=Batch)
+    webhook: Webhook = field(default_factory=Webhook)
     disk: Disk = field(default_factory=Disk)
     shard: ShardRules = field(default_factory=ShardRules)
     cache: Cache = field(default_factory=Cache)

@@ -15,14 +15,26 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from workers.celery_config import PLAN_QUEUE
 from workers.core.errors import StoreUnavailable
-from workers.core.fairness import Out, Sent, Waiting, choose, enough, for_newcomers, idlers, leavers, windows
+from workers.core.fairness import (
+    Out,
+    Sent,
+    Waiting,
+    choose,
+    enough,
+    for_newcomers,
+    idlers,
+    leavers,
+    windows,
+    within_limits,
+)
 from workers.core.lanes import Rates
-from workers.core.pauses import Standing
+from workers.core.tenancy import TenantRules
+from workers.core.tenant_limits import rates_of
 from workers.engine.seats import Seats
 from workers.queue import Queue
 from workers.store.mongo import STORE_TROUBLE
@@ -44,6 +56,8 @@ LOOK_FOR_NEWCOMERS = 8
 # Of the shards that may go on without a thread, this part may do so for new batches; the rest is for other providers,
 # which a stalled one with many batches would keep out otherwise.
 NEWCOMERS = 0.25
+# So old may be what is known of tenants' weights and limits.
+RULES_S = 1.0
 
 
 @dataclass(slots=True)
@@ -60,6 +74,9 @@ class Dispatcher:
     rates: Mapping[str, Rates]
     seats: Seats
     _nudged: asyncio.Event = field(default_factory=asyncio.Event)
+    _rules: Mapping[str, TenantRules] = field(default_factory=dict)
+    _limits_of: Mapping[str, Rates] = field(default_factory=dict)
+    _read_rules_at: float = -math.inf
 
     def nudge(self) -> None:
         """Look again soon."""
@@ -137,13 +154,13 @@ class Dispatcher:
             return True
         pauses, slots = self.stores.pauses.standing(), self.stores.processes.slots()
         going = [name for name in queued if name not in pauses.providers and slots.get(name, 0)]
-        sent = self.stores.dispatches.sent()
-        due = self._due(going, sent, slots, pauses)
+        sent, without = self.stores.dispatches.sent(), self._without(pauses.tenants, queued)
+        due = self._due(going, sent, slots, without)
         # Each against its own slots: not every process serves every provider.
         window = {name: windows(sent, due, slots[name])[name] for name in going}
         # Who has its window out already is not asked for its lease: that takes two writes, at every nudge.
         open_ = [name for name in going if window[name] > sent.get(name, Sent()).shards]
-        filled = [self.fill(name, window[name], pauses) for name in open_]
+        filled = [self.fill(name, window[name], without) for name in open_]
         return all(filled)
 
     def admit(self) -> None:
@@ -152,23 +169,28 @@ class Dispatcher:
         With slow calls a shard lasts for minutes: whoever came first would have all threads for as long.
         """
         dispatches = self.stores.dispatches
-        ours = self.rates.keys() & set(dispatches.providers_with_work())
+        queued = dispatches.providers_with_work()
+        ours = self.rates.keys() & set(queued)
         if not ours:
             return
         pauses, slots, sent = self.stores.pauses.standing(), self.stores.processes.slots(), dispatches.sent()
+        without = self._without(pauses.tenants, queued)
         for provider in ours:
             served = slots.get(provider, 0)
             most = served + math.ceil(served * NEWCOMERS)
             if provider in pauses.providers or sent.get(provider, Sent()).shards >= most:
                 continue
             out = dispatches.out(provider)
-            waiting = dispatches.waiting(provider, LOOK_FOR_NEWCOMERS, without=pauses.tenants)
+            waiting = dispatches.waiting(provider, LOOK_FOR_NEWCOMERS, without=without)
             newcomers = [one for one in waiting if one.batch_id not in out.tokens]
             if newcomers and not dispatches.waits_for_its_limit(provider):
                 self._dispatch(provider, newcomers, 1, out)
 
-    def fill(self, provider: str, window: int, pauses: Standing) -> bool:
-        """Dispatch up to the provider's window. False if another process holds the provider. Blocking."""
+    def fill(self, provider: str, window: int, without: Collection[str]) -> bool:
+        """Dispatch up to the provider's window, nothing of the tenants `without`. Blocking.
+
+        False if another process holds the provider.
+        """
         name = f"dispatch:{provider}"
         if not self.stores.elections.hold(name, self.owner, HOLD_S):
             return False
@@ -176,14 +198,25 @@ class Dispatcher:
             out = self.stores.dispatches.out(provider)
             free = window - out.shards
             if free > 0 and not self.stores.dispatches.waits_for_its_limit(provider):
-                waiting = self.stores.dispatches.waiting(provider, free, without=pauses.tenants)
+                waiting = self.stores.dispatches.waiting(provider, free, without=without)
                 self._dispatch(provider, waiting, free, out)
         finally:
             self.stores.elections.give_up(name, self.owner)
         return True
 
+    def _without(self, paused: Collection[str], queued: Collection[str]) -> Collection[str]:
+        """Tenants of which nothing is to be sent off: paused ones, and those that have used up a limit of their own."""
+        if time.monotonic() - self._read_rules_at >= RULES_S:
+            self._rules, self._read_rules_at = self.stores.tenants.rules(), time.monotonic()
+            self._limits_of = rates_of(self._rules)
+        return {*paused, *self.stores.dispatches.at_their_limits(queued)} if self._limits_of else paused
+
     def _due(
-        self, going: Sequence[str], sent: Mapping[str, Sent], slots: Mapping[str, int], pauses: Standing
+        self,
+        going: Sequence[str],
+        sent: Mapping[str, Sent],
+        slots: Mapping[str, int],
+        without: Collection[str],
     ) -> dict[str, int]:
         """How many shards each of them could send off; one that is alone has no need to be counted."""
         if len(sent.keys() | set(going)) == 1:
@@ -192,14 +225,15 @@ class Dispatcher:
         return {
             name: 0
             if dispatches.waits_for_its_limit(name)
-            else dispatches.due(name, slots[name], without=pauses.tenants)
+            else dispatches.due(name, slots[name], without=without)
             for name in going
         }
 
     def _dispatch(self, provider: str, waiting: Sequence[Waiting], free: int, out: Out) -> None:
         if not waiting:
             return
-        fair = choose(waiting, out.tokens, self.stores.tenants.weights(), free)
+        weights = {tenant: rule.weight for tenant, rule in self._rules.items()}
+        fair = choose(within_limits(waiting, out, self._limits_of), out.tokens, weights, free)
         chosen = enough(fair, out, self.rates.get(provider, Rates()))
         ours = self.stores.dispatches.dispatch([one.shard_id for one in chosen], secrets.token_hex(8))
         self.queue.publish_shards(provider, ours)

@@ -14,11 +14,11 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from workers.core import states
+from workers.core import savings, states
 from workers.core.budget import ended
 from workers.core.identity import view_file_id
 from workers.core.states import BatchStatus, Ending
-from workers.core.tally import Tally
+from workers.core.tally import Tally, total
 from workers.engine.closing import close_free
 from workers.store.stores import Stores
 
@@ -79,7 +79,7 @@ class Finalizer:
             # No item was ever accepted: there is nothing to close, and nothing to count.
             self.stores.shards.delete_of(batch_id)
             self.stores.results.delete_of(batch_id)
-            self.stores.batches.end(move, batch_id, {"counts": Tally().as_dict()})
+            self.stores.batches.end(move, batch_id, {"counts": Tally().as_dict(), "booked": True})
             return move.target
         while waiting := self.stores.shards.to_close(batch_id, CLOSE_AT_ONCE):
             if time.monotonic() > until:
@@ -91,19 +91,29 @@ class Finalizer:
         return move.target
 
     def _final(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """What the last write holds: counts made again from the results, and the files that exist."""
+        """What the last write holds: counts made again from the results, and the files that exist.
+
+        The ledger's row is written here, before that write says that it is there (`booked`).
+        """
         batch_id = batch["_id"]
-        counts = self.stores.results.tally(batch_id)
+        by_shard = self.stores.results.shares(batch_id)
+        counts = total(by_shard.values())
         summed = self.stores.shards.summed(batch_id)
         final: dict[str, Any] = {
             "counts": summed.as_dict(counts),
             "output_file_id": None,
             "error_file_id": None,
+            "booked": True,
         }
-        if batch.get("budget"):
+        providers = self.stores.shards.providers_of(shard_id for shard_id, _ in by_shard)
+        self.stores.ledger.book(batch, savings.shares(by_shard, providers))
+        if batch.get("budget") or batch.get("accounts"):
             # As it is now, since a shard settles after it has ended; a hold whose worker died before that ends here.
             fresh = self.stores.batches.get(batch_id) or batch
-            final["budget"] = ended(fresh["budget"], counts.cost_usd)
+            if fresh.get("budget"):
+                final["budget"] = ended(fresh["budget"], counts.cost_usd)
+            for account in fresh.get("accounts", ()):
+                self.stores.accounts.fold(account, batch_id)
         kept_s = self.stores.batches.retention_s(batch["tenant"])
         # They go with their batch at the latest: what was asked for can only be shorter.
         shown_s = min(kept_s, batch.get("output_expires_after_s", math.inf))

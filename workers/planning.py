@@ -1,7 +1,8 @@
 """Plan a batch: read its file once, check every line, store its shards, start it or fail it.
 
 Claimed like a shard (lease and fence on the batch), so a crash is repeated safely: shard ids are derived. The
-decisions are core/planner.py's; this is the reading and the writing around them.
+decisions are core/planner.py's; this is the reading and the writing around them. Of a retry only those lines are fed
+that core/retrying.py chooses from what its lineage has recorded.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from workers.core.choose import Chosen
@@ -18,7 +19,9 @@ from workers.core.identity import shard_id
 from workers.core.lines import custom_id_of
 from workers.core.messages import ItemError, LineProblem, Result, ShardPlan
 from workers.core.planner import EMPTY_FILE, Planner, PlanRules, ShardLimits, problem_rows
+from workers.core.retrying import NOTHING_LEFT, InOrder, Wanted, generation_of, lines_to_retry
 from workers.core.tally import Tally
+from workers.core.tenant_limits import beyond_queue
 from workers.store.mongo import Doc
 from workers.store.results import Record, record
 from workers.store.shard_docs import shard_doc
@@ -28,6 +31,7 @@ SHARDS_AT_ONCE = 20
 REJECTED_AT_ONCE = 500
 REJECTED_SEQ = 0
 GIVE_UP_AFTER = 20
+NOTHING_CHOSEN = LineProblem(NOTHING_LEFT.code, NOTHING_LEFT.message, None, None)
 
 
 class PlanLost(Exception):
@@ -78,7 +82,7 @@ class Planning:
         rules = PlanRules(
             endpoint=batch["endpoint"],
             choose=self.choose,
-            has_price=self.has_price if batch.get("budget") else None,
+            has_price=self.has_price if self._is_capped(batch) else None,
             limits_of=self.limits_of,
             custom_id_at=lru_cache(1024)(lambda offset: self._custom_id_at(batch["input_file_id"], offset)),
             model=options.get("model"),
@@ -87,23 +91,57 @@ class Planning:
             merge_equal=bool(options.get("cache", True)),
         )
         run = _Run(self, batch, file, Planner(rules), skip=options.get("invalid_lines") == "skip")
-        run.read()
+        run.read(self._chosen(batch))
         planner = run.planner
         if planner.total == 0:
-            return self._fail(batch, [EMPTY_FILE], 1)
+            return self._fail(batch, [NOTHING_CHOSEN if batch.get("root_id") else EMPTY_FILE], 1)
         if planner.total > self.max_requests:
             return self._fail(batch, [_too_many(self.max_requests)], 1)
         if planner.problem_count and not run.skip:
             return self._fail(batch, planner.problems, planner.problem_count)
         run.count_rejected()
         model = next(iter(planner.models)) if len(planner.models) == 1 else None
-        fence = batch["plan"]["fence"]
-        if not self.stores.batches.start(
-            batch["_id"], fence, total=planner.total, model=model, repeats=planner.repeats
-        ):
-            raise PlanLost
+        beyond = self._accept(batch, total=planner.total, model=model, repeats=planner.repeats)
+        if beyond is not None:
+            return self._fail(batch, [beyond], 1)
         self._open(batch)
         return f"{planner.total} items"
+
+    def _accept(self, batch: Doc, **planned: Any) -> LineProblem | None:
+        """Start the batch, unless its tenant may not have so many unanswered items: then gives what is wrong."""
+        tenant, fence = batch["tenant"], batch["plan"]["fence"]
+        most = self.stores.backlog.most(tenant)
+        start = partial(self.stores.batches.start, batch["_id"], fence, **planned)
+        if most is None:
+            if not start():
+                raise PlanLost
+            return None
+        with self.stores.backlog.turn(tenant, f"{self.owner}:{batch['_id']}"):
+            problem = beyond_queue(self.stores.backlog.items(tenant), planned["total"], most)
+            if problem is None and not start():
+                raise PlanLost
+        return problem
+
+    def _chosen(self, batch: Doc) -> InOrder | None:
+        """The lines a retry takes; None for a batch that takes all of the file's.
+
+        What was before it has ended, so a second planning chooses the same.
+        """
+        root_id = batch.get("root_id")
+        if root_id is None:
+            return None
+        self.stores.batches.adopt(batch["parent_id"], batch["_id"])  # its maker may have ended before it could
+        before = self.stores.batches.lineage(root_id, below=generation_of(batch))
+        wanted = Wanted.from_doc(batch.get("retry"))
+        ids = [each["_id"] for each in before]
+        if not ids or ids[0] != root_id:
+            return InOrder(())  # without the root's results nobody knows what failed
+        rows = self.stores.looks.generations(ids, failures=True, custom_ids=bool(wanted.custom_ids))
+        return InOrder(lines_to_retry(rows, wanted))
+
+    def _is_capped(self, batch: Doc) -> bool:
+        """Whether its calls need a price: under a ceiling what has none would never be called."""
+        return bool(batch.get("budget")) or self.stores.accounts.cap_usd(batch["tenant"]) is not None
 
     def _custom_id_at(self, file_id: str, offset: int) -> str:
         return custom_id_of(self.stores.files.line_at(file_id, offset, self.max_line_bytes))
@@ -136,10 +174,13 @@ class _Run:
         self._tally = Tally()
         self._renewed_at = time.monotonic()
 
-    def read(self) -> None:
-        """Feed every line; store shards and rejected lines as they come."""
+    def read(self, chosen: InOrder | None = None) -> None:
+        """Feed every line, or those chosen; store shards and rejected lines as they come."""
         lines = self._planning.stores.files.lines(self._file, self._planning.max_line_bytes)
         for number, offset, raw in lines:
+            if chosen is not None and not chosen.has(number):
+                self._renew()  # nothing may be chosen for a long way
+                continue
             closed, problem = self.planner.feed(raw, number, offset)
             if self.planner.total > self._planning.max_requests:
                 return

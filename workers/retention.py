@@ -36,14 +36,15 @@ class Retention:
         """Take away what there is time (monotonic seconds) and budget for. False if something is left."""
         self.stores.batches.begin_retention(BATCHES_A_ROUND)
         found = {batch["_id"]: batch for batch in self.stores.upkeep.expired(BATCHES_A_ROUND)}
-        budget = _Budget(self.documents_a_round, until)
+        budget = Budget(self.documents_a_round, until)
         for batch_id in found:
             if budget.spent:
                 return False
-            safely("retention", batch_id, lambda one: self._take_away(found[one], budget))
+            safely("retention", batch_id, lambda one: self.take_away(found[one], budget))
         return len(found) < BATCHES_A_ROUND and not budget.spent
 
-    def _take_away(self, batch: Doc, budget: _Budget) -> None:
+    def take_away(self, batch: Doc, budget: Budget) -> None:
+        """Go on with one batch (_id, input_file_id) that its tenant sees no more, as far as the budget goes."""
         batch_id, stores = batch["_id"], self.stores
         for delete_some in (stores.results.delete_some, stores.shards.delete_of):
             while removed := delete_some(batch_id, SLICE):
@@ -63,15 +64,17 @@ class Retention:
         log.info("%s is over its retention and gone", batch_id)
 
 
-class _Budget:
+class Budget:
     """What one round may remove: so many documents, and no longer than until then."""
 
     def __init__(self, documents: int, until: float) -> None:
         self._left, self._until = documents, until
 
     def spend(self, documents: int) -> None:
+        """So many are removed."""
         self._left -= documents
 
     @property
     def spent(self) -> bool:
+        """Whether it is used up."""
         return self._left <= 0 or time.monotonic() > self._until

@@ -137,6 +137,7 @@ class Runtime:
         self._make_company()
         await self.beats.beat()
         await self.threads.call(stores.tenants.ensure)
+        await self.steward.learn_limits()
         # What is loaded stays; items come and go by the thousand and make no cycles worth a search for each 700.
         gc.freeze()
         gc.set_threshold(GC_AFTER, 20, 50)
@@ -149,6 +150,7 @@ class Runtime:
             self.dispatcher.make_room(),
             self.sweeper.run(),
             self.steward.read_flags(),
+            self.steward.keep_limits(),
             self.flights.hear(self.sharing.flight_ended),
             self.beats.run(),
             self.beats.count(),

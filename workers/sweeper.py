@@ -2,7 +2,7 @@
 
 In every worker and in the API; one acts at a time under a MongoDB lease. Every step is bounded and repeatable, so
 two at once would only do the same work twice. Steps look by index at what needs them, and page by id from where the
-last round stopped (walk.py); retention.py and orphans.py are steps of their own.
+last round stopped (walk.py); retention.py, erasure.py and orphans.py are steps of their own.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from workers.celery_config import PLAN_QUEUE, batch_queue
+from workers.core.budget import account_id, goes_on, month_of
 from workers.core.errors import StoreUnavailable
 from workers.core.silence import Clocks, overslept, silent_until
+from workers.erasure import Erasure
 from workers.finalizer import Finalizer
 from workers.orphans import Orphans
 from workers.queue import Queue
@@ -55,9 +57,11 @@ class Sweeper:
     _walks: dict[str, Walk] = field(default_factory=dict)
     _retention: Retention = field(init=False)
     _orphans: Orphans = field(init=False)
+    _erasure: Erasure = field(init=False)
 
     def __post_init__(self) -> None:
         self._retention, self._orphans = Retention(self.stores), Orphans(self.stores)
+        self._erasure = Erasure(self.stores, self.finalizer)
 
     async def run(self) -> None:
         """Sweep for ever; cancel to stop."""
@@ -100,10 +104,12 @@ class Sweeper:
             "endings": self._end,
             "plans": self._plan,
             "pauses": self._rest_or_go_on,
+            "months": self._try_again,
             "batches": self._complete,
             "uploads": self._abandon,
             "outbox": self._collect,
             "retention": self._retain,
+            "erasure": self._erase,
             "orphans": self._orphans.round,
             "workers": lambda _: self.stores.processes.forget_dead(),
         }
@@ -185,6 +191,19 @@ class Sweeper:
         self._walk("held back").each(upkeep.held_back, go_on, until)
         self._walk("paused").each(upkeep.paused, shards.hold_back, until)
 
+    def _try_again(self, until: float) -> None:
+        """Batches that rest at their tenant's ceiling go on when the month turns, or the ceiling is raised."""
+        budgets, shards, after, more = self.stores.budgets, self.stores.shards, "", True
+        month = month_of(time.time())
+        while more and time.monotonic() < until:
+            page = budgets.resting_for_tenant(after, PAGE)
+            for batch in page:
+                tenant, rests, after = batch["tenant"], batch["tenant_budget"], batch["_id"]
+                cap_usd = self.stores.accounts.cap_usd(tenant)
+                if goes_on(rests, account_id(tenant, month), cap_usd) and budgets.go_on(after, rests):
+                    shards.let_go(after)
+            more = len(page) == PAGE
+
     def _abandon(self, until: float) -> None:
         for file_id in self.stores.files.stale_uploads(self.stale_upload_s, PAGE):
             if time.monotonic() > until:
@@ -197,6 +216,9 @@ class Sweeper:
 
     def _retain(self, until: float) -> None:
         self._behind |= not self._retention.round(until)
+
+    def _erase(self, until: float) -> None:
+        self._behind |= not self._erasure.round(until)
 
     def _walk(self, name: str) -> Walk:
         return self._walks.setdefault(name, Walk(name))

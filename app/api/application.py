@@ -15,14 +15,35 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from app.api import batches, cached, costs, files, metrics, operations, pauses
+from app.api import (
+    batches,
+    cached,
+    costs,
+    document,
+    event_socket,
+    events,
+    failures,
+    files,
+    items,
+    keys,
+    merging,
+    metrics,
+    operations,
+    pauses,
+    retrying,
+    tenants,
+    webhooks,
+)
 from app.api.auth import KeyCache
 from app.api.counts import Counts
 from app.api.door import complaint
 from app.api.errors import SERVER_ERROR, ApiError, reply_to, store_down
+from app.api.event_hub import EventHub
 from app.api.json_reply import json_reply
+from app.api.running_costs import RunningCosts
 from app.api.services import Services
 from workers.core.errors import StoreUnavailable
+from workers.store.batch_watch import BatchWatch
 from workers.store.mongo import MONGO_DOWN, STORE_TROUBLE, refuses_writes
 
 Scope = MutableMapping[str, Any]
@@ -33,13 +54,42 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 log = logging.getLogger("batchwright.api")
 
 
+PARTS = (
+    files,
+    batches,
+    operations,
+    retrying,
+    merging,
+    failures,
+    items,
+    events,
+    event_socket,
+    webhooks,
+    costs,
+    tenants,
+    keys,
+    pauses,
+    cached,
+    metrics,
+    document,
+)
+
+
 def create_app(services: Services) -> Asgi:
     """Everything the API answers."""
-    # No OpenAPI page: bodies are read by hand, so it would show half of the truth.
-    app = FastAPI(title="Batchwright", openapi_url=None, redirect_slashes=False)
+    app = routed()
     app.state.services = services
     app.state.keys = KeyCache(services)
     app.state.counts = Counts(services)
+    app.state.running_costs = RunningCosts(services)
+    app.state.hub = EventHub(services, app.state.counts, BatchWatch(services.db))
+    return _WithRequestId(app)
+
+
+def routed() -> FastAPI:
+    """All routes and what becomes of their errors; nothing behind them yet."""
+    # FastAPI's own document shows half of the truth, since bodies are read by hand: document.py makes ours.
+    app = FastAPI(title="Batchwright", openapi_url=None, redirect_slashes=False)
     started = time.monotonic()
 
     @app.get("/health")
@@ -47,7 +97,7 @@ def create_app(services: Services) -> Asgi:
         """That this process answers; it asks no other."""
         return json_reply({"status": "ok", "uptime_seconds": round(time.monotonic() - started, 3)})
 
-    for part in (files, batches, operations, pauses, costs, cached, metrics):
+    for part in PARTS:
         app.include_router(part.router)
     app.add_exception_handler(ApiError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -57,7 +107,7 @@ def create_app(services: Services) -> Asgi:
     for trouble in STORE_TROUBLE:
         app.add_exception_handler(trouble, _store_refused)
     app.add_exception_handler(Exception, _failed)
-    return _WithRequestId(app)
+    return app
 
 
 class _WithRequestId:

@@ -1,8 +1,8 @@
 """Who asks: an API key, as Bearer or in X-API-Key, becomes a tenant's id.
 
 Every handler under /v1 depends on `Tenant` (it reads), `Submitter` (it makes, changes or ends work), `Admin` (it
-settles what a tenant may) or `Operator` (it acts on all tenants). A key is looked up in MongoDB at most every few
-seconds, so a revoked one works that much longer.
+settles what a tenant may) or `Operator` (it acts on all tenants); `Reading` and `Administering` give the whole caller.
+A key is looked up in MongoDB at most every few seconds, so a revoked one works that much longer.
 """
 
 from __future__ import annotations
@@ -11,49 +11,72 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, TypeVar
 
-import blake3
 from fastapi import Depends, Request
 
 from app.api.errors import ApiError
-from app.api.services import Services
+from app.api.services import Services, fingerprint
+from workers.core.api_keys import Scope, is_mistyped
+from workers.store.api_keys import USE_EVERY_S, ApiKey
 from workers.store.tenants import DEFAULT_TENANT
 
 KNOWN_FOR_S = 5.0
 _MAX_KNOWN = 10_000
-Scope = Literal["read", "submit", "admin"]
-SCOPES: frozenset[Scope] = frozenset(("read", "submit", "admin"))
 _SCHEME = "bearer"
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, and what the key allows."""
+    """Who asks, and what the key allows; `expires_at` (Unix seconds) is the key's own."""
 
     tenant: str
-    scopes: frozenset[Scope] = SCOPES
+    key_id: str
+    scopes: frozenset[Scope]
+    expires_at: float | None
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether it acts on all tenants."""
+        return self.tenant == DEFAULT_TENANT and "admin" in self.scopes
 
 
 class KeyCache:
-    """Tenants of keys seen lately, wrong keys included; the keys themselves are not kept."""
+    """What is known of keys seen lately, wrong ones included; the keys themselves are not kept."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._known: OrderedDict[bytes, tuple[float, str | None]] = OrderedDict()
+        self._known: OrderedDict[bytes, tuple[float, ApiKey | None]] = OrderedDict()
+        self._noted: OrderedDict[str, float] = OrderedDict()
 
-    async def tenant_of(self, key: str) -> str | None:
-        """The tenant, or None for a key that nobody has."""
-        digest, now = blake3.blake3(key.encode("utf-8", "replace")).digest(), time.monotonic()
+    async def find(self, key: str) -> ApiKey | None:
+        """What is known of the key, or None for one that nobody has. Raises ApiError 401 for a mistyped one."""
+        digest, now = fingerprint(key), time.monotonic()
+        if is_mistyped(key) and digest not in self._services.given_keys:
+            text = f"The API key {masked(key)} is mistyped: its checksum is wrong. Copy it again, whole."
+            raise _unauthorized(text, code="invalid_api_key")
         known = self._known.get(digest)
         if known is not None and now - known[0] < KNOWN_FOR_S:
             return known[1]
-        tenant = await self._services.run(self._services.tenants.tenant_of_key, key)
-        self._known[digest] = (now, tenant)
-        self._known.move_to_end(digest)
-        if len(self._known) > _MAX_KNOWN:
-            self._known.popitem(last=False)
-        return tenant
+        found = await self._services.run(self._services.api_keys.find, key)
+        _remember(self._known, digest, (now, found))
+        return found
+
+    def note_use(self, key_id: str) -> None:
+        """Have the use of a key written down soon, if this process has not done so for a minute."""
+        now = time.monotonic()
+        if now - self._noted.get(key_id, -USE_EVERY_S) >= USE_EVERY_S:
+            _remember(self._noted, key_id, now)
+            self._services.note_key_use(key_id)
+
+
+def _remember(kept: OrderedDict[K, V], key: K, value: V) -> None:
+    kept[key] = value
+    kept.move_to_end(key)
+    if len(kept) > _MAX_KNOWN:
+        kept.popitem(last=False)
 
 
 def key_in(authorization: str | None, x_api_key: str | None) -> str | None:
@@ -66,32 +89,58 @@ def key_in(authorization: str | None, x_api_key: str | None) -> str | None:
 
 async def _caller(request: Request) -> Caller:
     key = key_in(request.headers.get("authorization"), request.headers.get("x-api-key"))
+    return await caller_of(request.app.state.keys, key)
+
+
+async def caller_of(keys: KeyCache, key: str | None) -> Caller:
+    """Who has this key. Raises ApiError 401 for none, and for one that nobody has or that acts no more."""
     if key is None:
         raise _unauthorized(
             "You didn't provide an API key. "
             "Send it as `Authorization: Bearer YOUR_KEY` or as `X-API-Key: YOUR_KEY`."
         )
-    keys: KeyCache = request.app.state.keys
-    tenant = await keys.tenant_of(key)
-    if tenant is None:
+    found = await keys.find(key)
+    if found is None:
         raise _unauthorized(f"Incorrect API key provided: {masked(key)}.", code="invalid_api_key")
-    return Caller(tenant)
+    if found.revoked or found.expired:
+        what = "was revoked" if found.revoked else "has expired"
+        raise _unauthorized(f"The API key {masked(key)} {what}.", code="invalid_api_key")
+    keys.note_use(found.id)
+    return Caller(found.tenant, found.id, found.allows, found.expires_at)
 
 
-def _needs(scope: Scope) -> Callable[[Caller], Awaitable[str]]:
-    async def tenant_with_scope(caller: Annotated[Caller, Depends(_caller)]) -> str:
+def _caller_with(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
+    async def caller_with_scope(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
         if scope not in caller.scopes:
             text = f"This API key may not do that: it lacks the scope '{scope}'."
             raise ApiError(403, text, code="insufficient_scope")
-        return caller.tenant
+        return caller
 
-    return tenant_with_scope
+    return caller_with_scope
 
 
-async def _operator(tenant: Annotated[str, Depends(_needs("admin"))]) -> str:
-    if tenant != DEFAULT_TENANT:
+# Each gives the whole caller to a handler; the name says what the key must be allowed to do.
+Reading = Annotated[Caller, Depends(_caller_with("read"))]
+Submitting = Annotated[Caller, Depends(_caller_with("submit"))]
+Administering = Annotated[Caller, Depends(_caller_with("admin"))]
+
+
+async def _reader(caller: Reading) -> str:
+    return caller.tenant
+
+
+async def _submitter(caller: Submitting) -> str:
+    return caller.tenant
+
+
+async def _admin(caller: Administering) -> str:
+    return caller.tenant
+
+
+async def _operator(caller: Administering) -> str:
+    if not caller.is_operator:
         raise ApiError(403, "Only an admin key of the first tenant may do that.", code="not_allowed")
-    return tenant
+    return caller.tenant
 
 
 def masked(key: str) -> str:
@@ -104,8 +153,8 @@ def _unauthorized(message: str, code: str | None = None) -> ApiError:
     return ApiError(401, message, code=code, headers={"www-authenticate": "Bearer"})
 
 
-# Each gives the tenant's id to a handler; the name says what the key must be allowed to do.
-Tenant = Annotated[str, Depends(_needs("read"))]
-Submitter = Annotated[str, Depends(_needs("submit"))]
-Admin = Annotated[str, Depends(_needs("admin"))]
+# The same, for a handler that needs no more than the tenant's id.
+Tenant = Annotated[str, Depends(_reader)]
+Submitter = Annotated[str, Depends(_submitter)]
+Admin = Annotated[str, Depends(_admin)]
 Operator = Annotated[str, Depends(_operator)]

@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import Annotated, Any
-from weakref import WeakValueDictionary
 
 from fastapi import APIRouter, Query, Request, Response
 
+from app.api import once
 from app.api.auth import Submitter, Tenant
 from app.api.counts import Counts
-from app.api.creation import Defaults, new_batch, refusal_of_input, request_hash
+from app.api.creation import Defaults, new_batch, refusal_of_input, shown_to_its_maker
 from app.api.door import CreateBatch, check, read_body
 from app.api.errors import bad_request, conflict, no_such_batch
 from app.api.json_reply import json_reply, page_reply
 from app.api.services import Behind, Services
+from app.api.tenant_limits import refuse_if_queue_is_full
+from app.api.webhooks import check_url
 from workers.core import faultpoints, states
 
 Doc = dict[str, Any]
-# The SDK gives a create up after 600 s and sends it again blind; a little more lets that one find its batch.
-REPLAY_WINDOW_S = 660.0
-_MAX_KEY_CHARACTERS = 255
 router = APIRouter(prefix="/v1/batches")
-# Two equal creates of one tenant take turns, so that a replay waits for the first to become a batch.
-_turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
 
 @router.post("")
@@ -36,17 +34,10 @@ async def create_batch(request: Request, tenant: Submitter, behind: Behind) -> R
     """Make a batch, or give the one that an earlier sending of this create has made."""
     body = await read_body(request)
     wanted = check(CreateBatch, body)
-    key = _idempotency_key(request, wanted)
-    try:
-        asked = request_hash(body)
-    except TypeError:  # what may be ignored may still be too deep to be written down
-        raise bad_request("The body of your request is nested too deeply.") from None
-    turn = _turns.setdefault((tenant, asked), asyncio.Lock())
-    async with turn:
-        doc = await _earlier(behind, request, tenant, key, asked)
-        if doc is None:
-            doc = await _create(behind, wanted, tenant, key, asked)
-    return json_reply(await _counts(request).shown(doc))
+    key, asked = once.idempotency_key(request, wanted.idempotency_key), once.hash_of(body)
+    make = partial(_create, behind, wanted, tenant, key, asked)
+    doc = await once.made_once(behind, request, tenant, asked, key, make)
+    return json_reply(shown_to_its_maker(await _counts(request).shown(doc), doc))
 
 
 @router.get("")
@@ -96,20 +87,12 @@ async def batch_of(behind: Services, batch_id: str, tenant: str) -> Doc:
     return doc
 
 
-async def _earlier(
-    behind: Services, request: Request, tenant: str, key: str | None, asked: str
-) -> Doc | None:
-    """The batch that this create has already made, if it has."""
-    if key is not None:
-        return _same(await behind.run(behind.batches.by_idempotency_key, tenant, key), asked)
-    if _is_replay(request):
-        return await behind.run(behind.batches.recent_twin, tenant, asked, time.time() - REPLAY_WINDOW_S)
-    return None
-
-
 async def _create(behind: Services, wanted: CreateBatch, tenant: str, key: str | None, asked: str) -> Doc:
     behind.disk.refuse_if_full()
-    settings = behind.settings
+    await refuse_if_queue_is_full(behind, tenant)
+    settings, own = behind.settings, wanted.batchwright.webhook
+    if own is not None:
+        await check_url(behind, own.url, "batchwright.webhook.url")
     doc = new_batch(
         wanted,
         tenant=tenant,
@@ -122,7 +105,7 @@ async def _create(behind: Services, wanted: CreateBatch, tenant: str, key: str |
     refusal = refusal_of_input(file, wanted.input_file_id, tenant)
     if not await behind.run(behind.batches.insert, doc):
         # Another process used the key between our look and our write.
-        used = _same(await behind.run(behind.batches.by_idempotency_key, tenant, key or ""), asked)
+        used = await once.under_key(behind, tenant, key, asked)
         # None: it expired meanwhile, and gave its key back.
         return used if used is not None else await _create(behind, wanted, tenant, key, asked)
     faultpoints.passes(faultpoints.BATCH_WRITTEN, doc["_id"])
@@ -131,29 +114,6 @@ async def _create(behind: Services, wanted: CreateBatch, tenant: str, key: str |
         return await batch_of(behind, doc["_id"], tenant)
     behind.hint_plan(doc["_id"])
     return doc
-
-
-def _same(doc: Doc | None, asked: str) -> Doc | None:
-    if doc is not None and doc["request_hash"] != asked:
-        raise conflict(
-            f"This idempotency key was used for another request, which made {doc['_id']}.",
-            param="idempotency_key",
-            code="idempotency_key_reused",
-        )
-    return doc
-
-
-def _idempotency_key(request: Request, wanted: CreateBatch) -> str | None:
-    key = request.headers.get("idempotency-key") or wanted.idempotency_key
-    if key is not None and len(key) > _MAX_KEY_CHARACTERS:
-        text = f"The Idempotency-Key is longer than {_MAX_KEY_CHARACTERS} characters."
-        raise bad_request(text, param="idempotency_key", code="string_above_max_length")
-    return key
-
-
-def _is_replay(request: Request) -> bool:
-    count = request.headers.get("x-stainless-retry-count", "0")
-    return count.isascii() and count.isdigit() and int(count[:6]) > 0
 
 
 def _counts(request: Request) -> Counts:

@@ -46,6 +46,10 @@ class Counts:
         summed = await self._of(doc)
         return batch_object(doc, summed.counts, extension(doc, summed.counts, simulated=summed.simulated))
 
+    async def of(self, doc: Doc) -> Doc:
+        """The sums over a batch's shards, a second old at most while it runs."""
+        return (await self._of(doc)).counts
+
     async def _of(self, doc: Doc) -> _Sum:
         if doc["status"] in (BatchStatus.VALIDATING, BatchStatus.FAILED):
             return _Sum(0.0, {}, simulated=False)
@@ -89,8 +93,9 @@ def extension(doc: Doc, counts: Doc, *, simulated: bool) -> Doc:
 
     `excess_calls` is an upper bound: calls known to repeat an unknown outcome, and those that workers lost in
     flight may have made. `handed_over` counts items given to another provider, each time they were. The cost is
-    null as soon as one answer has no known price. Under a ceiling, `held_usd` is what calls under way may cost, and
-    `lost_usd` what calls may have cost whose worker was lost with them.
+    null as soon as one answer has no known price; so is `saved_usd`, what cached and coalesced answers would have
+    cost. Under a ceiling, `held_usd` is what calls under way may cost, and `lost_usd` what calls may have cost
+    whose worker was lost with them.
     """
     tally = tally_from(counts)
     money = money_of(doc["budget"]) if doc.get("budget") else None
@@ -109,6 +114,7 @@ def extension(doc: Doc, counts: Doc, *, simulated: bool) -> Doc:
         "input_tokens": tally.input_tokens,
         "output_tokens": tally.output_tokens,
         "cost_usd": tally.known_cost_usd,
+        "saved_usd": tally.known_saved_usd,
         "by_provider": {
             name: _share(tally_from(share)) for name, share in (counts.get("by_provider") or {}).items()
         },
@@ -119,6 +125,10 @@ def extension(doc: Doc, counts: Doc, *, simulated: bool) -> Doc:
         "held_usd": round(money.in_flight_usd, 6) if money else 0.0,
         "lost_usd": round(money.lost_usd, 6) if money else 0.0,
         "simulated": simulated,
+        "webhook": {"url": doc["webhook"]["url"]} if doc.get("webhook") else None,
+        "parent_id": doc.get("parent_id"),
+        "root_id": doc.get("root_id"),
+        "children": doc.get("children", []),
     }
 
 
@@ -134,4 +144,5 @@ def _share(tally: Tally) -> Doc:
         "output_tokens": tally.output_tokens,
         "reasoning_tokens": tally.reasoning_tokens,
         "cost_usd": tally.known_cost_usd,
+        "saved_usd": tally.known_saved_usd,
     }

@@ -15,6 +15,7 @@ from app.api.door import CreateBatch, window_s
 from workers.core.budget import new_budget
 from workers.core.identity import canonical, new_batch_id
 from workers.core.states import BatchStatus
+from workers.store.webhooks import new_secret
 
 Doc = dict[str, Any]
 
@@ -83,6 +84,8 @@ def new_batch(
     }
     if ours.max_cost_usd is not None:
         doc["budget"] = new_budget(ours.max_cost_usd)
+    if ours.webhook is not None:
+        doc["webhook"] = {"url": ours.webhook.url, "secret": ours.webhook.secret or new_secret()}
     if ours.run_key is not None:
         doc["run_key"] = ours.run_key
     if idempotency_key is not None:
@@ -90,6 +93,13 @@ def new_batch(
     if wanted.output_expires_after is not None:
         doc["output_expires_after_s"] = wanted.output_expires_after.seconds
     return doc
+
+
+def shown_to_its_maker(shown: Doc, doc: Doc) -> Doc:
+    """The batch object in the answer to what has made it: the secret of its own webhook is there, and never again."""
+    if doc.get("webhook"):
+        shown["batchwright"]["webhook"] |= {"secret": doc["webhook"]["secret"]}
+    return shown
 
 
 def refusal_of_input(file: Doc | None, file_id: str, tenant: str) -> Doc | None:

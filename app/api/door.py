@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from app.api.errors import ApiError, bad_request, missing
 from workers.core.lines import SERVED_ENDPOINTS, json_type
+from workers.core.webhooks import secret_problem
 
 MAX_JSON_BYTES = 1_000_000
 _WINDOW = re.compile(r"([1-9][0-9]{0,3})([hd])")
@@ -74,6 +75,25 @@ class ExpiresAfter(Strict):
 MaxCost = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 
 
+def _signs(secret: str) -> str:
+    problem = secret_problem(secret)
+    if problem is not None:
+        raise PydanticCustomError("secret", "{problem}", {"problem": problem})
+    return secret
+
+
+SigningSecret = Annotated[str, AfterValidator(_signs)]
+
+
+class OwnWebhook(Strict):
+    """Who is told of one batch, beside the endpoints of its tenant."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    url: Annotated[str, Field(min_length=1)]
+    secret: SigningSecret | None = None
+
+
 class Extension(Strict):
     """Our own options of a batch. A misspelt one is refused: it would change what is paid for."""
 
@@ -86,6 +106,7 @@ class Extension(Strict):
     run_key: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     priority: int = Field(default=0, ge=0, le=9)
     max_cost_usd: MaxCost | None = None
+    webhook: OwnWebhook | None = None
 
 
 # MongoDB takes no NUL in the name of a field.

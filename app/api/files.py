@@ -33,7 +33,8 @@ async def create_file(request: Request, tenant: Submitter, behind: Behind) -> Re
     refuse_length(request.headers.get("content-length"), behind.settings.api.max_file_bytes)
     content_type = request.headers.get("content-type", "")
     try:
-        doc = await receive(behind, tenant, request.stream(), content_type)
+        length = request.headers.get("content-length")
+        doc = await receive(behind, tenant, request.stream(), content_type, content_length=length)
     except ClientDisconnect:
         raise bad_request("The connection closed before the file had arrived.") from None
     return json_reply(file_object(doc))

@@ -1,25 +1,25 @@
-"""Our own calls on a batch, beside the Batch API: pause, resume, why, and reading an unfinished output."""
+"""Our own calls on a batch while it runs, beside the Batch API: pause, resume, why."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.api.auth import Submitter, Tenant
 from app.api.batches import batch_of
 from app.api.counts import Counts
 from app.api.door import ResumeBatch, check, read_body
 from app.api.errors import ApiError, conflict
-from app.api.files import result_lines
 from app.api.json_reply import json_reply
 from app.api.services import Behind, Services
-from workers.core.budget import BUDGET
+from workers.core.budget import BUDGET, TENANT_BUDGET, account_id, goes_on, month_of
 from workers.core.progress import Surroundings, waiting_for
-from workers.core.states import BatchStatus, is_terminal
-from workers.core.wire import item_object
+from workers.core.states import BatchStatus
+from workers.store.dispatches import Dispatches
 
 Doc = dict[str, Any]
 router = APIRouter(prefix="/v1/batches/{batch_id}")
@@ -37,7 +37,8 @@ async def pause_batch(batch_id: str, request: Request, tenant: Submitter, behind
 async def resume_batch(batch_id: str, request: Request, tenant: Submitter, behind: Behind) -> Response:
     """Go on with a paused batch, under a new money ceiling if one is given; one that runs only takes that over.
 
-    A batch that rests at its ceiling needs a higher one.
+    A batch that rests at its ceiling needs a higher one. One that rests at its tenant's ceiling for the month goes on
+    by itself once that is raised or the month turns.
     """
     wanted = check(ResumeBatch, await read_body(request, may_be_empty=True))
     limit_usd = wanted.batchwright.max_cost_usd
@@ -48,6 +49,8 @@ async def resume_batch(batch_id: str, request: Request, tenant: Submitter, behin
             param="batchwright.max_cost_usd",
             code="max_cost_reached",
         )
+    if doc.get("pause_reason") == TENANT_BUDGET:
+        await _refuse_at_tenants_ceiling(behind, doc)
     if limit_usd is not None and not await behind.run(
         behind.budgets.raise_limit, batch_id, tenant, limit_usd
     ):
@@ -61,33 +64,34 @@ async def resume_batch(batch_id: str, request: Request, tenant: Submitter, behin
 async def why(batch_id: str, tenant: Tenant, behind: Behind) -> Response:
     """What keeps the batch from moving; an empty list when nothing does."""
     doc = await batch_of(behind, batch_id, tenant)
+    found = await reasons(behind, doc)
+    return json_reply({"id": batch_id, "status": doc["status"], "waiting_for": found})
+
+
+async def reasons(behind: Services, doc: Doc) -> list[Doc]:
+    """What keeps a batch from moving, as a reply carries it."""
+    batch_id = doc["_id"]
     rows, around = await behind.run(_state, behind, batch_id)
     found = waiting_for(doc, rows, around, datetime.now(UTC))
     if found and not await behind.broker.answers():
         found = waiting_for(doc, rows, replace(around, broker_answers=False), datetime.now(UTC))
-    reasons = [waiting.as_dict() for waiting in found]
-    for reason in reasons:
+    shown = [waiting.as_dict() for waiting in found]
+    for reason in shown:
         reason["text"] = reason["text"].replace("{id}", batch_id)
-    return json_reply({"id": batch_id, "status": doc["status"], "waiting_for": reasons})
+    return shown
 
 
-@router.get("/output")
-async def batch_output(
-    batch_id: str,
-    tenant: Tenant,
-    behind: Behind,
-    partial: bool = False,
-    which: Annotated[Literal["output", "error"], Query()] = "output",
-) -> Response:
-    """The recorded lines of either file. Before the batch has ended only on demand, for they will be more."""
-    doc = await batch_of(behind, batch_id, tenant)
-    if not partial and not is_terminal(doc["status"]):
-        raise conflict(
-            f"The batch is {doc['status']}; ask with partial=true for what is recorded so far.",
-            param="partial",
-            code="batch_not_finished",
-        )
-    return await result_lines(behind, batch_id, which, filename=f"{batch_id}_{which}.jsonl")
+async def _refuse_at_tenants_ceiling(behind: Services, doc: Doc) -> None:
+    tenant, rests = doc["tenant"], doc["tenant_budget"]
+    cap_usd = await behind.run(behind.accounts.cap_usd, tenant, fresh=True)
+    account = account_id(tenant, month_of(time.time()))
+    if goes_on(rests, account, cap_usd):
+        return
+    text = (
+        f"The batch rests at its tenant's ceiling of ${rests['limit_usd']:g} for {account.rpartition(':')[2]} (UTC). "
+        "It goes on by itself when the month turns, or when an operator raises the tenant's max_cost_usd_per_month."
+    )
+    raise conflict(text, code="tenant_max_cost_reached")
 
 
 def _cannot_raise(doc: Doc) -> ApiError:
@@ -98,28 +102,11 @@ def _cannot_raise(doc: Doc) -> ApiError:
     return conflict(text, param="batchwright.max_cost_usd", code="max_cost_not_raised")
 
 
-@router.get("/items")
-async def items(
-    batch_id: str,
-    tenant: Tenant,
-    behind: Behind,
-    status: Annotated[Literal["completed", "failed"] | None, Query()] = None,
-    after: Annotated[int, Query(ge=0, le=999_999_999)] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> Response:
-    """What each recorded request took, by line: calls, failed tries, waits, tokens, cost, who answered."""
-    await batch_of(behind, batch_id, tenant)
-    ok = None if status is None else status == "completed"
-    found = await behind.run(behind.results.page, batch_id, after_line=after, limit=limit + 1, ok=ok)
-    providers = await behind.run(behind.shards.providers_of, [shard_id for _, shard_id in found])
-    shown = [item_object(result, providers.get(shard_id)) for result, shard_id in found[:limit]]
-    return json_reply({"object": "list", "data": shown, "has_more": len(found) > limit})
-
-
 def _state(behind: Services, batch_id: str) -> tuple[list[Doc], Surroundings]:
     rows = behind.shards.by_state(batch_id, behind.settings.lease.lease_s)
-    workers = behind.workers
-    return rows, Surroundings(workers.slots(), workers.owners(), behind.pauses.standing())
+    workers, dispatches = behind.workers, Dispatches(behind.db)
+    used_up = dispatches.at_their_limits(dispatches.providers_with_work())
+    return rows, Surroundings(workers.slots(), workers.owners(), behind.pauses.standing(), used_up)
 
 
 async def _set_paused(behind: Services, batch_id: str, tenant: str, *, paused: bool) -> None:

@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from workers.core.errors import UserError
 from workers.store.mongo import MONGO_DOWN
 
 _STOP_WITHIN_S = 1.2
+_STREAMS_WITHIN_S = 0.3
 _HINTS_WITHIN_S = 0.5
 _WAIT_FOR_STORE_S = 30.0
 _MOST_REQUESTS_AT_ONCE = 1024
@@ -60,20 +62,25 @@ def serve(
 
 async def _serve(services: Services, host: str, port: int, ready_file: Path | None) -> bool:
     stopping = asyncio.Event()
-    server = _server(create_app(services), host, port)
+    server = _server(create_app(services), host, port, services.settings.api.max_streams)
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stopping.set)
     serving = asyncio.ensure_future(server.serve())
     serving.add_done_callback(lambda _: stopping.set())
     await until_answering(host, port, stopping)
-    beside = [asyncio.ensure_future(each) for each in (services.sweeper.run(), services.disk.watch())]
+    runs = (services.sweeper.run(), services.disk.watch(), services.notices.notifier.run())
+    beside = [asyncio.ensure_future(each) for each in runs]
     gc.freeze()  # what is loaded stays: the collector need not walk it on every pass
     if not stopping.is_set():
         log.info("listening on http://%s:%d", host, port)
         if ready_file is not None:
             await asyncio.to_thread(ready_file.touch)
     await stopping.wait()
+    services.stopping.set()
+    # A WebSocket that has said goodbye is no broken connection to its client.
+    with suppress(TimeoutError):
+        await asyncio.wait_for(services.streams_ended.wait(), _STREAMS_WITHIN_S)
     for task in beside:
         task.cancel()
     if not serving.done():
@@ -85,16 +92,18 @@ async def _serve(services: Services, host: str, port: int, ready_file: Path | No
     return closed and bool(ended)
 
 
-def _server(app: Asgi, host: str, port: int) -> Any:
+def _server(app: Asgi, host: str, port: int, streams: int) -> Any:
+    # Event streams stay open; as many as there may be must leave room for all other requests.
+    at_once = _MOST_REQUESTS_AT_ONCE + streams
     return Server(
         app,
         address=host,
         port=port,
         interface=Interfaces.ASGINL,
         http=HTTPModes.auto,
-        websockets=False,
+        websockets=True,
         backlog=_MOST_REQUESTS_AT_ONCE,
-        backpressure=_MOST_REQUESTS_AT_ONCE,
+        backpressure=at_once,
         log_enabled=False,
     )
 

@@ -16,24 +16,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar, cast
 
+import blake3
 from fastapi import Depends, Request
 
 from app.api.broker_look import BrokerLook
 from app.api.disk_guard import DiskGuard
+from app.api.notices import Notices, notices_of
 from config.settings import Settings
 from workers.celery_config import PLAN_QUEUE, broker_url
 from workers.core.errors import StoreUnavailable, UserError
 from workers.core.identity import new_api_key
+from workers.erasure import Erasure
 from workers.finalizer import CLOSE_S, Finalizer
 from workers.queue import Queue
 from workers.store import redis
+from workers.store.accounts import Accounts
+from workers.store.api_keys import ApiKeys
 from workers.store.batches import Batches
 from workers.store.budgets import Budgets
 from workers.store.cache import Cache
 from workers.store.disk import Disk
 from workers.store.files import Files
-from workers.store.mongo import MONGO_DOWN, Db, connect, ensure_indexes
+from workers.store.ledger import Ledger
+from workers.store.mongo import MONGO_DOWN, STORE_TROUBLE, Db, connect, ensure_indexes
 from workers.store.pauses import Pauses
+from workers.store.pending import Pending
+from workers.store.result_looks import ResultLooks
 from workers.store.results import Results
 from workers.store.shards import Shards
 from workers.store.snapshot import refuse_half_restored
@@ -59,18 +67,30 @@ class Services:
     batches: Batches
     shards: Shards
     results: Results
+    looks: ResultLooks
+    pending: Pending
     tenants: Tenants
+    api_keys: ApiKeys
     budgets: Budgets
+    accounts: Accounts
+    ledger: Ledger
     pauses: Pauses
     workers: WorkerProcesses
     queue: Queue
     finalizer: Finalizer
     sweeper: Sweeper
+    erasure: Erasure
+    notices: Notices
     db: Db
     pool: ThreadPoolExecutor
     cache: Cache | None = None
     busy: int = 0
     background: set[asyncio.Task[None]] = field(default_factory=set)
+    # Fingerprints of the keys that this installation was given; they may be any text.
+    given_keys: set[bytes] = field(default_factory=set, repr=False)
+    # Set when the server is about to stop: event streams, which would go on for ever, end then.
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    streams_ended: asyncio.Event = field(default_factory=asyncio.Event)
     disk: DiskGuard = field(init=False)
     broker: BrokerLook = field(init=False)
 
@@ -96,6 +116,10 @@ class Services:
         """Close what nobody holds of a cancelled batch, without waiting; the sweeper does what is left."""
         self._later(self._advance(batch_id))
 
+    def note_key_use(self, key_id: str) -> None:
+        """Write down that a key is in use, without waiting; if the store is away, the next minute tells."""
+        self._later(self._note_key_use(key_id))
+
     def _later(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self.background.add(task)
@@ -106,6 +130,12 @@ class Services:
             await self.run(self.finalizer.advance, batch_id, within_s=CLOSE_S)
         except MONGO_DOWN as error:
             log.warning("%s: %s; the sweeper will end it", batch_id, type(error).__name__)
+
+    async def _note_key_use(self, key_id: str) -> None:
+        try:
+            await self.run(self.api_keys.note_use, key_id)
+        except STORE_TROUBLE as error:
+            log.warning("%s: %s; its use is not noted", key_id, type(error).__name__)
 
     async def _publish_plan(self, batch_id: str) -> None:
         try:
@@ -118,7 +148,8 @@ class Services:
         if self.background:
             await asyncio.wait(self.background, timeout=within_s)
         self.pool.shutdown(wait=False, cancel_futures=True)
-        if self.busy:
+        self.notices.names.close()
+        if self.busy or self.notices.names.busy:
             return False
         self.queue.close()
         self.db.client.close()
@@ -164,13 +195,20 @@ def services_on(settings: Settings, db: Db, queue: Queue) -> Services:
         batches=stores.batches,
         shards=stores.shards,
         results=stores.results,
+        looks=stores.looks,
+        pending=stores.pending,
         tenants=stores.tenants,
+        api_keys=stores.api_keys,
         budgets=stores.budgets,
+        accounts=stores.accounts,
+        ledger=stores.ledger,
         pauses=stores.pauses,
         workers=stores.processes,
         queue=queue,
         finalizer=finalizer,
         sweeper=sweeper,
+        erasure=Erasure(stores, finalizer),
+        notices=notices_of(settings, stores, Threads(pool)),
         db=db,
         pool=pool,
         cache=_cache_of(settings),
@@ -208,11 +246,21 @@ def prepare(services: Services, key_file: Path | None) -> None:
     refuse_half_restored(services.db)
     ensure_indexes(services.db)
     services.tenants.ensure(DEFAULT_TENANT)
+    services.api_keys.adopt()
     if services.settings.api.bootstrap_key is not None:
-        key = services.settings.api.bootstrap_key.reveal()
-        services.tenants.add_key(DEFAULT_TENANT, key, name="configured")
+        _give(services, services.settings.api.bootstrap_key.reveal(), name="configured")
     if key_file is not None:
-        services.tenants.add_key(DEFAULT_TENANT, _key_in(key_file), name="bootstrap")
+        _give(services, _key_in(key_file), name="bootstrap")
+
+
+def _give(services: Services, key: str, *, name: str) -> None:
+    services.api_keys.add(DEFAULT_TENANT, key, name=name)
+    services.given_keys.add(fingerprint(key))
+
+
+def fingerprint(key: str) -> bytes:
+    """By what a process knows a key again without keeping it."""
+    return blake3.blake3(key.encode("utf-8", "replace")).digest()
 
 
 def _key_in(path: Path) -> str:

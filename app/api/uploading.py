@@ -1,7 +1,7 @@
 """A multipart upload on its way from the socket into the store, a few chunks in memory at a time.
 
-files.py hands it a request; python-multipart finds the parts, `Form` collects what they are, `receive` moves
-the file's bytes on. Receiving and storing overlap: while one block is being written the next one arrives.
+files.py hands it a request; form.py finds the parts and what they are, `receive` moves the file's bytes on.
+Receiving and storing overlap: while one block is being written the next one arrives.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 import orjson
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 
 from app.api.door import ExpiresAfter, check
 from app.api.errors import ApiError, bad_request, file_too_large, missing
+from app.api.form import Form
 from app.api.services import Services
+from app.api.tenant_limits import Storage, storage_of
 from workers.core import faultpoints
 from workers.core.errors import BatchwrightError
 from workers.core.identity import new_file_id
@@ -30,99 +32,21 @@ from workers.store.mongo import STORE_TROUBLE
 
 Doc = dict[str, Any]
 BLOCK_BYTES = 1 << 20
-MAX_FIELD_BYTES = 16_384
-MAX_FIELDS = 64
 STALL_S = 60.0
 TOUCH_EVERY_S = 10.0
 # A short retention of results must not take an input file away before anybody could make a batch of it.
 _BATCH_MAY_COME_S = 86_400.0
 _FORM_OVERHEAD_BYTES = 1_000_000
 _EXPIRES = re.compile(r"expires_after\[(\w+)\]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NOT_JSONL = "Invalid file format for Batch API. Must be .jsonl"
 _EMPTY = "The input file is empty. Please ensure that the batch contains at least one request."
-
-
-@dataclass
-class Form:
-    """The parts of one multipart body, as the parser meets them; file bytes pile up until they are taken."""
-
-    fields: dict[str, str] = field(default_factory=dict)
-    filename: str | None = None
-    blocks: list[bytes] = field(default_factory=list)
-    waiting_bytes: int = 0
-    ended: bool = False
-    _headers: dict[str, bytes] = field(default_factory=dict)
-    _header: tuple[bytearray, bytearray] = field(default_factory=lambda: (bytearray(), bytearray()))
-    _name: str = ""
-    _value: bytearray | None = None  # of a plain field; None while the file's bytes come
-
-    def parser(self, boundary: bytes) -> MultipartParser:
-        """The parser that fills this form."""
-        return MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._begin,
-                "on_header_field": lambda data, start, end: self._header[0].extend(data[start:end]),
-                "on_header_value": lambda data, start, end: self._header[1].extend(data[start:end]),
-                "on_header_end": self._end_header,
-                "on_headers_finished": self._open,
-                "on_part_data": self._take,
-                "on_part_end": self._end_part,
-                "on_end": self._end,
-            },
-        )
-
-    def take_block(self) -> bytes:
-        """What has arrived of the file since the last time."""
-        block = b"".join(self.blocks)
-        self.blocks.clear()
-        self.waiting_bytes = 0
-        return block
-
-    def _begin(self) -> None:
-        self._headers = {}
-
-    def _end_header(self) -> None:
-        name, value = self._header
-        self._headers[name.decode("latin-1").lower()] = bytes(value)
-        self._header = (bytearray(), bytearray())
-
-    def _open(self) -> None:
-        _, options = parse_options_header(self._headers.get("content-disposition", b""))
-        self._name = options.get(b"name", b"").decode("utf-8", "replace")
-        if self._name == "file" and b"filename" in options:
-            if self.filename is not None:
-                raise bad_request("Only one file can be uploaded at a time.", param="file")
-            self.filename = _CONTROL.sub("", options[b"filename"].decode("utf-8", "replace"))[:255]
-            self._value = None
-        elif len(self.fields) >= MAX_FIELDS:
-            raise bad_request(f"The form has more than {MAX_FIELDS} fields.")
-        else:
-            self._value = bytearray()
-
-    def _take(self, data: bytes, start: int, end: int) -> None:
-        if self._value is None:
-            self.blocks.append(data[start:end])
-            self.waiting_bytes += end - start
-        elif len(self._value) + end - start > MAX_FIELD_BYTES:
-            raise bad_request(f"The field '{self._name[:64]}' is too long.", param=self._name[:64])
-        else:
-            self._value += data[start:end]
-
-    def _end_part(self) -> None:
-        if self._value is not None:
-            self.fields[self._name] = self._value.decode("utf-8", "replace")
-
-    def _end(self) -> None:
-        self.ended = True
 
 
 class _Receiver:
     """One upload: begins it at its first bytes, stores block by block, ends or removes it."""
 
-    def __init__(self, services: Services, tenant: str) -> None:
-        self._services, self._tenant = services, tenant
+    def __init__(self, services: Services, tenant: str, storage: Storage) -> None:
+        self._services, self._tenant, self._storage = services, tenant, storage
         self._limit_bytes = services.settings.api.max_file_bytes
         self._upload: Upload | None = None
         self._writing: asyncio.Task[None] | None = None
@@ -137,6 +61,7 @@ class _Receiver:
         self._size_bytes += len(block)
         if self._size_bytes > self._limit_bytes:
             raise file_too_large(self._limit_bytes)
+        self._storage.refuse(self._size_bytes)
         if self._upload is None:
             self._refuse_name()
             self._upload = await self._begin()
@@ -163,6 +88,7 @@ class _Receiver:
             raise missing("file")
         if purpose == "batch":
             _refuse_content(self._upload)
+        await self._storage.claim(self._upload.file_id, self._size_bytes)
         try:
             return await self._services.run(self._upload.finish, **late)
         except LookupError as error:  # this process stood still for so long that the sweeper took its upload
@@ -202,8 +128,9 @@ class _Receiver:
 
     def _refuse_name(self) -> None:
         # Known before the first byte is stored when the form names its purpose first, as the SDKs do.
-        name = (self.form.filename or "").lower()
-        if self.form.fields.get("purpose") == "batch" and not name.endswith(".jsonl"):
+        # A name without an ending says nothing: the SDKs call bare bytes "upload", and their first line will tell.
+        ending = PurePath((self.form.filename or "").lower()).suffix
+        if self.form.fields.get("purpose") == "batch" and ending not in ("", ".jsonl"):
             raise bad_request(_NOT_JSONL, param="file")
 
     async def _expires_at(self, purpose: str) -> float | None:
@@ -228,15 +155,27 @@ class _Receiver:
             ) from None
 
 
-async def receive(services: Services, tenant: str, chunks: AsyncIterator[bytes], content_type: str) -> Doc:
+async def receive(
+    services: Services,
+    tenant: str,
+    chunks: AsyncIterator[bytes],
+    content_type: str,
+    *,
+    content_length: str | None = None,
+) -> Doc:
     """Store the file of a multipart body and give its document.
 
-    Raises: ApiError 400 for a body or a file that cannot be used, 413 over the limit; nothing stays behind.
+    Args:
+        content_length: how long the body is, as its sender announces it.
+    Raises: ApiError 400 for a body or a file that cannot be used, 413 over a limit of the server or of the tenant;
+        nothing stays behind.
     """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise bad_request("Send the file as multipart/form-data with the parts 'purpose' and 'file'.")
-    receiver = _Receiver(services, tenant)
+    storage = await storage_of(services, tenant)
+    storage.refuse_length(content_length)
+    receiver = _Receiver(services, tenant, storage)
     try:
         parser = receiver.form.parser(options[b"boundary"])
         async for chunk in _without_stalls(chunks):

@@ -1,4 +1,4 @@
-"""The verbs about batches on a server: submit, watch, download, cancel, pause, resume, ls, show."""
+"""The verbs about batches on a server: submit, watch, cancel, pause, resume, ls, show."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from app.cli import live, progress, report, summary, targets, words
-from app.cli.errors import CliError
+from app.cli import live, progress, report, summary, words
 from app.cli.follow import Followed, Follower
 from app.cli.preflight import Rules, check_file
 from app.cli.session import ended_by_signals, named_server
@@ -98,56 +97,6 @@ def outcome_of(client: Client, each: Followed) -> Outcome:
     return Outcome(each.name, batch, seconds, each.done_before, failures=failures)
 
 
-def download(batch_id: str, *, output: Path | None, errors: Path | None, partial: bool, as_json: bool) -> int:
-    """Bring a batch's answers and errors here."""
-    from app.cli.run import refused
-
-    with named_server(load()) as client:
-        batch = client.get(batch_id)
-        if batch.status == "failed":
-            raise refused(batch, batch.id)
-        if not batch.ended and not partial:
-            raise CliError(
-                f"{batch.id} has not ended ({batch.done} of {batch.total} done)",
-                hint=f"wait for it with `batchwright watch {batch.id}`, or take what there is with --partial",
-            )
-        place = targets.targets_for([Path(f"{batch.id}.jsonl")], output, errors)[0]
-        targets.prepare(place)
-        written = _fetch(client, batch, place)
-    if as_json:
-        report.print_json(
-            {
-                "batch_id": batch.id,
-                "status": batch.status,
-                "partial": not batch.ended,
-                "output_path": str(written[0]) if written[0] else None,
-                "error_path": str(written[1]) if written[1] else None,
-            }
-        )
-    else:
-        for what, path in zip(("answers", "errors"), written, strict=True):
-            print(words.clean(f"{what}: {path or 'none'}"))
-    return 0
-
-
-def _fetch(client: Client, batch: BatchInfo, place: targets.Target) -> tuple[Path | None, Path | None]:
-    if not batch.ended:
-        client.download_partial(batch.id, "output", place.output)
-        client.download_partial(batch.id, "error", place.errors)
-        return place.output.absolute(), place.errors.absolute()
-    written: list[Path | None] = []
-    for file_id, path, what, named in (
-        (batch.output_file_id, place.output, "answers", place.output_named),
-        (batch.error_file_id, place.errors, "errors", place.errors_named),
-    ):
-        if file_id:
-            client.download(file_id, path)
-        elif left := targets.older_left(path, what, named=named):
-            print(left, file=sys.stderr)
-        written.append(path.absolute() if file_id else None)
-    return written[0], written[1]
-
-
 def change(batch_id: str, verb: str, *, as_json: bool) -> int:
     """cancel or pause a batch."""
     with named_server(load()) as client:
@@ -202,37 +151,6 @@ def ls(*, limit: int, after: str | None, as_json: bool) -> int:
     return 0
 
 
-def cost(*, days: int, as_json: bool) -> int:
-    """What the batches of the last days took, by day and provider."""
-    with named_server(load()) as client:
-        found = client.costs(days)
-    if as_json:
-        report.print_json(found)
-        return 0
-    rows = [
-        (
-            str(row["day"]),
-            str(row["provider"]),
-            words.count(row["batches"]),
-            words.count(row["calls"]),
-            words.count(row["cached"] + row["coalesced"]),
-            words.short(row["input_tokens"]),
-            words.short(row["output_tokens"]),
-            words.money(row["cost_usd"]),
-        )
-        for row in found["data"]
-    ]
-    if rows:
-        names = ("day", "provider", "batches", "calls", "not called", "tokens in", "tokens out", "cost")
-        report.print_table(names, rows, right=names[2:])
-    known_usd = sum(row["cost_usd"] or 0.0 for row in found["data"])
-    sum_words = words.money(found["cost_usd"])
-    if found["cost_usd"] is None:
-        sum_words = f"at least {words.money(known_usd)}, some prices are unknown,"
-    print(f"{sum_words} in {words.things(days, 'day')}")
-    return 0
-
-
 _COLUMNS = ("batch", "state", "done", "failed", "made", "model")
 _WIDE = 110
 
@@ -269,6 +187,8 @@ def show(batch_id: str, *, as_json: bool) -> int:
         rows.append(("model", batch.model or "several"))
     rows += [("made", words.moment(batch.created_at))]
     rows += _times(batch)
+    rows += [("retry of", batch.parent_id)] if batch.parent_id else []
+    rows += [("retried by", ", ".join(batch.children))] if batch.children else []
     if batch.stats.simulated:
         rows.append(("note", progress.SIMULATED))
     rows += [("waiting", progress.waiting_text(each, batch.id)) for each in waiting]

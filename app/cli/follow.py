@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from app.cli.live import Display
-from app.cli.progress import SIMULATED, Pace, View, row_of, waiting_text
+from app.cli.progress import SIMULATED, Row, View, row_of, waiting_text
 from app.client.calls import poll_delay_s
 from app.client.errors import ApiUnreachable
 from app.client.models import BatchInfo, Waiting
+from workers.core.pace import Pace
+
+T = TypeVar("T")
 
 STILL_S = 2.0
 SETTLED_S = 1.5
@@ -40,12 +43,22 @@ class Followed:
     resting_since_s: float | None = None
 
 
+# Given what is watched, starts one batch more and gives it, or None when there is nothing to start now.
+More = Callable[[Sequence[Followed]], Followed | None]
+
+
+def rows_of(watched: Sequence[Followed]) -> tuple[Row, ...]:
+    """A row for each batch."""
+    return tuple(row_of(each.name, each.batch) for each in watched)
+
+
 @dataclass(slots=True)
 class Follower:
     """Watch batches.
 
     Args:
         simulation_known: whether it was said already that the simulator answers; else it is, once it shows.
+        rows_of: what is shown of them; a row each, unless they are parts of one thing.
         check: called between two looks; raises when there is no use in waiting (a worker given up).
         clock, sleep: seconds that never jump, and the wait between two looks.
     """
@@ -53,6 +66,7 @@ class Follower:
     server: Server
     display: Display
     simulation_known: bool = False
+    rows_of: Callable[[Sequence[Followed]], tuple[Row, ...]] = rows_of
     check: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -60,14 +74,22 @@ class Follower:
     _waiting: tuple[str, ...] = ()
     _asked_why_s: float = float("-inf")
 
-    def follow(self, watched: Sequence[Followed]) -> None:
-        """Return when every batch has ended, or rests until somebody raises its ceiling."""
+    def follow(self, watched: list[Followed], more: More | None = None) -> None:
+        """Return when every batch has ended, or rests until somebody raises its ceiling.
+
+        Args:
+            more: starts the next batch when it is time for it; what it gives is watched as well.
+        """
         started_s = self.clock()
         while True:
             for each in watched:
                 if each.seconds is None:
                     self._look(each)
             self._show(watched, started_s)
+            added = self._patiently(lambda: more(watched)) if more is not None else None
+            if added is not None:
+                watched.append(added)
+                continue
             if all(each.seconds is not None for each in watched):
                 return
             self.check()
@@ -86,7 +108,7 @@ class Follower:
         if each.batch.ended or rests:
             each.seconds = now_s - each.started_s
 
-    def _patiently(self, ask: Callable[[], BatchInfo]) -> BatchInfo:
+    def _patiently(self, ask: Callable[[], T]) -> T:
         """A server that is being restarted comes back; a minute is given."""
         away_since_s: float | None = None
         while True:
@@ -104,7 +126,7 @@ class Follower:
 
     def _show(self, watched: Sequence[Followed], started_s: float) -> None:
         now_s = self.clock()
-        rows = tuple(row_of(each.name, each.batch) for each in watched)
+        rows = self.rows_of(watched)
         self._pace.look(now_s, sum(row.done for row in rows))
         if not self.simulation_known and any(row.simulated for row in rows):
             self.simulation_known = True

@@ -1,17 +1,20 @@
-"""`batchwright items`: what each recorded request of a batch took, and what it went through on the way."""
+"""`batchwright items`: what each request of a batch took, what it went through on the way, and what it waits for."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
 from app.cli import report, words
 from app.cli.batch_verbs import load
 from app.cli.session import named_server
+from app.client import after_calls
 
 _COLUMNS = ("line", "custom_id", "state", "provider", "calls", "waited", "cost", "what happened")
+_PENDING = ("line", "state", "provider", "calls", "waited", "what happened")
 _THEN = {"hand_over": ", handed over", "give_up": ", given up"}
 _WAITED_FOR = {
     "limit": "the rate limit",
@@ -25,20 +28,65 @@ _WAITED_FOR = {
 _SHOWN_FROM_S = 0.05  # what would read as 0.0 s
 
 
-def items(batch_id: str, *, failed: bool, limit: int, after: int, as_json: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Which items, as app/client/after_calls.py `items` takes them."""
+
+    status: str | None = None
+    code: str | None = None
+    custom_id: str | None = None
+    cursor: str | None = None
+    after: int = 0
+    limit: int = 100
+
+
+def items(batch_id: str, shown: Shown, *, as_json: bool) -> int:
     """Show one page of items, by line."""
     with named_server(load()) as client:
-        page = client.items(batch_id, status="failed" if failed else None, after=after, limit=limit)
+        page = client.call(after_calls.items(batch_id, **asdict(shown)))
     rows = page["data"]
     if as_json:
         report.print_json(rows)
+    elif rows and shown.status == "pending":
+        report.print_table(_PENDING, [_waiting(row) for row in rows], right=("line", "calls", "waited"))
     elif rows:
         report.print_table(_COLUMNS, [_cells(row) for row in rows], right=("line", "calls", "waited", "cost"))
     else:
         print("no items", file=sys.stderr)
     if page["has_more"]:
-        print(f"more with --after {rows[-1]['line']}", file=sys.stderr)
+        print(f"more with --cursor {page['next_cursor']}", file=sys.stderr)
     return 0
+
+
+def item(batch_id: str, line: int, *, as_json: bool) -> int:
+    """Show one item with its request and its result."""
+    with named_server(load()) as client:
+        found = client.call(after_calls.item(batch_id, line))
+    if as_json:
+        report.print_json(found)
+        return 0
+    pending = found["status"] == "pending"
+    names, cells = (_PENDING, _waiting(found)) if pending else (_COLUMNS, _cells(found))
+    rows = [(name, cell) for name, cell in zip(names, cells, strict=True) if cell]
+    rows += [(name, words.json_line(found[name])) for name in ("request", "result") if found[name]]
+    report.print_fields(rows)
+    return 0
+
+
+def _waiting(item: Mapping[str, Any]) -> tuple[str, ...]:
+    reason = item["reason"]
+    return (
+        str(item["line"]),
+        f"{item['state']}, for {_WAITED_FOR.get(reason, reason)}" if reason else item["state"],
+        item["provider"] or "",
+        words.count(item["calls"]),
+        _waited(item),
+        _tries(item),
+    )
+
+
+def _waited(item: Mapping[str, Any]) -> str:
+    return words.duration(sum(item["waited_s"].values())) if item["waited_s"] else ""
 
 
 def _cells(item: Mapping[str, Any]) -> tuple[str, ...]:
@@ -48,7 +96,7 @@ def _cells(item: Mapping[str, Any]) -> tuple[str, ...]:
         item["status"] if item["status_code"] in (None, 200) else f"{item['status']} ({item['status_code']})",
         item["provider"] or "",
         words.count(item["calls"]),
-        words.duration(sum(item["waited_s"].values())) if item["waited_s"] else "",
+        _waited(item),
         words.money(item["cost_usd"]),
         what_happened(item),
     )
@@ -56,6 +104,12 @@ def _cells(item: Mapping[str, Any]) -> tuple[str, ...]:
 
 def what_happened(item: Mapping[str, Any]) -> str:
     """Its failed tries, those alike as one, and for what else it waited: `acme: 3 timeout, handed over`."""
+    error = item["error"]
+    said = [part for part in (_tries(item), error["code"] if error and not item["attempts"] else "") if part]
+    return words.one_line("; ".join(said))
+
+
+def _tries(item: Mapping[str, Any]) -> str:
     said = []
     for (provider, code), alike in groupby(item["attempts"], key=lambda one: (one["provider"], one["code"])):
         tries = list(alike)
@@ -65,7 +119,4 @@ def what_happened(item: Mapping[str, Any]) -> str:
         for reason, seconds in item["waited_s"].items()
         if reason != "retry" and seconds >= _SHOWN_FROM_S
     ]
-    error = item["error"]
-    if error and not item["attempts"]:
-        said.append(error["code"])
-    return words.one_line("; ".join(said))
+    return "; ".join(said)

@@ -95,6 +95,7 @@ class PlainDisplay:
             self.note(f"waiting: {text}")
 
     def __enter__(self) -> Self:
+        self._last = self._said = None  # it may be entered again, after a question
         return self
 
     def __exit__(
@@ -138,6 +139,7 @@ class TerminalDisplay:
         self._view = view
 
     def __enter__(self) -> Self:
+        self._view = None  # it may be entered again, after a question
         self._live.start()
         return self
 

@@ -9,24 +9,27 @@ from typing import Annotated
 
 import typer
 
+from app.cli.after_group import download, errors, items, retry
 from app.cli.cache_group import cache
+from app.cli.costing import cost
+from app.cli.events_group import events
 from app.cli.group import Group
 from app.cli.keeping import backup, restore
+from app.cli.keys_group import keys
 from app.cli.models_group import models
 from app.cli.options import (
     BatchId,
-    Errors,
     Files,
     Json,
     MaxCost,
     Model,
     NoCache,
-    Order,
-    Output,
-    Workers,
 )
 from app.cli.pausing import pause, resume
+from app.cli.run_verb import run
 from app.cli.stack_group import doctor, down, logs, ps, up
+from app.cli.tenants_group import tenants
+from app.cli.webhooks_group import webhooks
 from app.cli.trials import bench, estimate, sim, validate
 
 app = typer.Typer(
@@ -58,43 +61,7 @@ def root(
     """--debug is taken out of the arguments by group.py, and declared here for the help alone."""
 
 
-@app.command()
-def run(  # noqa: PLR0913, PLR0917  a flag each
-    files: Files,
-    output: Output = None,
-    errors: Errors = None,
-    model: Model = None,
-    sim: Annotated[bool, typer.Option("--sim", help="Let the simulator answer; costs nothing.")] = False,
-    workers: Workers = None,
-    no_cache: NoCache = False,
-    max_cost_usd: MaxCost = None,
-    order: Annotated[
-        Order | None, typer.Option(metavar="input", help="Output in input order; it always is.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Answer files of requests and write the answers.
-
-    Starts what is needed, shows the progress, and stops what it has started.
-
-    Answers go to out/NAME.out.jsonl and failed items to out/NAME.errors.jsonl unless -o and --errors say
-    otherwise. The same command again goes on with an unfinished batch; nothing is paid twice.
-    """
-    from app.cli.run import Options
-    from app.cli.run import run as answer
-
-    options = Options(
-        model=model,
-        simulate=sim,
-        cache=not no_cache,
-        max_cost_usd=max_cost_usd,
-        input_order=order is not None,
-        workers=workers,
-        json=json,
-    )
-    raise typer.Exit(answer(files, options, output, errors))
-
-
+app.command()(run)
 app.command()(estimate)
 app.command()(validate)
 
@@ -129,22 +96,7 @@ def watch(batch_id: BatchId, json: Json = False) -> None:
     raise typer.Exit(batch_verbs.watch(batch_id, as_json=json))
 
 
-@app.command()
-def download(
-    batch_id: BatchId,
-    output: Output = None,
-    errors: Errors = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Take what there is before the end.")] = False,
-    json: Json = False,
-) -> None:
-    """Bring a batch's answers here.
-
-    They go to out/ID.out.jsonl and out/ID.errors.jsonl unless -o and --errors say otherwise.
-    """
-    from app.cli import batch_verbs
-
-    code = batch_verbs.download(batch_id, output=output, errors=errors, partial=partial, as_json=json)
-    raise typer.Exit(code)
+app.command()(download)
 
 
 @app.command()
@@ -155,6 +107,7 @@ def cancel(batch_id: BatchId, json: Json = False) -> None:
     raise typer.Exit(batch_verbs.change(batch_id, "cancel", as_json=json))
 
 
+app.command()(events)
 app.command()(pause)
 app.command()(resume)
 
@@ -182,39 +135,16 @@ def show(batch_id: BatchId, json: Json = False) -> None:
     raise typer.Exit(batch_verbs.show(batch_id, as_json=json))
 
 
-@app.command()
-def items(
-    batch_id: BatchId,
-    failed: Annotated[bool, typer.Option("--failed", help="Those that failed alone.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many.")] = 100,
-    after: Annotated[int, typer.Option(min=0, metavar="LINE", help="Those after this line.")] = 0,
-    json: Json = False,
-) -> None:
-    """Show what each item of a batch took.
-
-    That includes who answered it, its failed tries and its waits.
-    """
-    from app.cli import item_verbs
-
-    raise typer.Exit(item_verbs.items(batch_id, failed=failed, limit=limit, after=after, as_json=json))
+for after_verb in (items, errors, retry):
+    app.command()(after_verb)
 
 
-@app.command()
-def cost(
-    days: Annotated[int, typer.Option(min=1, max=366, metavar="N", help="Today and those before it.")] = 30,
-    json: Json = False,
-) -> None:
-    """Show what the batches have cost.
-
-    By day and provider; batches that retention has removed are not counted.
-    """
-    from app.cli import batch_verbs
-
-    raise typer.Exit(batch_verbs.cost(days=days, as_json=json))
-
-
+app.command()(cost)
 app.add_typer(models)
 app.add_typer(cache)
+app.add_typer(tenants)
+app.add_typer(keys)
+app.add_typer(webhooks)
 for verb in (backup, restore, sim, bench):
     app.command()(verb)
 

@@ -5,7 +5,6 @@ follow.py makes a `View` from every look at the server; live.py puts it on the s
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,8 +12,6 @@ from app.cli import words
 from app.client.models import BatchInfo, Waiting
 
 SIMULATED = "answers come from the simulator"
-_WINDOW_S = 10.0
-_LOOKS_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,37 +100,6 @@ def sum_of(rows: Sequence[Row]) -> Row:
         simulated=any(row.simulated for row in rows),
         paused=bool(rows) and all(row.paused for row in rows),
     )
-
-
-class Pace:
-    """Items a second over the last ten seconds, and how long nothing has moved."""
-
-    def __init__(self) -> None:
-        self._looks: deque[tuple[float, int]] = deque(maxlen=_LOOKS_KEPT)
-        self._moved_at_s: float | None = None
-
-    def look(self, now_s: float, done: int) -> None:
-        """Note how many items were done at this moment (any clock that does not jump)."""
-        if self._moved_at_s is None or done != self._looks[-1][1]:
-            self._moved_at_s = now_s
-        self._looks.append((now_s, done))
-        while len(self._looks) > 2 and self._looks[1][0] <= now_s - _WINDOW_S:
-            self._looks.popleft()
-
-    @property
-    def per_second(self) -> float:
-        """Items a second; 0 before the second look."""
-        if len(self._looks) < 2:
-            return 0.0
-        (first_s, first), (last_s, last) = self._looks[0], self._looks[-1]
-        return max(0.0, (last - first) / (last_s - first_s)) if last_s > first_s else 0.0
-
-    @property
-    def still_s(self) -> float:
-        """Seconds since the number last changed."""
-        if self._moved_at_s is None:
-            return 0.0
-        return self._looks[-1][0] - self._moved_at_s
 
 
 def waiting_text(waiting: Waiting, batch_id: str) -> str:

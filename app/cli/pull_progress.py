@@ -17,7 +17,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from app.cli import words
-from app.cli.progress import Pace, plain_interval_s
+from app.cli.progress import plain_interval_s
+from workers.core.pace import Pace
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -42,23 +42,31 @@ def print_error(error: Exception) -> None:
         print(line, file=sys.stderr)
 
 
-def print_outcomes(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
-    """What came of each batch, and where the answers lie."""
+def print_outcomes(
+    outcomes: Sequence[Outcome], *, as_json: bool, more: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """What came of each batch, and where the answers lie. `more`: further keys of each one's line of JSON."""
     if as_json:
         for remark in summary.remarks(outcomes):
             if remark != SIMULATED:  # said at the start already, on stderr too
                 print(words.clean(remark), file=sys.stderr)
-        for outcome in outcomes:
-            print_json(summary.as_json(outcome))
+        for outcome, keys in zip(outcomes, more or [{}] * len(outcomes), strict=True):
+            print_json({**summary.as_json(outcome), **keys})
         return
     out = console()
     if len(outcomes) == 1:
         print_fields(summary.fields(outcomes[0]))
     else:
         _print_lines(out, _table_of_many(outcomes, out.width))
-    for remark in summary.remarks(outcomes):
+    print_remarks(summary.remarks(outcomes), summary.places(outcomes))
+
+
+def print_remarks(remarks: Sequence[str], places: Sequence[tuple[str, str]] = ()) -> None:
+    """What must be said in words, and where the files lie."""
+    out = console()
+    for remark in remarks:
         out.print(words.clean(remark), style="yellow", soft_wrap=True)
-    for what, path in summary.places(outcomes):
+    for what, path in places:
         out.print(words.clean(f"{what}: {path}"), soft_wrap=True)
 
 

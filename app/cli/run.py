@@ -5,40 +5,45 @@ preflight -> session -> submission (or the unfinished batch of an earlier run) -
 
 from __future__ import annotations
 
-import secrets
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from app.cli import live, report, targets, words
+from app.cli import live, report, sampling, sending, targets, words
 from app.cli.errors import CliError, FileProblem
 from app.cli.failures import Failure, count_failures
 from app.cli.follow import Followed, Follower
 from app.cli.preflight import CheckedFile, Rules, check_file, no_provider, refused_model
 from app.cli.progress import SIMULATED
-from app.cli.session import Wish, ended_by_signals, is_own_stack_needed, session
+from app.cli.sampling import Draw, Sample, speed_of, take
+from app.cli.session import Session, Wish, ended_by_signals, is_own_stack_needed, session
 from app.cli.summary import Outcome, exit_code
 from app.cli.targets import Target
 from app.cli.ways_out import Routes, for_model
 from app.client.calls import BatchRequest
 from app.client.models import BatchInfo, Problem
 from workers.core.identity import content_key
+from workers.core.split import split_lines
 
 if TYPE_CHECKING:
     from app.cli.live import Display
     from app.client.blocking import Client
     from config.settings import Settings
 
-_RESUMABLE = ("validating", "in_progress", "finalizing")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The flags of `run`, as far as they reach a batch or the stack."""
+    """The flags of `run`, as far as they reach a batch or the stack.
+
+    Attributes:
+        fresh: go on with no earlier batch.
+        sample: so many random items first.
+        yes: after them the rest, without a question.
+    """
 
     model: str | None = None
     max_cost_usd: float | None = None
@@ -47,6 +52,9 @@ class Options:
     input_order: bool = False
     workers: int | None = None
     json: bool = False
+    fresh: bool = False
+    sample: int | None = None
+    yes: bool = False
 
 
 def run(files: Sequence[Path], options: Options, output: Path | None, errors: Path | None) -> int:
@@ -65,14 +73,27 @@ def run(files: Sequence[Path], options: Options, output: Path | None, errors: Pa
         targets.prepare(place)
     simulated = routes.simulates(chosen)
     wish = Wish(workers_of(options.workers, settings), simulated, routes.all_simulated)
-    with ended_by_signals(), ExitStack() as held:
-        outcomes = _answered(held, settings, wish, checked, places, options)
+    watched: list[Followed] = []
+    with ended_by_signals(), ExitStack() as held, telling_how_to_go_on(watched):
+        display = live.display()
+        found = opened(held, settings, wish, display)
+        samples: list[Sample] = []
+        if options.sample is not None:
+            with display:
+                samples = [_sample(found, display, settings, wish, file, options) for file in checked]
+            if not sampling.shown_and_wanted(samples, as_json=options.json, yes=options.yes):
+                return sampling.exit_code(samples)
+            paid_usd = max(sample.paid_usd for sample in samples)
+            options = replace(options, max_cost_usd=sampling.left_usd(options.max_cost_usd, paid_usd))
+        work = list(zip(checked, places, strict=True))
+        outcomes = _answered(found, display, wish, work, options, watched)
         for failed in [outcome for outcome in outcomes if outcome.batch.status == "failed"]:
             error = refused(failed.batch, failed.name)
             if len(outcomes) == 1:
                 raise error
             report.print_error(error)
-        report.print_outcomes(outcomes, as_json=options.json)
+        more = [{"sample": sampling.sample_json(sample)} for sample in samples]
+        report.print_outcomes(outcomes, as_json=options.json, more=more)
     return exit_code(outcomes)
 
 
@@ -99,73 +120,91 @@ def _rules(settings: Settings, options: Options, routes: Routes, *, own_stack: b
 
 
 def _answered(
-    held: ExitStack,
-    settings: Settings,
+    found: Session,
+    display: Display,
     wish: Wish,
-    files: Sequence[CheckedFile],
-    places: Sequence[Target],
+    work: Sequence[tuple[CheckedFile, Target]],
     options: Options,
+    watched: list[Followed],
 ) -> list[Outcome]:
-    """Everything that needs the server; the server itself stays until `held` is closed."""
-    watched: list[Followed] = []
-    try:
-        with live.display() as display:
-            if wish.simulator:
-                display.note(SIMULATED)
-            found = held.enter_context(session(settings, wish, display))
-            # One by one: who stops us in between still learns of those that are on their way.
-            watched.extend(_start_or_resume(found.client, file, options, wish, display) for file in files)
-            Follower(found.client, display, wish.simulator, found.check).follow(watched)
-            return [_fetch(found.client, each, place) for each, place in zip(watched, places, strict=True)]
-    except (KeyboardInterrupt, SystemExit):
-        _say_how_to_go_on(watched)
-        raise
+    """Everything that needs the server."""
+    with display:
+        # One by one: who stops us in between still learns of those that are on their way.
+        watched.extend(_start_or_resume(found.client, file, options, wish, display) for file, _ in work)
+        Follower(found.client, display, wish.simulator, check=found.check).follow(watched)
+        return [_fetch(found.client, each, place) for each, (_, place) in zip(watched, work, strict=True)]
 
 
-def _start_or_resume(
-    client: Client, file: CheckedFile, options: Options, wish: Wish, display: Display
-) -> Followed:
-    marks = {
+def opened(held: ExitStack, settings: Settings, wish: Wish, display: Display) -> Session:
+    """A server that stays until `held` is closed."""
+    with display:
+        if wish.simulator:
+            display.note(SIMULATED)
+        return held.enter_context(session(settings, wish, display))
+
+
+def _sample(
+    found: Session, display: Display, settings: Settings, wish: Wish, file: CheckedFile, options: Options
+) -> Sample:
+    draw = Draw(
+        name=file.path.name,
+        total=file.total,
+        digest=file.digest,
+        marks=_marks(file, options, wish),
+        lines=lambda numbers: _lines_of(file, settings.batch.max_line_bytes, numbers),
+        request=_request(file, options),
+        speed=speed_of(settings, wish, file.chosen),
+    )
+    sample = take(found, display, draw, options.sample or 0, fresh=options.fresh)
+    if sample.batch.status == "failed":
+        raise refused(sample.batch, file.path.name)
+    return sample
+
+
+def _lines_of(file: CheckedFile, max_line_bytes: int, numbers: frozenset[int]) -> Iterator[bytes]:
+    with file.path.open("rb") as source:
+        chunks = iter(lambda: source.read(1 << 20), b"")
+        for number, (_, _, raw) in enumerate(split_lines(chunks, max_line_bytes), start=1):
+            if number in numbers:
+                yield raw + b"\n"
+
+
+def _marks(file: CheckedFile, options: Options, wish: Wish) -> dict[str, Any]:
+    """What beside a file's bytes makes two runs the same work."""
+    return {
         "endpoint": file.endpoint,
         "model": options.model,
         "cache": options.cache,
         "all_simulated": wish.all_models,
     }
-    run_key = content_key(file.digest, marks)
-    name = file.path.name
-    earlier = client.list(run_key=run_key, limit=1).batches
-    if earlier and is_resumable(earlier[0]):
-        batch = _resumed(client, earlier[0], options.max_cost_usd)
-        of_total = f"{words.count(batch.done)} of {words.count(batch.total)} done"
-        display.note(f"resuming {batch.id}: {of_total if batch.total else 'the file is being checked'}")
-        return Followed(name, batch, time.monotonic(), done_before=batch.done)
-    display.stage(f"sending {name} ({words.size(file.bytes)})")
-    started_s = time.monotonic()
-    uploaded = client.upload(file.path)
-    request = BatchRequest(
-        input_file_id=uploaded.id,
+
+
+def _request(file: CheckedFile, options: Options) -> BatchRequest:
+    return BatchRequest(
+        input_file_id="",
         endpoint=file.endpoint,
         model=options.model,
         cache=options.cache,
         max_cost_usd=options.max_cost_usd,
         order="input" if options.input_order else None,
-        run_key=run_key,
-        idempotency_key=secrets.token_hex(16),
     )
-    return Followed(name, client.create_batch(request), started_s)
 
 
-def _resumed(client: Client, batch: BatchInfo, max_cost_usd: float | None) -> BatchInfo:
-    """An unfinished batch on its way again, under the ceiling of this run; one that rests at its own stays there."""
-    raises = max_cost_usd is not None and max_cost_usd != batch.stats.max_cost_usd
-    if raises and batch.status == "in_progress":
-        return client.resume(batch.id, max_cost_usd=max_cost_usd)
-    return client.resume(batch.id) if batch.stats.paused and not batch.at_ceiling else batch
-
-
-def is_resumable(batch: BatchInfo) -> bool:
-    """Whether going on with a batch brings all answers: not when it is being ended."""
-    return batch.status in _RESUMABLE and batch.stats.ending in (None, "done")
+def _start_or_resume(
+    client: Client, file: CheckedFile, options: Options, wish: Wish, display: Display
+) -> Followed:
+    run_key = content_key(file.digest, _marks(file, options, wish))
+    name = file.path.name
+    earlier = None if options.fresh else sending.earlier(client, run_key)
+    if earlier is not None and sending.is_resumable(earlier):
+        batch = sending.resumed(client, earlier, options.max_cost_usd)
+        of_total = f"{words.count(batch.done)} of {words.count(batch.total)} done"
+        display.note(f"resuming {batch.id}: {of_total if batch.total else 'the file is being checked'}")
+        return Followed(name, batch, time.monotonic(), done_before=batch.done)
+    display.stage(f"sending {name} ({words.size(file.bytes)})")
+    started_s = time.monotonic()
+    request = replace(_request(file, options), run_key=run_key)
+    return Followed(name, sending.send(client, file.path, request), started_s)
 
 
 def _fetch(client: Client, each: Followed, place: Target) -> Outcome:
@@ -209,10 +248,16 @@ def failures_in(path: Path) -> tuple[Failure, ...]:
         return count_failures(lines)
 
 
-def refused(batch: BatchInfo, file: str) -> CliError:
-    """A batch that the server refused, as the same error that the check before would have given."""
+def refused(batch: BatchInfo, file: str, *, lines_before: int = 0) -> CliError:
+    """A batch that the server refused, as the same error that the check before would have given.
+
+    `lines_before`: of the file of which the batch is a part, those before its first.
+    """
     rows = [row for row in batch.problems if row.code != "more_errors"]
-    problems = [FileProblem(file, row.line, row.param, row.code, _in_our_words(row)) for row in rows]
+    problems = [
+        FileProblem(file, row.line and row.line + lines_before, row.param, row.code, _in_our_words(row))
+        for row in rows
+    ]
     wrong_model = next((row for row in rows if row.code == "model_not_found"), None)
     hint = None
     if wrong_model is not None:
@@ -228,10 +273,26 @@ def _in_our_words(row: Problem) -> str:
     return no_provider(row.message) if row.code == "model_not_found" else row.message
 
 
-def _say_how_to_go_on(watched: Sequence[Followed]) -> None:
+@contextmanager
+def telling_how_to_go_on(
+    watched: Sequence[Followed], what: str | None = None, total: int | None = None
+) -> Iterator[None]:
+    """Whoever stops us learns what becomes of the batches that are on their way.
+
+    Args:
+        what: what they are together; total: its items, where not all of them are in a batch yet.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        _say_how_to_go_on(watched, what, total)
+        raise
+
+
+def _say_how_to_go_on(watched: Sequence[Followed], what: str | None, total: int | None) -> None:
     done = sum(each.batch.done for each in watched)
-    total = sum(each.batch.total for each in watched)
-    what = "the batch" if len(watched) == 1 else f"the {len(watched)} batches"
+    total = total or sum(each.batch.total for each in watched)
+    what = what or ("the batch" if len(watched) == 1 else f"the {len(watched)} batches")
     text = f"stopped; the same command goes on with {what}" if watched else "stopped before anything was sent"
     kept = f": {words.count(done)} of {words.count(total)} results are kept" if total else ""
     print(text + kept, file=sys.stderr, flush=True)

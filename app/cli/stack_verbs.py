@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _SHOWN = (
     "api_url",
     "api_key",
+    "api_key_file",
     "flower_url",
     "redis_url",
     "cache_redis_url",
@@ -32,19 +33,35 @@ _SHOWN = (
 
 
 def up(*, detach: bool, workers: int | None, simulate: bool, as_json: bool) -> int:
-    """Start the stack; in the foreground it lives until Ctrl-C or `down`."""
+    """Start the stack; in the foreground it lives until Ctrl-C or `down`.
+
+    The start that makes the API key shows it to people, this once; programs get it every time, by --json.
+    """
+    from app.embedded.files import API_KEY_FILE
     from app.embedded.state import read_state
 
     settings = load()
+    key_file = settings.data_dir / API_KEY_FILE
+    key = _Key(key_file, is_new=not key_file.exists())
     running = read_state(settings.data_dir)
     if running is not None:
-        return _already_up(running, settings, detach=detach, simulate=simulate, as_json=as_json)
+        return _already_up(running, settings, key, detach=detach, simulate=simulate, as_json=as_json)
     if detach:
-        return _up_detached(settings, workers_of(workers, settings), simulate=simulate, as_json=as_json)
-    return _up_here(settings, workers_of(workers, settings), simulate=simulate, as_json=as_json)
+        return _up_detached(settings, workers_of(workers, settings), key, simulate=simulate, as_json=as_json)
+    return _up_here(settings, workers_of(workers, settings), key, simulate=simulate, as_json=as_json)
 
 
-def _already_up(state: StackState, settings: Settings, *, detach: bool, simulate: bool, as_json: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """Where the stack's own key lies, and whether this command has it made."""
+
+    path: Path
+    is_new: bool
+
+
+def _already_up(
+    state: StackState, settings: Settings, key: _Key, *, detach: bool, simulate: bool, as_json: bool
+) -> int:
     from app.cli.session import Wish
 
     if not detach or state.kind == "run":
@@ -55,26 +72,26 @@ def _already_up(state: StackState, settings: Settings, *, detach: bool, simulate
         )
     check_simulator(state, Wish(workers=0, simulator=simulate, all_models=simulate))
     print("the stack is up already", file=sys.stderr)
-    _print_state(state, as_json=as_json)
+    _print_state(state, key, as_json=as_json)
     _warn_of_disk(state, settings)
     return 0
 
 
-def _up_detached(settings: Settings, workers: int, *, simulate: bool, as_json: bool) -> int:
+def _up_detached(settings: Settings, workers: int, key: _Key, *, simulate: bool, as_json: bool) -> int:
     from app.embedded.detach import DetachedOptions, spawn_detached
 
     options = DetachedOptions(workers=workers, simulator=simulate, all_models=simulate)
     with live.display() as display:
         display.stage("starting the stack")
         state = spawn_detached(settings.data_dir, options, display.detail)
-    _print_state(state, as_json=as_json)
+    _print_state(state, key, as_json=as_json)
     _tell_moved(state, settings)
     _warn_of_disk(state, settings)
     print("it runs until `batchwright down`", file=sys.stderr)
     return 0
 
 
-def _up_here(settings: Settings, workers: int, *, simulate: bool, as_json: bool) -> int:
+def _up_here(settings: Settings, workers: int, key: _Key, *, simulate: bool, as_json: bool) -> int:
     from app.embedded.stack import Stack
 
     stack = Stack(settings, workers=workers, simulator=simulate, all_models=simulate, kind="up")
@@ -85,7 +102,7 @@ def _up_here(settings: Settings, workers: int, *, simulate: bool, as_json: bool)
         state = stack.start(steps)
     steps.started = True
     try:
-        _print_state(state, as_json=as_json)
+        _print_state(state, key, as_json=as_json)
         _tell_moved(state, settings)
         _warn_of_disk(state, settings)
         print("Ctrl-C stops it", file=sys.stderr, flush=True)
@@ -102,19 +119,25 @@ def _up_here(settings: Settings, workers: int, *, simulate: bool, as_json: bool)
     return 0
 
 
-def public_state(state: StackState) -> dict[str, Any]:
+def public_state(state: StackState, key_file: Path) -> dict[str, Any]:
     """What `up --json` tells, in its promised order."""
-    known = state.as_dict()
+    known = state.as_dict() | {"api_key_file": str(key_file)}
     return {name: known[name] for name in _SHOWN}
 
 
-def _print_state(state: StackState, *, as_json: bool) -> None:
+def shown_key(key: str, path: Path, *, is_new: bool) -> str:
+    """The stack's key where it has just been made, else where it lies."""
+    return f"{key} (not shown again; it lies in {path})" if is_new else f"in {path}"
+
+
+def _print_state(state: StackState, key: _Key, *, as_json: bool) -> None:
+    known = public_state(state, key.path)
     if as_json:
-        report.print_json(public_state(state))
+        report.print_json(known)
         return
+    known["api_key"] = shown_key(state.api_key, key.path, is_new=key.is_new)
     names = {"api_url": "API", "api_key": "API key", "flower_url": "Flower", "sim_url": "simulator"}
     names |= {"redis_url": "Redis", "cache_redis_url": "cache Redis", "mongodb_url": "MongoDB"}
-    known = public_state(state)
     rows = [(text, str(known[name])) for name, text in names.items() if known[name]]
     workers = sum(name.startswith("worker") for name in state.pids)
     report.print_fields([*rows, ("workers", str(workers))])

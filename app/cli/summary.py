@@ -14,7 +14,7 @@ from app.cli.progress import SIMULATED
 from app.client.models import BatchInfo, Stats
 
 ALL_CACHED = "answered from the cache: 0 calls"
-_FAILURES_SHOWN = 3
+FAILURES_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "asked_again": stats.asked_again,
         "by_provider": stats.by_provider,
         "handed_over": stats.handed_over,
+        "saved_usd": stats.saved_usd,
     }
 
 
@@ -99,12 +100,14 @@ def fields(outcome: Outcome) -> list[tuple[str, str]]:
         ("calls", f"{words.count(stats.calls)}{excess}{again}"),
         ("tokens", f"{words.count(stats.input_tokens)} in, {words.count(stats.output_tokens)} out"),
         ("cost", words.money(stats.cost_usd) + _ceiling(stats)),
+        ("saved", f"{words.money(stats.saved_usd)}, by answers that were not called for"),
         *_shares(stats),
         ("handed over", f"{words.things(stats.handed_over, 'item')} to another provider"),
         ("time", f"{words.duration(outcome.seconds)}, {words.rate(outcome.items_per_second)} items/s"),
     ]
     unknown = not batch.total  # until the file is checked, and if it is refused
     nothing = {"never ran": not stats.never_ran, "handed over": not stats.handed_over}
+    nothing |= {"saved": stats.saved_usd == 0}
     nothing |= dict.fromkeys(("answered", "failed", "from the cache", "calls", "tokens"), unknown)
     return [row for row in rows if not nothing.get(row[0])]
 
@@ -186,9 +189,9 @@ def remarks(outcomes: Sequence[Outcome]) -> list[str]:
         of_file = f" in {outcome.name}" if len(outcomes) > 1 else ""
         said += [
             f"{words.things(failure.count, 'item')} failed{of_file}: {failure.text}"
-            for failure in outcome.failures[:_FAILURES_SHOWN]
+            for failure in outcome.failures[:FAILURES_SHOWN]
         ]
-        more = sum(failure.count for failure in outcome.failures[_FAILURES_SHOWN:])
+        more = sum(failure.count for failure in outcome.failures[FAILURES_SHOWN:])
         if more:
             said.append(f"{words.things(more, 'item')} failed{of_file} for other reasons")
         said += outcome.kept
@@ -198,14 +201,17 @@ def remarks(outcomes: Sequence[Outcome]) -> list[str]:
 def ceiling_words(outcome: Outcome) -> str:
     """That a batch rests, what it has cost, and how it goes on."""
     batch = outcome.batch
+    done = f"{words.count(batch.done)} of {words.things(batch.total, 'item')} done"
+    if batch.at_tenants_ceiling:
+        return (
+            f"{outcome.name} rests at its tenant's ceiling for the month: {done}; it goes on when the month turns "
+            "(UTC), or when an operator raises max_cost_usd_per_month"
+        )
     resume = f"`batchwright resume {batch.id} --max-cost-usd N`"
     ways = f"{resume} goes on"
     if outcome.name != batch.id:  # it came from a file of this command
         ways = f"the same command with a higher --max-cost-usd goes on, and so does {resume}"
-    return (
-        f"{outcome.name} rests at its ceiling of {words.money(batch.stats.max_cost_usd)}: "
-        f"{words.count(batch.done)} of {words.things(batch.total, 'item')} done; {ways}"
-    )
+    return f"{outcome.name} rests at its ceiling of {words.money(batch.stats.max_cost_usd)}: {done}; {ways}"
 
 
 def all_from_cache(outcomes: Sequence[Outcome]) -> bool:
@@ -231,7 +237,7 @@ def places(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
 def status_words(batch: BatchInfo) -> str:
     """A batch's state in words."""
     if batch.at_ceiling:
-        return "paused at its ceiling"
+        return "paused at its tenant's ceiling" if batch.at_tenants_ceiling else "paused at its ceiling"
     return batch.status.replace("_", " ")
 
 

@@ -79,16 +79,21 @@ def distinct(stems: Sequence[str]) -> list[str]:
 def prepare(target: Target) -> None:
     """Make the default folder, and see that both files can be written. Raises UserError."""
     for path in (target.output, target.errors):
-        try:
-            if path.parent == Path(FOLDER):
-                path.parent.mkdir(exist_ok=True)
-            elif not path.parent.is_dir():
-                raise CliError(f"cannot write {path}: there is no directory {path.parent}")
-            place = path if path.exists() and not path.is_file() else path.parent
-            if not os.access(place, os.W_OK):
-                raise PermissionError(13, "no right to write there")
-        except OSError as error:
-            raise cannot_write(path, error) from error
+        prepare_file(path)
+
+
+def prepare_file(path: Path) -> None:
+    """The same for one file."""
+    try:
+        if path.parent == Path(FOLDER):
+            path.parent.mkdir(exist_ok=True)
+        elif not path.parent.is_dir():
+            raise CliError(f"cannot write {path}: there is no directory {path.parent}")
+        place = path if path.exists() and not path.is_file() else path.parent
+        if not os.access(place, os.W_OK):
+            raise PermissionError(13, "no right to write there")
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def older_left(path: Path, what: str, *, named: bool) -> str | None:
@@ -113,11 +118,15 @@ def _errors_beside(output: Path) -> Path:
 
 
 def _check(target: Target, files: Sequence[Path]) -> None:
-    inputs = {os.path.realpath(path) for path in files}
     for path in (target.output, target.errors):
-        if path.is_dir():
-            raise CliError(f"{path} is a directory", hint="name a file")
-        if os.path.realpath(path) in inputs:
-            raise CliError(f"{path} is the input itself", hint="write the answers to another file")
+        check_target(path, files)
     if _is_plain(target.output) and os.path.realpath(target.output) == os.path.realpath(target.errors):
         raise CliError(f"answers and errors cannot share {target.output}", hint="name two files")
+
+
+def check_target(path: Path, inputs: Sequence[Path]) -> None:
+    """Raises CliError for a target that is a directory or one of the inputs."""
+    if path.is_dir():
+        raise CliError(f"{path} is a directory", hint="name a file")
+    if os.path.realpath(path) in {os.path.realpath(each) for each in inputs}:
+        raise CliError(f"{path} is the input itself", hint="write the answers to another file")

@@ -14,9 +14,9 @@ from typing import Any, BinaryIO, Literal, Self, TypeVar
 import httpx
 import orjson
 
-from app.client import calls
+from app.client import after_calls, calls
 from app.client.calls import BatchRequest, HttpCall
-from app.client.connection import CHUNK_BYTES, UPLOAD_TIMEOUT, options, upload_parts
+from app.client.connection import CHUNK_BYTES, EVENTS_TIMEOUT, UPLOAD_TIMEOUT, options, upload_parts
 from app.client.errors import (
     ApiUnreachable,
     WaitTimeout,
@@ -25,6 +25,7 @@ from app.client.errors import (
     refusal,
     unreachable,
 )
+from app.client.event_calls import COME_BACK_S, BatchEvent, EventReading
 from app.client.jsonl import LineSplitter
 from app.client.locate import Place
 from app.client.models import BatchInfo, FileInfo, Page, Waiting, file_from
@@ -105,7 +106,7 @@ class Client:
         self, batch_id: str, *, status: str | None = None, after: int = 0, limit: int = 100
     ) -> Mapping[str, Any]:
         """What each recorded item took, as the API says it; `status`: completed or failed ones alone."""
-        return self.call(calls.items(batch_id, status, after=after, limit=limit))
+        return self.call(after_calls.items(batch_id, status=status, after=after, limit=limit))
 
     def cached(
         self, endpoint: str, requests: Sequence[Mapping[str, Any]], *, model: str | None = None
@@ -159,7 +160,12 @@ class Client:
 
     def download_partial(self, batch_id: str, which: str, target: Path) -> int:
         """Write the lines a running batch has so far; `which` is output or error."""
-        return self._save(calls.partial_path(batch_id, which), target)
+        return self._save(after_calls.output_path(batch_id, which, partial=True), target)
+
+    def download_merged(self, batch_id: str, which: str, target: Path, *, partial: bool = False) -> int:
+        """Write the lines of a batch and its retries as one, each once; before all have ended only if `partial`."""
+        path = after_calls.output_path(batch_id, which, partial=partial, merge=True)
+        return self._save(path, target)
 
     def lines(self, file_id: str) -> Iterator[bytes]:
         """The lines of a file as they arrive, in bounded memory."""
@@ -167,6 +173,34 @@ class Client:
         for chunk in self._stream(calls.file_content_path(file_id)):
             yield from splitter.feed(chunk)
         yield from splitter.finish()
+
+    def events(self, batch_id: str, *, since: int | None = None, follow: bool = True) -> Iterator[BatchEvent]:
+        """What happened to a batch after entry `since` of its log; with `follow` what happens, until it has ended.
+
+        Entries come once each, in order, even when the server restarts meanwhile: it is asked again for a minute.
+        """
+        reading = EventReading(batch_id, since=since, follow=follow)
+        while not reading.over:
+            try:
+                with self._http.stream(
+                    "GET", reading.path, headers=reading.headers, timeout=EVENTS_TIMEOUT
+                ) as response:
+                    if response.is_error:
+                        response.read()
+                        raise refusal(response, self.place.url)
+                    reading.began(response.status_code)
+                    for chunk in response.iter_bytes():
+                        yield from reading.feed(chunk)
+                reading.ended()
+            except (httpx.TransportError, ApiUnreachable) as error:
+                if not reading.may_come_back(time.monotonic()):
+                    if isinstance(error, ApiUnreachable):
+                        raise
+                    raise unreachable(error, self.place.url) from error
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise no_such_reply(self.place.url) from error
+            if not reading.over:
+                time.sleep(COME_BACK_S)
 
     def _save(self, path: str, target: Path) -> int:
         written = 0

@@ -136,12 +136,6 @@ def why(batch_id: str) -> HttpCall[tuple[Waiting, ...]]:
     return HttpCall("GET", f"/v1/batches/{quote(batch_id, safe='')}/why", models.waiting_from)
 
 
-def items(batch_id: str, status: str | None, *, after: int, limit: int) -> HttpCall[Mapping[str, Any]]:
-    """GET /v1/batches/{id}/items."""
-    params = {"after": str(after), "limit": str(limit)} | ({"status": status} if status else {})
-    return HttpCall("GET", f"/v1/batches/{quote(batch_id, safe='')}/items", lambda data: data, params=params)
-
-
 def cached(
     endpoint: str, requests: Sequence[Mapping[str, Any]], model: str | None
 ) -> HttpCall[tuple[bool, ...]]:
@@ -170,9 +164,14 @@ def clear_cache(prefix: str | None, tenant: str | None) -> HttpCall[Mapping[str,
     return HttpCall("DELETE", "/v1/cache", lambda data: data, params=params, repeatable=False)
 
 
-def costs(days: int) -> HttpCall[Mapping[str, Any]]:
-    """GET /v1/costs."""
-    return HttpCall("GET", "/v1/costs", lambda data: data, params={"days": str(days)})
+def costs(days: int, by: str = "day") -> HttpCall[Mapping[str, Any]]:
+    """GET /v1/costs, by day, provider or model."""
+    return HttpCall("GET", "/v1/costs", lambda data: data, params={"days": str(days), "by": by})
+
+
+def batch_costs(batch_id: str) -> HttpCall[Mapping[str, Any]]:
+    """GET /v1/batches/{id}/costs."""
+    return HttpCall("GET", f"/v1/batches/{quote(batch_id, safe='')}/costs", lambda data: data)
 
 
 def get_file(file_id: str) -> HttpCall[FileInfo]:
@@ -183,11 +182,6 @@ def get_file(file_id: str) -> HttpCall[FileInfo]:
 def file_content_path(file_id: str) -> str:
     """Where the bytes of a file are."""
     return f"/v1/files/{quote(file_id, safe='')}/content"
-
-
-def partial_path(batch_id: str, which: str) -> str:
-    """Where the lines are that a running batch has so far; `which` is output or error."""
-    return f"/v1/batches/{quote(batch_id, safe='')}/output?partial=true&which={which}"
 
 
 def poll_delay_s(waited_s: float) -> float:

@@ -15,6 +15,8 @@ CHUNK_BYTES = 1 << 20
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 # A server that stores 200 MB with a majority write may be silent for a while after the last byte.
 UPLOAD_TIMEOUT = httpx.Timeout(120.0, connect=5.0)
+# A stream of events that is alive says something every 15 s.
+EVENTS_TIMEOUT = httpx.Timeout(45.0, connect=5.0)
 
 
 def options(place: Place) -> dict[str, Any]:

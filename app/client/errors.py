@@ -46,7 +46,7 @@ class WaitTimeout(UserError):
 
 
 class CeilingReached(UserError):
-    """The batch rests because its next calls would cost more than its `max_cost_usd`; a higher one lets it go on."""
+    """The batch rests because its next calls would cost more than its `max_cost_usd`, or its tenant's month, allows."""
 
 
 def refusal(response: httpx.Response, base_url: str) -> UserError:
@@ -91,6 +91,11 @@ def _hint(status: int, request_id: str | None, *, known: bool) -> str | None:
 
 def ceiling_reached(batch: BatchInfo) -> CeilingReached:
     """The error for a batch that rests: its next calls would cost more than it may."""
+    if batch.at_tenants_ceiling:
+        return CeilingReached(
+            f"{batch.id} rests at its tenant's ceiling for the month: {batch.done} of {batch.total} requests are done",
+            hint="it goes on when the month turns (UTC), or when an operator raises max_cost_usd_per_month",
+        )
     return CeilingReached(
         f"{batch.id} rests at its ceiling of ${batch.stats.max_cost_usd or 0:g}: "
         f"{batch.done} of {batch.total} requests are done",

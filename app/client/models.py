@@ -28,7 +28,9 @@ class Stats:
         excess_calls: calls that may have repeated one whose outcome was lost: an upper bound.
         cost_usd: None when the price of any answer is unknown.
         asked_again: answers that did not match their schema and were asked for anew.
-        pause_reason: `user`, or `budget` at the ceiling of `max_cost_usd`; None while it is not paused.
+        saved_usd: what cached and coalesced answers would have cost; None when the price of any is unknown.
+        pause_reason: `user`, `budget` at the ceiling of `max_cost_usd`, or `tenant_budget` at the one of the tenant's
+            month; None while it is not paused.
         lost_usd: what calls may have cost whose worker was lost with them; it counts towards the ceiling.
         by_provider: what each provider did and took, as the API says it.
         simulated: at least one answer comes from the simulator.
@@ -53,13 +55,14 @@ class Stats:
     pause_reason: str | None = None
     max_cost_usd: float | None = None
     lost_usd: float = 0.0
+    saved_usd: float | None = 0.0
     by_provider: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     handed_over: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class BatchInfo:
-    """One batch as the API shows it."""
+    """One batch as the API shows it; a retry has a parent, and what was retried has children (ids)."""
 
     id: str
     status: str
@@ -74,6 +77,8 @@ class BatchInfo:
     model: str | None
     problems: tuple[Problem, ...]
     stats: Stats
+    parent_id: str | None
+    children: tuple[str, ...]
     raw: Mapping[str, Any] = field(repr=False, compare=False)
 
     @property
@@ -83,8 +88,13 @@ class BatchInfo:
 
     @property
     def at_ceiling(self) -> bool:
-        """Whether it rests because the next calls would cost more than `max_cost_usd` allows."""
-        return self.stats.paused and self.stats.pause_reason == "budget"
+        """Whether it rests because the next calls would cost more than `max_cost_usd` or its tenant's month allows."""
+        return self.at_tenants_ceiling or (self.stats.paused and self.stats.pause_reason == "budget")
+
+    @property
+    def at_tenants_ceiling(self) -> bool:
+        """Whether that is the tenant's month: then it goes on by itself when the month turns."""
+        return self.stats.paused and self.stats.pause_reason == "tenant_budget"
 
     @property
     def done(self) -> int:
@@ -128,6 +138,7 @@ def batch_from(data: Mapping[str, Any]) -> BatchInfo:
     """Read a batch object. Raises KeyError, TypeError or ValueError for what is none."""
     counts = data.get("request_counts") or {}
     errors = data.get("errors") or {}
+    ours = data.get("batchwright") or {}
     return BatchInfo(
         id=str(data["id"]),
         status=str(data["status"]),
@@ -141,13 +152,15 @@ def batch_from(data: Mapping[str, Any]) -> BatchInfo:
         created_at=int(data["created_at"]),
         model=data.get("model"),
         problems=tuple(_problem_from(each) for each in errors.get("data") or ()),
-        stats=_stats_from(data.get("batchwright") or {}, data.get("usage") or {}),
+        stats=_stats_from(ours, data.get("usage") or {}),
+        parent_id=ours.get("parent_id"),
+        children=tuple(ours.get("children") or ()),
         raw=data,
     )
 
 
 def _stats_from(ours: Mapping[str, Any], usage: Mapping[str, Any]) -> Stats:
-    cost = ours.get("cost_usd", 0.0)
+    cost, saved = ours.get("cost_usd", 0.0), ours.get("saved_usd", 0.0)
     return Stats(
         total=int(ours.get("total") or 0),
         recorded=int(ours.get("recorded") or 0),
@@ -167,6 +180,7 @@ def _stats_from(ours: Mapping[str, Any], usage: Mapping[str, Any]) -> Stats:
         pause_reason=ours.get("pause_reason"),
         max_cost_usd=ours.get("max_cost_usd"),
         lost_usd=float(ours.get("lost_usd") or 0.0),
+        saved_usd=None if saved is None else float(saved),
         by_provider=ours.get("by_provider") or {},
         handed_over=int(ours.get("handed_over") or 0),
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from app.embedded.files import API_KEY_FILE
 from app.embedded.ports import PortWish
 from app.embedded.probes import HttpAnswers, ReadyFile
 from app.embedded.process import ProcessSpec
@@ -88,7 +89,7 @@ class OurCommands:
         return ProcessSpec(
             name="api",
             # The stack's key beside the one that a person may have set: both are let in.
-            argv=(*listening, "--key-file", str(plan.data_dir / "api_key")),
+            argv=(*listening, "--key-file", str(plan.data_dir / API_KEY_FILE)),
             env=environment(plan, wiring, "api"),
             ready=HttpAnswers(f"http://{local_address(plan.api_host)}:{port}/health"),
             ready_limit_s=_READY_LIMIT_S,

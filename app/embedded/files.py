@@ -6,7 +6,6 @@ api_key, logs/, run/ (pids, ready files, ports), lib/ and bin/ (binaries.py), mo
 control-redis/, cache-redis/.
 """
 
-import base64
 import errno
 import json
 import os
@@ -14,6 +13,7 @@ import secrets
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ if sys.platform != "win32":
 FIRST_START_FREE_BYTES = 500 * 1024 * 1024
 LATER_START_FREE_BYTES = 100 * 1024 * 1024
 _LOCK_POLL_S = 0.02
+API_KEY_FILE = "api_key"
 
 
 def unusable(path: Path, error: OSError) -> StackError:
@@ -94,22 +95,24 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def ensure_api_key(data_dir: Path) -> str:
-    """The API key of this data directory, made at the first call: `bw_` and 32 random bytes as base64url."""
-    return _ensure_secret(data_dir / "api_key", prefix="bw_")
+    """The API key of this data directory, made at the first call."""
+    from workers.core.identity import new_api_key  # what only locks and reads files here needs no hashes
+
+    return _ensure_secret(data_dir / API_KEY_FILE, new_api_key)
 
 
 def ensure_flower_password(data_dir: Path) -> str:
     """The password of Flower's page for this data directory, made at the first call."""
-    return _ensure_secret(data_dir / "flower_password")
+    return _ensure_secret(data_dir / "flower_password", lambda: secrets.token_urlsafe(32))
 
 
-def _ensure_secret(path: Path, prefix: str = "") -> str:
+def _ensure_secret(path: Path, draw: Callable[[], str]) -> str:
     try:
         known = path.read_text(encoding="utf-8").strip() if path.exists() else ""
         if known:
             return known
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        made = prefix + base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
+        made = draw()
         write_private(path, made + "\n")
         return made
     except OSError as error:

@@ -204,7 +204,7 @@ def open_arena(directory: Path, rules: Rules) -> Iterator[Arena]:
         for name in rules.tenants:
             keys[name] = f"sk-{name}-{'0' * 32}"
             stores.tenants.ensure(name)
-            stores.tenants.add_key(name, keys[name], name="chaos")
+            stores.api_keys.add(name, keys[name], name="chaos")
         stack = Stack(
             Settings(data_dir=directory, api=Api(port=0), servers=named),
             workers=rules.workers,

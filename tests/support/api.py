@@ -28,6 +28,7 @@ from tests.support.servers import TestServers
 from workers.core import states
 from workers.core.identity import new_api_key, shard_id, view_file_id
 from workers.core.messages import Item, ItemError, Result, ShardPlan, Usage
+from workers.store.api_keys import ApiKeys
 from workers.store.batches import Batches
 from workers.store.blobs import Blobs
 from workers.store.budgets import Budgets
@@ -139,6 +140,7 @@ class Api:
     other_key: str
     work: Work
     environ: Mapping[str, str] = field(repr=False)
+    log_path: Path
     # Kept: making a client loads certificates, which takes longer than most tests.
     connection: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=20), repr=False)
     sdks: dict[tuple[str, int], OpenAI] = field(default_factory=dict, repr=False)
@@ -201,6 +203,9 @@ def running_api(servers: TestServers, directory: Path, **settings: str) -> Itera
         "BATCHWRIGHT_API_MAX_FILE_BYTES": str(MAX_FILE_BYTES),
         # How full the disk of the machine that tests is must not decide a test.
         "BATCHWRIGHT_DISK_STOP_PERCENT": "100",
+        # Receivers of webhooks are in the test's own process.
+        "BATCHWRIGHT_WEBHOOK_ALLOW_HTTP": "true",
+        "BATCHWRIGHT_WEBHOOK_ALLOW_PRIVATE": "127.0.0.1",
         "BATCHWRIGHT_READY_FILE": str(ready),
         **settings,
     }
@@ -214,8 +219,8 @@ def running_api(servers: TestServers, directory: Path, **settings: str) -> Itera
         db = client[servers.mongodb_database]
         tenants = Tenants(db)
         tenants.ensure("other")
-        tenants.add_key("other", keys[1], name="test")
-        running = Api(url, keys[0], keys[1], Work(db), servers.environ())
+        ApiKeys(db).add("other", keys[1], name="test")
+        running = Api(url, keys[0], keys[1], Work(db), servers.environ(), log_path)
         with running.connection:
             yield running
             for sdk in running.sdks.values():

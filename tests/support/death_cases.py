@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.support.batches import records
 from tests.support.deaths import Case, Scene, Step
 from tests.support.dying import Process
 from tests.support.engine import reply
@@ -13,6 +14,7 @@ from tests.support.eventually import eventually
 from tests.support.hand_over import no_quota
 from workers.core.budget import new_budget
 from workers.core.errors import TransportError
+from workers.core.messages import ItemError, Result
 from workers.store.mongo import Doc
 
 # --- what a worker does
@@ -84,6 +86,22 @@ def _is_cancelled_in_a_call(scene: Scene, process: Process) -> object:
 # --- what was before
 
 
+def _retries_all_but_first(scene: Scene) -> None:
+    """It is the retry of a batch on the same file, whose first line was answered and whose others were not."""
+    stores, batch = scene.engine.stores, scene.engine.stores.state(scene.batch_id)
+    parent_id, named = f"{scene.batch_id}-parent", list(scene.prompts)
+    made = {"_id": parent_id, "status": "completed", "in_progress_at": 1.0, "total": len(named)}
+    stores.db["batch_jobs"].insert_one({**batch, **made})
+    late = ItemError("timeout", "no answer")
+    rows = [
+        Result(line, name, "call", 200, b"{}") if line == 1 else Result(line, name, "call", error=late)
+        for line, name in enumerate(named, start=1)
+    ]
+    stores.results.insert(records(parent_id, rows))
+    scene.set_batch(parent_id=parent_id, root_id=parent_id, generation=1, retry={})
+    del scene.prompts[named[0]]
+
+
 def _refused_once(scene: Scene) -> None:
     """Every item is told to come back later."""
     scene.plan()
@@ -115,6 +133,17 @@ def _nobody_pays(scene: Scene) -> None:
     scene.plan()
     for text in list(scene.prompts.values())[:2]:
         scene.first.never[text] = no_quota()
+
+
+def _under_a_months_ceiling(scene: Scene) -> None:
+    """It belongs to a tenant of its own, whose months have a ceiling."""
+    engine, tenant = scene.engine, scene.batch_id.removeprefix("batch_")
+    engine.stores.tenants.ensure(tenant)
+    engine.stores.db["tenants"].update_one({"_id": tenant}, {"$set": {"max_cost_usd_per_month": 100.0}})
+    file_id = engine.stores.state(scene.batch_id)["input_file_id"]
+    engine.stores.db["files"].update_one({"_id": file_id}, {"$set": {"tenant": tenant}})
+    scene.set_batch(tenant=tenant)
+    scene.plan()
 
 
 def _has_killed(times: int) -> Step:
@@ -176,6 +205,7 @@ _ALL = (
         {"options": {"invalid_lines": "skip"}},
     ),
     Case("plan that fails", _plans, lambda _: None, (*"abcdefgh",), (8,), ends=("failed",), accepted=False),
+    Case("plan of a retry", _plans, _retries_all_but_first, (*"abcdefgh",)),
     Case("run", _runs),
     Case("run of two shards", _runs, texts=_TWO),
     Case("retries", _runs, _refused_once),
@@ -197,6 +227,15 @@ _ALL = (
     Case("money and a split", _runs_all, _has_killed(2), changes=_MONEY),
     Case("money and retries", _runs_all, _refused_once, changes=_MONEY, patches=_PARKS),
     Case("money and a cancel", _cancels, _ran_in_part, _TWO, changes=_MONEY, ends=("cancelled", "completed")),
+    Case("money of a month", _runs_all, _under_a_months_ceiling, _TWO),
+    Case("money of a month and of a batch", _runs_all, _under_a_months_ceiling, changes=_MONEY),
+    Case(
+        "money of a month and what is then cancelled",
+        _runs,
+        _under_a_months_ceiling,
+        ends=("cancelled", "completed"),
+        after=_is_cancelled,
+    ),
     Case("run of what is then cancelled", _runs, ends=("cancelled", "completed"), after=_is_cancelled),
     Case(
         "money and what is then cancelled",

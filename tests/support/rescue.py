@@ -99,6 +99,18 @@ def must_be_whole(
         money = money_of(batch["budget"])
         assert batch["budget"]["holds"] == {}, "every hold is closed"
         assert money.spent_usd == pytest.approx(sum(row["cost_usd"] or 0.0 for row in rows))
+    _money_is_booked(engine, batch, sum(row["cost_usd"] or 0.0 for row in rows))
+
+
+def _money_is_booked(engine: Engine, batch: Doc, cost_usd: float) -> None:
+    """The ledger has its row, and the month of its tenant lacks nothing of it and holds nothing for it any more."""
+    row = engine.stores.db["usage"].find_one({"_id": batch["_id"]})
+    assert row is not None and batch["booked"] is True
+    assert sum(share["cost_usd"] for share in row["shares"]) == pytest.approx(cost_usd)
+    for account in engine.stores.db["accounts"].find({"_id": {"$in": batch.get("accounts", [])}}):
+        budget = account["budget"]
+        assert not [key for key in budget["holds"] if batch["_id"] in key], "every hold is closed"
+        assert budget["spent_usd"] + budget["lost_usd"] >= cost_usd - 1e-9
 
 
 def _text(engine: Engine, row: Doc) -> str:

@@ -37,6 +37,7 @@ def _common(line: st.SearchStrategy[int]) -> dict[str, st.SearchStrategy[Any]]:
         "asks_again": st.integers(0, 2),
         # Thousandths: sums of them are the same in every order but for the last bits.
         "cost_usd": st.none() | st.integers(0, 10_000).map(lambda n: n / 1000),
+        "saved_usd": st.none() | st.integers(0, 10_000).map(lambda n: n / 1000),
         "latency_ms": st.integers(0, 10**6).map(float),
         "usage": _USAGE,
         "model": _TEXT,

@@ -1,19 +1,24 @@
-"""A batch's ceiling of money: what a shard may still hold, and what to do when it may not. Pure.
+"""Ceilings of money: what a shard may still hold under one, and what to do when it may not. Pure.
 
     hold (by estimate, before calls) -> calls -> settle (by true usage) -> ... -> close (the shard has ended)
 
-store/budgets.py keeps the sums in the batch document; the engine asks it before each chunk. Estimates decide
-what starts; true costs may pass the ceiling by what the estimates fell short, and nothing starts then.
+A batch may have one, and its tenant one for each calendar month (UTC): then a shard holds money under both.
+store/holds.py keeps the sums, in the batch document and in the month's account; the engine asks before each chunk.
+Estimates decide what starts; true costs may pass the ceiling by what the estimates fell short, and nothing starts then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
-# Why a batch rests, as it stands in `pause_reason`.
+# Why a batch rests, as it stands in `pause_reason`: at its own ceiling, or at that of its tenant's month.
 BUDGET = "budget"
+TENANT_BUDGET = "tenant_budget"
+# The part of a ceiling at which a first word is said.
+WARNING_SHARE = 0.8
 # Sums of the same numbers in another order differ in the last digits; a ceiling is not missed by those.
 TOLERANCE_USD = 1e-9
 
@@ -39,7 +44,7 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """A batch's money as it stands, in US dollars.
+    """The money under a ceiling as it stands, in US dollars.
 
     Attributes:
         spent_usd: known to be spent.
@@ -65,7 +70,8 @@ def money_of(budget: Mapping[str, Any]) -> Money:
     holds = budget["holds"].values()
     return Money(
         limit_usd=budget["limit_usd"],
-        spent_usd=budget["spent_usd"] + sum(hold["settled_usd"] for hold in holds),
+        spent_usd=budget["spent_usd"]
+        + sum(hold["settled_usd"] - hold.get("base_usd", 0.0) for hold in holds),
         in_flight_usd=sum(hold["in_flight_usd"] for hold in holds),
         lost_usd=budget["lost_usd"] + sum(hold["lost_usd"] for hold in holds),
     )
@@ -84,15 +90,21 @@ def ended(budget: Mapping[str, Any], cost_usd: float) -> dict[str, Any]:
     return {**budget, **rest}
 
 
-def room_in(budget: Mapping[str, Any], key: str, fence: int, settled_usd: float) -> Room:
-    """What the shard behind `key` could hold, whose true cost so far is `settled_usd`."""
+def room_in(
+    budget: Mapping[str, Any], key: str, fence: int, settled_usd: float, *, from_now: bool = False
+) -> Room:
+    """What the shard behind `key` could hold, whose true cost so far is `settled_usd`.
+
+    `from_now`: what it had cost before its first hold here counts elsewhere, as it does in a month's account.
+    """
     hold = budget["holds"].get(key)
+    base_usd = (hold or {}).get("base_usd", settled_usd if from_now else 0.0)
     others = [other for name, other in budget["holds"].items() if name != key]
     gone_usd = budget["spent_usd"] + budget["lost_usd"] + sum(other["usd"] for other in others)
     carried = carried_usd(hold, fence, settled_usd) if hold else 0.0
     return Room(
         granted=False,
-        free_usd=max(0.0, budget["limit_usd"] - gone_usd - carried - settled_usd),
+        free_usd=max(0.0, budget["limit_usd"] - gone_usd - carried - (settled_usd - base_usd)),
         others_in_flight_usd=sum(other["in_flight_usd"] for other in others),
         limit_usd=budget["limit_usd"],
         superseded=hold is not None and hold["fence"] > fence,
@@ -135,3 +147,24 @@ def after_refusal(room: Room, own_in_flight_usd: float) -> Literal["wait", "paus
     """
     in_flight = own_in_flight_usd > 0 or room.others_in_flight_usd > 0
     return "wait" if in_flight or room.superseded else "pause"
+
+
+def month_of(now_s: float) -> str:
+    """The calendar month in UTC of a moment in Unix seconds, as `2026-11`."""
+    return datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m")
+
+
+def account_id(tenant: str, month: str) -> str:
+    """The name of a tenant's account for one month."""
+    return f"{tenant}:{month}"
+
+
+def goes_on(rests: Mapping[str, Any], account: str, cap_usd: float | None) -> bool:
+    """Whether a batch that rests at its tenant's ceiling may try again: another month, a higher ceiling, or none.
+
+    Args:
+        rests: what it rests at, as it stands in the batch document: account and limit_usd.
+        account: the tenant's account of this month.
+        cap_usd: its ceiling now.
+    """
+    return account != rests["account"] or cap_usd is None or cap_usd > rests["limit_usd"]

@@ -44,12 +44,14 @@ class Out:
     Attributes:
         tokens: estimated, by tenant and by batch: ids of both kinds are keys.
         unstarted_items, unstarted_tokens: what of them has not been called yet, as far as the database knows.
+        of_tenant: the same of one tenant's shards alone; whoever is not in it has none.
     """
 
     shards: int = 0
     tokens: Mapping[str, int] = field(default_factory=dict)
     unstarted_items: int = 0
     unstarted_tokens: int = 0
+    of_tenant: Mapping[str, Out] = field(default_factory=dict)
 
 
 def enough(waiting: Sequence[Waiting], out: Out, rates: Rates) -> list[Waiting]:
@@ -69,6 +71,25 @@ def enough(waiting: Sequence[Waiting], out: Out, rates: Rates) -> list[Waiting]:
         items += shard.items
         tokens += shard.est_tokens
     return chosen
+
+
+def within_limits(waiting: Sequence[Waiting], out: Out, limits_of: Mapping[str, Rates]) -> list[Waiting]:
+    """Shards without those of which their tenant's own limits have enough out already.
+
+    Asked before anybody chooses: what a tenant could not use would take the slots of others, since who has least out
+    comes first. A tenant of so many calls at once needs no more shards than that.
+    """
+    by_tenant: dict[str, list[Waiting]] = {}
+    for shard in waiting:
+        if shard.tenant in limits_of:
+            by_tenant.setdefault(shard.tenant, []).append(shard)
+    kept = [shard for shard in waiting if shard.tenant not in limits_of]
+    for tenant, theirs in by_tenant.items():
+        rates, of_tenant = limits_of[tenant], out.of_tenant.get(tenant, Out())
+        places = len(theirs) if rates.concurrency is None else rates.concurrency - of_tenant.shards
+        fair = choose(theirs, out.tokens, {}, max(0, places))
+        kept += enough(fair, of_tenant, rates)
+    return kept
 
 
 def _ahead(per_minute: int | None) -> float:

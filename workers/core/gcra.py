@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from workers.core.lanes import Ask, Go, NotNow, Rates, Verdict
+from workers.core.lanes import Ask, Blocked, Go, NotNow, Rates, Verdict
 from workers.core.rate import PARK_AFTER_S, burst_of
 
 AHEAD_MS = PARK_AFTER_S * 1000
@@ -39,6 +39,14 @@ class Bucket:
         """Take it at `at_ms`, which is not before `earliest_ms`."""
         self.tat_ms = max(self.tat_ms, at_ms) + self.step_ms * cost
 
+    def give_back(self, cost: float, age_ms: float) -> None:
+        """What was taken up to `age_ms` ago was not used after all.
+
+        A bucket that would have been full meanwhile would have lost what came back in that time: so that much stays
+        taken, or the returned would let more through within a minute than the bucket ever may.
+        """
+        self.tat_ms -= max(0.0, self.step_ms * cost - age_ms)
+
     def left(self, now_ms: float) -> float:
         """What could be taken at once; below nothing for a bucket in debt."""
         return self.burst - max(0.0, self.tat_ms - now_ms) / self.step_ms
@@ -51,24 +59,37 @@ def forgotten(per_minute: float, burst: float, now_ms: float, *, counts_tokens: 
     return Bucket(step_ms, burst, now_ms + step_ms * (burst - first), counts_tokens)
 
 
-def grant(buckets: Sequence[Bucket], asks: Iterable[Ask], now_ms: float) -> list[Verdict]:
+def grant(
+    buckets: Sequence[Bucket], asks: Iterable[Ask], now_ms: float, theirs: Sequence[Bucket] = ()
+) -> list[Verdict]:
     """Permit asks in order as all buckets allow, at most two seconds ahead, and take what is permitted.
 
     Who comes after a refused one is refused, too: else a large call would wait for ever behind small ones.
+
+    Args:
+        theirs: the buckets of the tenant whose calls these are.
     """
     verdicts: list[Verdict] = []
     refused: NotNow | None = None
+    together = [*buckets, *theirs]
     for ask in asks:
-        at_ms = max([now_ms, *(bucket.earliest_ms(bucket.cost(ask.tokens)) for bucket in buckets)])
+        free_ms = [bucket.earliest_ms(bucket.cost(ask.tokens)) for bucket in together]
+        at_ms = max([now_ms, *free_ms])
         if refused is None and at_ms > now_ms + AHEAD_MS:
-            refused = NotNow("limit", (at_ms - now_ms) / 1000)
+            slowest = free_ms.index(at_ms)
+            why = _theirs(together[slowest]) if slowest >= len(buckets) else "limit"
+            refused = NotNow(why, (at_ms - now_ms) / 1000)
         if refused is not None:
             verdicts.append(refused)
             continue
-        for bucket in buckets:
+        for bucket in together:
             bucket.take(at_ms, bucket.cost(ask.tokens))
         verdicts.append(Go((at_ms - now_ms) / 1000))
     return verdicts
+
+
+def _theirs(bucket: Bucket) -> Blocked:
+    return "tenant_tokens" if bucket.counts_tokens else "tenant_requests"
 
 
 @dataclass(slots=True)
@@ -81,13 +102,36 @@ class Share:
 
     rates: Rates
     processes: int
-    _buckets: list[Bucket] = field(default_factory=list)
+    buckets: list[Bucket] = field(default_factory=list)
 
-    def reserve(self, asks: Sequence[Ask], in_flight: int, now_ms: float) -> list[Verdict]:
-        """One verdict per ask, in order; `in_flight`: this process's calls under way at the provider."""
+    def reserve(
+        self,
+        asks: Sequence[Ask],
+        in_flight: int,
+        now_ms: float,
+        *,
+        theirs: Share | None = None,
+        of_theirs: int = 0,
+    ) -> list[Verdict]:
+        """One verdict per ask, in order; `in_flight`: this process's calls under way at the provider.
+
+        Args:
+            theirs: the same of the tenant whose calls these are, with `of_theirs` of its calls under way here.
+        """
+        free = self.places(in_flight, len(asks), now_ms)
+        free_of_theirs = theirs.places(of_theirs, len(asks), now_ms) if theirs else len(asks)
+        if free is None or free_of_theirs is None:
+            return [NotNow("redis", BLIND_WAIT_S)] * len(asks)
+        most = min(free, free_of_theirs)
+        verdicts = grant(self.buckets, asks[:most], now_ms, theirs.buckets if theirs else ())
+        busy = NotNow("tenant_concurrency" if free_of_theirs < free else "concurrency", BUSY_WAIT_S)
+        return verdicts + [busy] * (len(asks) - len(verdicts))
+
+    def places(self, in_flight: int, asked: int, now_ms: float) -> int | None:
+        """How many of so many calls may start beside those under way; None where our part is below one."""
         parts = 2 * self.processes
-        if not self._buckets:
-            self._buckets = [
+        if not self.buckets:
+            self.buckets = [
                 forgotten(most / parts, max(1.0, burst_of(most) / parts), now_ms, counts_tokens=tokens)
                 for most, tokens in (
                     (self.rates.requests_per_minute, False),
@@ -95,23 +139,27 @@ class Share:
                 )
                 if most
             ]
-        free = len(asks)
-        if self.rates.concurrency is not None:
-            if self.rates.concurrency < parts:
-                return [NotNow("redis", BLIND_WAIT_S)] * len(asks)
-            free = max(0, self.rates.concurrency // parts - in_flight)
-        verdicts = grant(self._buckets, asks[:free], now_ms)
-        return verdicts + [NotNow("concurrency", BUSY_WAIT_S)] * (len(asks) - len(verdicts))
+        if self.rates.concurrency is None:
+            return asked
+        if self.rates.concurrency < parts:
+            return None
+        return min(asked, max(0, self.rates.concurrency // parts - in_flight))
 
     def waits_s(self, now_ms: float) -> tuple[float, float]:
         """How long a request and a token would have to wait now."""
         waits = [0.0, 0.0]
-        for bucket in self._buckets:
+        for bucket in self.buckets:
             waits[bucket.counts_tokens] = max(0.0, bucket.earliest_ms(1) - now_ms) / 1000
         return waits[0], waits[1]
 
     def settle(self, tokens: float) -> None:
         """Take in addition, or give back, the tokens by which the estimates were wrong."""
-        for bucket in self._buckets:
+        for bucket in self.buckets:
             if bucket.counts_tokens:
                 bucket.tat_ms += bucket.step_ms * tokens
+
+    def give_back(self, requests: int, age_ms: float) -> None:
+        """So many calls, the first granted `age_ms` ago, were not made."""
+        for bucket in self.buckets:
+            if not bucket.counts_tokens:
+                bucket.give_back(requests, age_ms)

@@ -14,10 +14,10 @@ from typing import Any
 import blake3
 import orjson
 
+from workers.core.api_keys import with_checksum
 from workers.core.messages import Call
 
 LINE_DIGITS = 9
-API_KEY_PREFIX = "bw_"
 EMBEDDINGS_ENDPOINT = "/v1/embeddings"
 _CANONICAL = orjson.OPT_SORT_KEYS
 
@@ -64,12 +64,17 @@ def batch_request_id(batch_id: str, line: int) -> str:
 
 def new_api_key() -> str:
     """A key of 32 random bytes; only its hash is ever stored."""
-    return API_KEY_PREFIX + base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode()
+    return with_checksum(base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode())
+
+
+def new_key_id(now_ms: int) -> str:
+    """The id of an API key, by which it is listed and revoked; it tells nothing of the key."""
+    return new_id("key_", now_ms)
 
 
 def api_key_hash(key: str, pepper: bytes) -> str:
     """The stored form of an API key: blake3 keyed with the installation's 32-byte pepper."""
-    return blake3.blake3(key.encode(), key=pepper).hexdigest()
+    return blake3.blake3(key.encode("utf-8", "replace"), key=pepper).hexdigest()
 
 
 def hash64(data: bytes) -> int:

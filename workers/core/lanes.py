@@ -1,7 +1,8 @@
-"""What the limits of a provider are asked and told: values only. store/limiter.py decides over them in Redis.
+"""What the limits of providers and tenants are asked and told: values only. store/limiter.py decides in Redis.
 
 A *lane* is one model at one provider: concurrency that adapts and the breaker count by it, since a provider
-throttles and fails by model. Requests and tokens a minute are the provider's as a whole.
+throttles and fails by model. Requests and tokens a minute are the provider's as a whole. A tenant may have limits of
+its own beside them, over all providers: an *owner* is a tenant with limits.
 """
 
 from __future__ import annotations
@@ -10,12 +11,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Blocked = Literal["limit", "paused", "concurrency", "breaker", "redis"]
+Blocked = Literal[
+    "limit",
+    "paused",
+    "concurrency",
+    "breaker",
+    "redis",
+    "tenant_requests",
+    "tenant_tokens",
+    "tenant_concurrency",
+]
+# What a tenant's own limits say; nothing of it is the provider's matter, nor another tenant's.
+TENANT_LIMITS: tuple[Blocked, ...] = ("tenant_requests", "tenant_tokens", "tenant_concurrency")
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a provider allows all workers together; None: no limit of ours."""
+    """What a provider, or a tenant, allows all workers together; None: no limit of ours."""
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
@@ -36,6 +48,19 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose calls these are, where the tenant has limits.
+
+    `in_flight`: its calls that this process has under way at the provider asked for; `everywhere`: at all of them.
+    """
+
+    tenant: str
+    rates: Rates
+    in_flight: int = 0
+    everywhere: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Go:
     """The call may start in `wait_s`, at most two seconds."""
 
@@ -48,6 +73,8 @@ class NotNow:
 
     `limit`: requests or tokens a minute are used up; `paused`: the provider asked us to wait; `concurrency`: as
     many calls are under way as it takes; `breaker`: this model has failed too often; `redis`: nobody can know.
+    `tenant_requests`, `tenant_tokens`, `tenant_concurrency`: the provider would take it, its tenant's own limit would
+    not.
     `lane`: that holds for this model alone, and another one of the provider may start.
     """
 
@@ -71,6 +98,21 @@ class LaneSeen:
 
 
 @dataclass(slots=True)
+class OwnerSeen:
+    """What one process saw of a tenant's calls at a provider since it last said so; `in_flight` is absolute.
+
+    `unmade`: calls that were granted and never made, the first of them `unmade_age_s` ago.
+    """
+
+    rates: Rates
+    in_flight: int = 0
+    reserved_tokens: int = 0
+    used_tokens: int = 0
+    unmade: int = 0
+    unmade_age_s: float = 0.0
+
+
+@dataclass(slots=True)
 class Seen:
     """What one process saw of a provider since it last said so; `in_flight` is absolute, by model."""
 
@@ -79,6 +121,7 @@ class Seen:
     lanes: dict[str, LaneSeen] = field(default_factory=dict)
     in_flight: Mapping[str, int] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)  # the latest answer's
+    owners: Mapping[str, OwnerSeen] = field(default_factory=dict)  # by tenant, of those that have limits
 
 
 @dataclass(frozen=True, slots=True)

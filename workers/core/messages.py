@@ -212,6 +212,8 @@ class Result:
         source: where the answer came from; `none` for items that never ran.
         calls: HTTP requests made for it; `excess` of them repeated a call of unknown outcome.
         cost_usd: None when the price is unknown, never 0 for it.
+        saved_usd: what an answer that was not called for (cached, coalesced) would have cost, None when nobody knows;
+            0 for any other.
         asks_again: answers before this one that did not match the schema; usage and cost hold theirs, too.
         warnings: what the request lost on its way to the provider, a sentence each.
         attempts: its failed tries, oldest first; where there were very many, the first and the latest.
@@ -231,6 +233,7 @@ class Result:
     excess: int = 0
     asks_again: int = 0
     cost_usd: float | None = 0.0
+    saved_usd: float | None = 0.0
     latency_ms: float = 0.0
     warnings: tuple[str, ...] = ()
     attempts: tuple[Attempt, ...] = ()

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from workers.core import progress_texts as texts
-from workers.core.budget import BUDGET
+from workers.core.budget import BUDGET, TENANT_BUDGET
+from workers.core.lanes import TENANT_LIMITS
 from workers.core.pauses import NOTHING_PAUSED, Standing
 from workers.core.states import BatchStatus, Ending, ShardStatus, is_terminal
 
@@ -24,9 +25,9 @@ class Waiting:
     """One reason why shards of a batch do not run.
 
     Attributes:
-        kind: planning, no_worker, lost_worker, broker, paused, provider_held, tenant_held, budget, limit,
-            provider_paused, model_paused, concurrency, breaker, retry, redis, lease_expired, drain, revoked,
-            engine_error, suspect, dependency, queue or closing.
+        kind: planning, no_worker, lost_worker, broker, paused, provider_held, tenant_held, budget, tenant_budget,
+            tenant_limit, limit, provider_paused, model_paused, concurrency, breaker, retry, redis, lease_expired,
+            drain, revoked, engine_error, suspect, dependency, queue or closing.
         provider: None when it is not about one provider.
         shards: how many wait for it; 0 before there are any.
         since: Unix seconds since when they rest for it; None where nothing was noted.
@@ -55,12 +56,15 @@ class Surroundings:
         slots: slots of living worker processes by provider.
         owners: those processes, as leases name them.
         standing: pauses of providers and tenants.
+        used_up: tenants of which shards rest for a limit of their own, which keeps their others back: the reason of
+            those shards, and until when.
         broker_answers: False only where it was asked and did not.
     """
 
     slots: Mapping[str, int] = field(default_factory=dict)
     owners: frozenset[str] = frozenset()
     standing: Standing = NOTHING_PAUSED
+    used_up: Mapping[str, tuple[str, datetime]] = field(default_factory=dict)
     broker_answers: bool = True
 
 
@@ -181,8 +185,9 @@ def _reason(batch: Mapping[str, Any], row: Mapping[str, Any], around: Surroundin
     next_at: datetime | None = row["next_at"]
     never = next_at is not None and next_at.year >= _NEVER_YEAR
     if (row["reason"] == "paused" and never) or (leased and batch.get("paused_at")):
-        at_ceiling = batch.get("pause_reason") == BUDGET
-        return Waiting(BUDGET if at_ceiling else "paused", provider, shards, None, texts.paused(batch))
+        why = batch.get("pause_reason")
+        kind = why if why in (BUDGET, TENANT_BUDGET) else "paused"
+        return Waiting(kind, provider, shards, None, texts.paused(batch))
     if not around.slots.get(provider):
         return Waiting("no_worker", provider, shards, None, texts.no_worker(provider, len(around.owners)))
     if leased:
@@ -193,17 +198,36 @@ def _reason(batch: Mapping[str, Any], row: Mapping[str, Any], around: Surroundin
     if never:
         text = "The requests of this batch are still being divided among workers; nothing to do."
         return Waiting("planning", provider, shards, None, text)
-    return _resting(row, around.slots[provider], until, now)
+    used_up = around.used_up.get(batch.get("tenant", ""))
+    return _resting(row, around.slots[provider], until, used_up, now)
 
 
-def _resting(row: Mapping[str, Any], slots: int, until: datetime | None, now: datetime) -> Waiting:
+def _resting(
+    row: Mapping[str, Any],
+    slots: int,
+    until: datetime | None,
+    used_up: tuple[str, datetime] | None,
+    now: datetime,
+) -> Waiting:
     provider, shards = row["provider"], row["shards"]
     reason = _RENAMED.get(row["reason"], row["reason"])
     if reason not in texts.REST or (until is None and reason in _TIMED):
+        if used_up is not None:
+            return _of_tenant(used_up[0], shards, None, used_up[1], now)
         return Waiting("queue", provider, shards, None, texts.queued(provider, slots))
     since: datetime | None = row.get("since")
+    if reason in TENANT_LIMITS:
+        return _of_tenant(reason, shards, since, until, now)
     text = texts.resting(reason, provider, since, until, now)
     return Waiting(reason, provider, shards, _unix(until), text, _unix(since))
+
+
+def _of_tenant(
+    reason: str, shards: int, since: datetime | None, until: datetime | None, now: datetime
+) -> Waiting:
+    """What holds for all of a tenant, at whatever provider; the sentence names the limit."""
+    text = texts.resting(reason, "", since, until, now)
+    return Waiting("tenant_limit", None, shards, _unix(until), text, _unix(since))
 
 
 def _lost(row: Mapping[str, Any], now: datetime) -> Waiting:
@@ -218,6 +242,7 @@ _RENAMED = {"paused": "provider_paused", "backoff": "retry"}
 # Reasons that are over once their time has come: then the shard waits for a slot like any other.
 _TIMED = (
     "limit",
+    *TENANT_LIMITS,
     "provider_paused",
     "model_paused",
     "concurrency",

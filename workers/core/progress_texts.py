@@ -10,12 +10,18 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from workers.core.budget import BUDGET
+from workers.core.budget import BUDGET, TENANT_BUDGET
 
 # By the reason of a shard. `when`: for how long it has been so; `ago`: when it happened.
 REST = {
     "limit": "Requests of this batch wait for the rate limit of '{provider}'{when}; if your account allows more, raise "
     "the limits of providers.{provider}.",
+    "tenant_requests": "Requests of this batch wait for its tenant's own limit of requests a minute "
+    "(requests_per_minute){when}; nothing to do, or ask the operator of this server for a higher one.",
+    "tenant_tokens": "Requests of this batch wait for its tenant's own limit of tokens a minute (tokens_per_minute)"
+    "{when}; nothing to do, or ask the operator of this server for a higher one.",
+    "tenant_concurrency": "As many calls of this batch's tenant are under way as it may have at once (max_concurrency)"
+    "{when}; nothing to do, its other requests follow as those end.",
     "provider_paused": "'{provider}' asked for a rest and gets it{when}; nothing to do, or lower the limits of "
     "providers.{provider} if it asks often.",
     "model_paused": "A model of '{provider}' is refused too often and rests{when}; nothing to do, other models go on.",
@@ -27,8 +33,9 @@ REST = {
     "`batchwright doctor` says whether it answers.",
     "redis": "Redis does not answer{when}, so nobody knows what the limits of '{provider}' allow; "
     "`batchwright doctor` says what is wrong with it.",
-    BUDGET: "What is left of this batch's ceiling is held for calls under way; its other requests are looked at again "
-    "when those have ended{when}; nothing to do, or raise it: `batchwright resume {{id}} --max-cost-usd N`.",
+    BUDGET: "What is left under the ceiling of this batch or of its tenant's month is held for calls under way; its "
+    "other requests are looked at again when those have ended{when}; nothing to do, or raise it: `batchwright resume {{id}} "
+    "--max-cost-usd N` for the batch's own.",
     "lease_expired": "A worker that had requests of this batch fell silent{ago}; another one takes them over, nothing "
     "to do.",
     "drain": "A worker that had requests of this batch was stopped{ago}; another one takes them over, nothing to do.",
@@ -80,6 +87,13 @@ def paused(batch: Mapping[str, Any]) -> str:
         return (
             f"The next calls would cost more than this batch's ceiling of ${limit_usd:g}; let it go on with a "
             "higher one: `batchwright resume {id} --max-cost-usd N`."
+        )
+    if batch.get("pause_reason") == TENANT_BUDGET:
+        rests = batch["tenant_budget"]
+        month = rests["account"].rpartition(":")[2]
+        return (
+            f"The next calls would cost more than the ceiling of ${rests['limit_usd']:g} of this tenant for {month} "
+            "(UTC); the batch goes on by itself when the month turns or an operator raises max_cost_usd_per_month."
         )
     return "This batch is paused; let it go on with POST /v1/batches/{id}/resume."
 

@@ -20,6 +20,7 @@ class Tally:
         calls: HTTP requests made; `excess` of them may have repeated a call whose outcome was unknown, and
             `asks_again` asked anew for an answer that did not match its schema.
         unpriced: answers whose price nobody knows: while it is above 0 the cost is unknown.
+        saved_usd: what cached and coalesced answers would have cost; `saved_unpriced` of them at an unknown price.
         output_bytes, error_bytes: sizes of the lines in the output and the error file.
     """
 
@@ -39,6 +40,8 @@ class Tally:
     cache_write_tokens: int = 0
     cost_usd: float = 0.0
     unpriced: int = 0
+    saved_usd: float = 0.0
+    saved_unpriced: int = 0
     output_bytes: int = 0
     error_bytes: int = 0
 
@@ -63,6 +66,8 @@ class Tally:
         self.cache_write_tokens += result.usage.cache_write_tokens
         self.cost_usd += result.cost_usd or 0.0
         self.unpriced += result.cost_usd is None
+        self.saved_usd += result.saved_usd or 0.0
+        self.saved_unpriced += result.saved_usd is None
         if result.ok:
             self.output_bytes += line_bytes
         else:
@@ -76,6 +81,11 @@ class Tally:
     def known_cost_usd(self) -> float | None:
         """The cost, or None when any price is unknown."""
         return None if self.unpriced else round(self.cost_usd, 6)
+
+    @property
+    def known_saved_usd(self) -> float | None:
+        """What was saved, or None when any price is unknown."""
+        return None if self.saved_unpriced else round(self.saved_usd, 6)
 
 
 @dataclass(frozen=True, slots=True)

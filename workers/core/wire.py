@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from workers.core.history import History
 from workers.core.identity import batch_request_id
 from workers.core.messages import Attempt, Result
 
@@ -90,6 +91,29 @@ def item_object(result: Result, provider: str | None) -> dict[str, Any]:
         "warnings": list(result.warnings),
         "attempts": [_attempt(one) for one in result.attempts],
         "waited_s": dict(result.waited_s),
+    }
+
+
+def pending_object(
+    *, line: int, state: str, reason: str | None, until: float | None, provider: str, history: History
+) -> dict[str, Any]:
+    """What one request of a batch that has no result yet went through so far, and what it waits for.
+
+    `state`: queued, leased (a worker has it) or parked; `reason` says for what it rests, or what it last rested for.
+    """
+    return {
+        "line": line,
+        "custom_id": None,
+        "status": "pending",
+        "state": state,
+        "reason": reason,
+        "until": until,
+        "provider": provider or None,
+        "calls": history.calls,
+        "asked_again": history.asks_again,
+        "cost_usd": history.spent_usd,
+        "attempts": [_attempt(one) for one in history.attempts],
+        "waited_s": dict(history.waited_s),
     }
 
 

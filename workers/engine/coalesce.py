@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from workers.core.messages import Result
 from workers.engine import pipeline
+from workers.engine.ports import Link
 from workers.engine.sharing import Sharing, Waiter, may_share, shared_copy
 from workers.engine.shelf import Shelf
 from workers.engine.work import Held, Work
@@ -30,12 +31,13 @@ class Coalescing:
         held: Held,
         shelf: Shelf,
         sharing: Sharing,
+        link: Link,
         *,
         record: Callable[[Result], None],
         try_again: Callable[[Work], None],
     ) -> None:
         """`record` takes a shared result, `try_again` an item whose wait ended without one."""
-        self._held, self._shelf, self._sharing = held, shelf, sharing
+        self._held, self._shelf, self._sharing, self._link = held, shelf, sharing, link
         self._record, self._try_again = record, try_again
         self._waiting: dict[Work, tuple[str, Waiter]] = {}
 
@@ -143,7 +145,7 @@ class Coalescing:
         found = await self._shelf.find((work.cache_key for work in owned), again=True)
         known = [work for work in owned if work.cache_key in found]
         for work in known:
-            result = pipeline.cached(work, found[work.cache_key])
+            result = pipeline.cached(work, found[work.cache_key], self._link)
             self.answered(work, result)
             self._record(result)
         await self._shelf.end([self.ticket(work) for work in known])

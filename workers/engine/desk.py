@@ -16,7 +16,7 @@ from workers.engine.ports import EngineRules, Sink
 from workers.engine.sharing import Sharing
 from workers.engine.shelf import Shelf
 
-StopReason = Literal["drain", "ending", "paused", "held", "revoked", "lost"]
+StopReason = Literal["drain", "ending", "paused", "held", "capped", "revoked", "lost"]
 
 
 @dataclass(frozen=True, slots=True)

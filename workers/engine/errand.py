@@ -7,6 +7,7 @@ steward.py makes one for every shard it has claimed, and tells it what changes a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,7 @@ from workers.engine.closing import close_shard
 from workers.engine.desk import Desk, Ran, StopReason
 from workers.engine.heartbeat import Heartbeat, Lease
 from workers.engine.ports import Link
-from workers.engine.purse import Purse
+from workers.engine.purse import Ceiling, Purse
 from workers.engine.reading import Reader, held_of
 from workers.engine.recorder import Recorder
 from workers.engine.running import Writes
@@ -41,13 +42,14 @@ _GIVEN_BACK: Final[Mapping[StopReason, tuple[str, float]]] = {
     "drain": ("drain", 0.0),
     "paused": ("paused", _FOR_EVER),
     "held": (HELD, 0.0),
+    "capped": ("capped", 0.0),
     "revoked": ("revoked", REVOKED_REST_S),
 }
 
 
 @dataclass(slots=True)
 class Active:
-    """A shard in the hands of this process."""
+    """A shard in the hands of this process. `account`: that of its tenant's month, if that has a ceiling."""
 
     batch_id: str
     tenant: str
@@ -56,6 +58,7 @@ class Active:
     run: ShardRun | None = None
     stop: StopReason | None = None
     purse: Purse | None = None
+    account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class Errand:
     async def run(self) -> str:
         """Bring it as far as it goes now; gives what became of it. Raises whatever the database says."""
         doc, active = self.doc, self.active
-        batch, standing = await self.threads.call(self._look)
+        batch, standing, active.account = await self.threads.call(self._look)
         self.desk.heed(standing)
         if batch is None:
             return "batch is gone"
@@ -105,8 +108,7 @@ class Errand:
         # At the first shard that needs them, and not in the loop.
         await self.threads.call(load_lists, link.kind)
         items = await self.reader.unrecorded_items(doc, active.tally)
-        if batch.get("budget"):
-            active.purse = self._purse(link)
+        active.purse = self._purse(batch, link)
         step = poison.decide(doc["takeovers"], items)
         if isinstance(step, poison.Split):
             end = await self._split(step)
@@ -121,14 +123,25 @@ class Errand:
             await active.purse.close()
         return end
 
-    def _look(self) -> tuple[dict[str, Any] | None, Standing]:
-        return self.stores.batches.get(self.doc["batch_id"]), self.stores.pauses.standing()
+    def _look(self) -> tuple[dict[str, Any] | None, Standing, str | None]:
+        batch, standing = self.stores.batches.get(self.doc["batch_id"]), self.stores.pauses.standing()
+        if batch is None or batch["ending"] or batch.get("paused_at"):
+            return batch, standing, None
+        return batch, standing, self.stores.accounts.open(self.doc["tenant"], batch, now_s=time.time())
 
-    def _purse(self, link: Link) -> Purse:
+    def _purse(self, batch: Mapping[str, Any], link: Link) -> Purse | None:
+        stores, account = self.stores, self.active.account
+        ceilings = [Ceiling(stores.budgets, batch["_id"])] if batch.get("budget") else []
+        if account is not None:
+            ceilings.append(Ceiling(stores.accounts, account))
+        if not ceilings:
+            return None
+
         async def ask(call: Callable[[], Any]) -> Any:
             return await self.heartbeat.patiently(self.lease, call)
 
-        return Purse(held_of(self.doc), link, self.stores, ask, self.active.tally.cost_usd, self.links)
+        spent_usd = self.active.tally.cost_usd
+        return Purse(held_of(self.doc), link, stores, ceilings, ask, spent_usd, self.links)
 
     async def _work_on(self, link: Link, works: list[Work]) -> Ran:
         doc, lease, active = self.doc, self.lease, self.active

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from workers.core import faultpoints
 from workers.core.budget import BUDGET
-from workers.core.lanes import Ask, Go, NotNow
+from workers.core.lanes import Ask, Blocked, Go, NotNow
 from workers.core.messages import Attempt, Result
 from workers.core.rate import must_park
 from workers.engine import pipeline
@@ -27,8 +27,11 @@ from workers.engine.work import Answered, Failed, Work
 CHUNK_ITEMS = 256
 # A limit that is used up by estimates is given back when calls end that took less: worth a look now and then.
 LIMIT_REST_S = 5.0
+# As long as that a shard with no call under way asks for one of its tenant's places, then leaves its own for a while.
+CROWDED_PARK_S = 3.0
 MONEY_WAIT_S = 0.25
 MONEY_PARK_S = 3.0
+_RATES: tuple[Blocked, ...] = ("limit", "tenant_requests", "tenant_tokens")
 
 
 class Feeder:
@@ -46,6 +49,7 @@ class Feeder:
         self._running, self._flights = running, flights
         self._record, self._on_called = record, on_called
         self._poor_since: float | None = None
+        self._crowded_since: float | None = None
 
     def may_feed(self) -> bool:
         """Whether there is anything to start and nothing against it."""
@@ -86,13 +90,13 @@ class Feeder:
         found = await self._running.desk.shelf.find(work.cache_key for work in fresh)
         for work in fresh:
             work.looked_up = True
-        missed = []
+        missed, running = [], self._running
         for work in chunk:
             reply = found.get(work.cache_key) if work.cache_key else None
             if reply is None:
                 missed.append(work)
             else:
-                self._record(pipeline.cached(work, reply))
+                self._record(pipeline.cached(work, reply, running.link))
         return missed
 
     async def _start(self, owned: list[Work]) -> int:
@@ -121,8 +125,9 @@ class Feeder:
     def _take_back(self, works: list[Work]) -> None:
         self._drop_money(works)
         for work in works:
-            self._running.desk.limits.ended(self._running.link, work.call.model)
-            self._running.desk.limits.not_made(self._running.link, work.est_tokens)
+            limits, link, tenant = self._running.desk.limits, self._running.link, self._running.held.tenant
+            limits.ended(link, work.call.model, tenant)
+            limits.not_made(link, work.est_tokens, tenant, work.granted_at)
         self._running.lineup.put_back(works)
 
     async def _call(self, work: Work, wait_s: float) -> Answered | Failed | None:
@@ -144,16 +149,27 @@ class Feeder:
         """Those that may be called, with the seconds each still has to wait; the others rest or go elsewhere."""
         running = self._running
         asks = [Ask(work.call.model, work.est_tokens) for work in works]
-        verdicts = await running.desk.limits.reserve(running.link, asks)
-        granted, refused = [], []
+        verdicts = await running.desk.limits.reserve(running.link, asks, running.held.tenant)
+        granted, refused, now = [], [], time.monotonic()
         for work, verdict in zip(works, verdicts, strict=True):
             if isinstance(verdict, Go):
+                work.granted_at = now
                 granted.append((work, verdict.wait_s))
             else:
                 refused.append(work)
                 self._hold_back(work, verdict)
         self._drop_money(refused)
+        self._leave_if_crowded(now, crowded=not granted and refused[-1].why == "tenant_concurrency")
         return granted
+
+    def _leave_if_crowded(self, now: float, *, crowded: bool) -> None:
+        """Who has no call under way and finds all places of its tenant taken for too long gives its slot back."""
+        if not crowded or self._running.lineup.called:
+            self._crowded_since = None
+        elif self._crowded_since is None:
+            self._crowded_since = now
+        elif must_park(now - self._crowded_since):
+            self._running.park = self._running.park or (CROWDED_PARK_S, "tenant_concurrency")
 
     def _hold_back(self, work: Work, verdict: NotNow) -> None:
         running = self._running
@@ -161,11 +177,11 @@ class Feeder:
             work.note(Attempt(time.time(), running.link.name, "breaker_open", None, "hand_over"))
             running.lineup.moving[work] = other
             return
-        of_all = verdict.why == "limit" and not verdict.lane
+        of_all = verdict.why in _RATES and not verdict.lane
         wait_s = min(verdict.wait_s, LIMIT_REST_S) if of_all else verdict.wait_s
         running.lineup.rest(work, verdict.why, now=time.monotonic(), wait_s=wait_s)
         if not verdict.lane and must_park(wait_s):
-            # It holds for the whole provider: nothing of this shard can go on sooner.
+            # It holds for the whole provider, or for the tenant: nothing of this shard can go on sooner.
             running.park = running.park or (wait_s, verdict.why)
 
     def _goes_on(self, work: Work) -> bool:

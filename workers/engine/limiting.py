@@ -1,9 +1,10 @@
-"""The limits of every provider as this process meets them: ask before a call, tell what came of it.
+"""The limits of every provider and tenant as this process meets them: ask before a call, tell what came of it.
 
     reserve -> Go | NotNow        store/limiter.py decides in Redis, for all processes together
     ended, saw -> report          told in parcels, since every call would be a round trip
 
-A refusal is told at once: everybody waits then. The rest goes in parcels.
+A refusal is told at once: everybody waits then. The rest goes in parcels. Which tenants have limits is heard from
+steward.py every few seconds (`heed`); calls of any other tenant cost nothing more.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from workers.core.errors import (
@@ -24,8 +25,9 @@ from workers.core.errors import (
     TransportError,
     UnusableReply,
 )
-from workers.core.lanes import Ask, Go, LaneSeen, Rates, Seen, Verdict
+from workers.core.lanes import TENANT_LIMITS, Ask, Go, LaneSeen, Owner, Rates, Seen, Verdict
 from workers.engine.ports import Link
+from workers.engine.tenant_calls import TenantCalls
 from workers.engine.work import Answered, Failed
 from workers.store.limiter import Limiter
 
@@ -44,6 +46,7 @@ class _Provider:
     rates: Rates
     seen: Seen = field(default_factory=Seen)
     under_way: Counter[str] = field(default_factory=Counter)
+    tenants: TenantCalls = field(default_factory=TenantCalls)
     untold: bool = False
     told_at: float = 0.0
     trouble_until: float = 0.0
@@ -73,24 +76,39 @@ class Limiting:
         """`clock`: monotonic seconds."""
         self._limiter, self._clock = limiter, clock
         self._providers: dict[str, _Provider] = {}
+        self._limits_of: Mapping[str, Rates] = {}
         self._wake = asyncio.Event()
 
-    async def reserve(self, link: Link, asks: Sequence[Ask]) -> list[Verdict]:
-        """For each call whether it may start. What may start counts as under way from here on: see `ended`."""
+    def heed(self, limits_of: Mapping[str, Rates]) -> None:
+        """These tenants have limits now, and no others."""
+        self._limits_of = limits_of
+
+    async def reserve(self, link: Link, asks: Sequence[Ask], tenant: str) -> list[Verdict]:
+        """For each call of a tenant whether it may start.
+
+        What may start counts as under way from here on: see `ended`.
+        """
         one = self._of(link)
         if one.has_trouble:
             # Who asks now must not be granted what the failures and refusals of the last milliseconds forbid.
             await self._tell_now(link.name, one)
         asks = [Ask(ask.model, one.counted(ask.tokens)) for ask in asks]
-        verdicts = await self._limiter.reserve(link.name, one.rates, asks, in_flight=one.under_way)
+        owner = self._owner(tenant, one) if tenant in self._limits_of else None
+        verdicts = await self._limiter.reserve(
+            link.name, one.rates, asks, in_flight=one.under_way, owner=owner
+        )
+        granted = 0
         for ask, verdict in zip(asks, verdicts, strict=True):
             if isinstance(verdict, Go):
                 one.under_way[ask.model] += 1
-            elif verdict.why != "limit":
+                granted += 1
+            elif verdict.why != "limit" and verdict.why not in TENANT_LIMITS:
                 one.trouble_until = self._clock() + _TROUBLE_S
+        if granted:
+            one.tenants.under_way[tenant] += granted
         return verdicts
 
-    def ended(self, link: Link, model: str) -> None:
+    def ended(self, link: Link, model: str, tenant: str) -> None:
         """A call that might start is over."""
         one = self._of(link)
         left = one.under_way[model] - 1
@@ -98,15 +116,23 @@ class Limiting:
             one.under_way[model] = left
         else:
             del one.under_way[model]
+        one.tenants.ended(tenant, self._limits_of.get(tenant))
         self._tell(one)
 
-    def not_made(self, link: Link, reserved_tokens: int) -> None:
-        """A call that has `ended` never left us: what it had reserved is free again."""
-        self._settle(self._of(link), reserved_tokens, 0)
+    def not_made(self, link: Link, reserved_tokens: int, tenant: str, granted_at: float) -> None:
+        """A call that has `ended` never left us: what it had reserved is free again.
 
-    def cut_off(self, link: Link, reserved_tokens: int) -> None:
+        Args:
+            granted_at: when it was granted, by `clock`.
+        """
+        one, rates = self._of(link), self._limits_of.get(tenant)
+        self._settle(one, reserved_tokens, 0, tenant)
+        if rates is not None:
+            one.tenants.not_made(tenant, rates, granted_at)
+
+    def cut_off(self, link: Link, reserved_tokens: int, tenant: str) -> None:
         """A call that has `ended` was ended by us: nobody knows what it used, so what it had reserved stays used."""
-        self._settle(self._of(link), reserved_tokens, None)
+        self._settle(self._of(link), reserved_tokens, None, tenant)
 
     def is_paused(self, link: Link) -> bool:
         """Whether the provider has asked for a pause since the call was granted, as far as this process knows."""
@@ -116,7 +142,9 @@ class Limiting:
         untold = one.seen.lanes.values()
         return self._limiter.paused_s(link.name) > 0 or any(lane.retry_after_s for lane in untold)
 
-    def saw(self, link: Link, model: str, outcome: Answered | Failed, reserved_tokens: int) -> None:
+    def saw(
+        self, link: Link, model: str, outcome: Answered | Failed, reserved_tokens: int, tenant: str
+    ) -> None:
         """What came of a call, for all processes to know."""
         one = self._of(link)
         lane = one.lane(model)
@@ -139,7 +167,7 @@ class Limiting:
                 lane.retry_after_s = max(outcome.retry_after_s, lane.retry_after_s or 0.0)
         if outcome.headers:
             one.seen.headers = outcome.headers
-        self._settle(one, reserved_tokens, _used_tokens(outcome))
+        self._settle(one, reserved_tokens, _used_tokens(outcome), tenant)
 
     async def run(self) -> None:
         """Tell what was seen, for ever; cancel to stop, after `flush`."""
@@ -169,6 +197,7 @@ class Limiting:
     async def _tell_now(self, name: str, one: _Provider) -> None:
         one.untold, seen, one.seen, one.told_at = False, one.seen, Seen(), self._clock()
         seen.in_flight = dict(one.under_way)
+        seen.owners = one.tenants.told(self._limits_of, self._clock())
         await self._limiter.report(name, one.rates, seen)
 
     def _of(self, link: Link) -> _Provider:
@@ -177,9 +206,17 @@ class Limiting:
             found = self._providers[link.name] = _Provider(link.rates)
         return found
 
-    def _settle(self, one: _Provider, reserved_tokens: int, used_tokens: int | None) -> None:
-        one.seen.reserved_tokens += one.counted(reserved_tokens)
-        one.seen.used_tokens += one.counted(reserved_tokens if used_tokens is None else used_tokens)
+    def _owner(self, tenant: str, one: _Provider) -> Owner:
+        everywhere = sum(provider.tenants.under_way[tenant] for provider in self._providers.values())
+        return Owner(tenant, self._limits_of[tenant], one.tenants.under_way[tenant], everywhere)
+
+    def _settle(self, one: _Provider, reserved_tokens: int, used_tokens: int | None, tenant: str) -> None:
+        reserved, used = reserved_tokens, reserved_tokens if used_tokens is None else used_tokens
+        one.seen.reserved_tokens += one.counted(reserved)
+        one.seen.used_tokens += one.counted(used)
+        if (rates := self._limits_of.get(tenant)) is not None:
+            # The tenant's bucket was asked for what counted at the provider.
+            one.tenants.settle(tenant, rates, one.counted(reserved), used)
         self._tell(one)
 
     def _tell(self, one: _Provider) -> None:
@@ -188,7 +225,7 @@ class Limiting:
             self._wake.set()
 
     def _is_urgent(self, one: _Provider) -> bool:
-        return one.rates.limited or one.trouble_until > self._clock()
+        return one.rates.limited or one.tenants.waits_to_be_told or one.trouble_until > self._clock()
 
 
 def _used_tokens(outcome: Answered | Failed) -> int | None:

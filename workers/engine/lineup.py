@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from workers.core.choose import Chosen
@@ -60,9 +60,9 @@ class Lineup:
             self.resting = [work for work in self.resting if work.due > now]
             self._awake(ready, now)
 
-    def wake_first(self, why: str, now: float) -> None:
-        """What one of these rests for has come before its time: the one that would be next."""
-        waiting = [work for work in self.resting if work.why == why]
+    def wake_first(self, whys: Collection[str], now: float) -> None:
+        """What some rest for has come before its time: the one of them that would be next."""
+        waiting = [work for work in self.resting if work.why in whys]
         if waiting:
             first = min(waiting, key=lambda work: work.due)
             self.resting.remove(first)

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 # How often a shard leaves one of its places among a provider's calls at once to whoever asks first.
 SHARE_EVERY_S = 4.0
+_PLACES = ("concurrency", "tenant_concurrency")
 
 
 class Outcomes:
@@ -67,12 +68,12 @@ class Outcomes:
         running, link = self._running, self._running.link
         work = running.lineup.called.pop(task)
         link.slots.give_back(running.held.shard_id)
-        running.desk.limits.ended(link, work.call.model)
+        running.desk.limits.ended(link, work.call.model, running.held.tenant)
         self._next_in_its_place()
         running.changed.set()
         if task.cancelled():
             # What was cut off stays under way in the purse, and used at the limit: it may have happened.
-            running.desk.limits.cut_off(link, work.est_tokens)
+            running.desk.limits.cut_off(link, work.est_tokens, running.held.tenant)
             running.lineup.put_back([work])
             return
         outcome = task.result()
@@ -95,7 +96,7 @@ class Outcomes:
         """
         now = time.monotonic()
         if now - self._shared_at < SHARE_EVERY_S:
-            self._running.lineup.wake_first("concurrency", now)
+            self._running.lineup.wake_first(_PLACES, now)
         else:
             self._shared_at = now
 
@@ -103,10 +104,11 @@ class Outcomes:
         running = self._running
         if outcome is None:
             running.started -= 1  # it never left; the next `announce` says so
-            running.desk.limits.not_made(running.link, work.est_tokens)
+            running.desk.limits.not_made(running.link, work.est_tokens, running.held.tenant, work.granted_at)
             running.lineup.put_back([work])
             return
-        running.desk.limits.saw(running.link, work.call.model, outcome, work.est_tokens)
+        limits, tenant = running.desk.limits, running.held.tenant
+        limits.saw(running.link, work.call.model, outcome, work.est_tokens, tenant)
         if self._again.takes(work, outcome):
             return
         if isinstance(outcome, Answered):

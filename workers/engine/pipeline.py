@@ -132,9 +132,10 @@ def mismatched(work: Work, outcome: Answered, wrong: structured.Mismatch) -> Res
     return replace(answered(work, outcome), error=ItemError("schema_mismatch", text))
 
 
-def cached(work: Work, reply: Reply) -> Result:
+def cached(work: Work, reply: Reply, link: Link) -> Result:
     """The result of an item whose answer was known already; what it had spent itself by then stays its own."""
-    return _of_reply(work, reply, "cache", 0.0, 0.0)
+    saved_usd = link.cost_usd(work.call.model, reply.usage, reply.tier)
+    return replace(_of_reply(work, reply, "cache", 0.0, 0.0), saved_usd=saved_usd)
 
 
 def failed(work: Work, outcome: Failed, link: Link) -> Result:

@@ -1,8 +1,8 @@
-"""What one running shard may spend of its batch's money ceiling.
+"""What one running shard may spend under the ceilings of its batch and of its tenant's month.
 
-    estimate -> hold (in the batch document) -> call -> true cost -> hold again with it, or settle at the end
+    estimate -> hold (under every ceiling) -> call -> true cost -> hold again with it, or settle at the end
 
-Decisions are core/budget.py's, sums are store/budgets.py's. Estimates learn: what answers truly cost corrects the
+Decisions are core/budget.py's, sums are store/holds.py's. Estimates learn: what answers truly cost corrects the
 estimates of the calls after them, so that requests without an output cap do not pass the ceiling chunk after chunk.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from workers.core import budget
@@ -20,6 +21,8 @@ from workers.core.estimate import expected_usage
 from workers.core.price import Price
 from workers.engine.ports import Link
 from workers.engine.work import Answered, Failed, Held, Work
+from workers.store.accounts import Accounts
+from workers.store.holds import Holds
 from workers.store.stores import Stores
 
 # What each choice of a request may write that names no cap, until its neighbours' answers say better.
@@ -35,10 +38,23 @@ class Allowed:
 
 
 @dataclass(slots=True)
+class Ceiling:
+    """One document under whose ceiling the shard holds money: its batch, or the account of its tenant's month.
+
+    `told`: what it was told last, settled and in flight.
+    """
+
+    holds: Holds
+    id: str
+    told: tuple[float, float] | None = None
+
+
+@dataclass(slots=True)
 class Purse:
     """The money of one lease of one shard.
 
     Attributes:
+        ceilings: the batch's first; money is held under all of them, or no call starts.
         ask: runs a blocking call of a store; None when the lease is lost meanwhile.
         settled_usd: true cost of all answers of this shard, those of earlier leases included.
         links: every provider, for the prices of those that items may go on to.
@@ -47,13 +63,13 @@ class Purse:
     held: Held
     link: Link
     stores: Stores
+    ceilings: Sequence[Ceiling]
     ask: Callable[[Callable[[], Any]], Awaitable[Any]]
     settled_usd: float
     links: Mapping[str, Link]
     _under_way: dict[Work, float] = field(default_factory=dict)
     _estimated_usd: float = 0.0
     _paid_usd: float = 0.0
-    _told: tuple[float, float] | None = None
 
     @property
     def in_flight_usd(self) -> float:
@@ -61,21 +77,23 @@ class Purse:
         return sum(self._under_way.values())
 
     async def allow(self, works: Sequence[Work]) -> Allowed:
-        """Hold the money for as many of these calls as the ceiling has room for."""
+        """Hold the money for as many of these calls as every ceiling has room for."""
         estimates = [self.estimate_usd(work) for work in works]
-        asked_with_usd = self.in_flight_usd
-        room = await self._hold(sum(estimates))
-        count = len(works)
-        if room is not None and not room.granted:
-            count = budget.fits(estimates, room.free_usd - self.in_flight_usd)
-            if count:
-                room = await self._hold(sum(estimates[:count]))
-        if room is None:
-            return Allowed(0, "wait")  # the lease is lost, and the run hears of it
-        if not room.granted:
-            return Allowed(0, await self._after(room, asked_with_usd))
-        self._under_way.update(zip(works[:count], estimates, strict=False))
-        return Allowed(count, "" if count == len(works) else "wait")
+        asked_with_usd, count = self.in_flight_usd, len(works)
+        # A ceiling that has less room than those before it leaves them with too much; they are asked again for less.
+        for _ in range(1 + len(self.ceilings)):
+            refusal = await self._hold(sum(estimates[:count]))
+            if refusal is None:
+                self._under_way.update(zip(works[:count], estimates, strict=False))
+                return Allowed(count, "" if count == len(works) else "wait")
+            ceiling, room = refusal
+            if room is None:
+                return Allowed(0, "wait")  # the lease is lost, and the run hears of it
+            count = min(count, budget.fits(estimates, room.free_usd - self.in_flight_usd))
+            if not count:
+                return Allowed(0, await self._after(ceiling, room, asked_with_usd))
+        await self.settle()
+        return Allowed(0, "wait")  # others were faster each time
 
     def drop(self, works: Sequence[Work]) -> None:
         """These are not called after all; the next hold gives their money back."""
@@ -101,21 +119,18 @@ class Purse:
         What was cut off stays in flight: the next lease counts it as lost.
         """
         now = (self.settled_usd, self.in_flight_usd)
-        if now == self._told:
-            return
-        self._told = now
-        names, budgets = self._names, self.stores.budgets
-        await self.ask(lambda: budgets.settle(*names, settled_usd=now[0], in_flight_usd=now[1]))
+        for ceiling in self.ceilings:
+            if now != ceiling.told:
+                ceiling.told = now
+                settle = partial(ceiling.holds.settle, ceiling.id, self.held.shard_id, self.held.fence)
+                await self.ask(partial(settle, settled_usd=now[0], in_flight_usd=now[1]))
 
     async def close(self) -> None:
         """The shard has ended: it has nothing left to spend."""
-        names, budgets = self._names, self.stores.budgets
         settled_usd, lost_usd = self.settled_usd, self.in_flight_usd
-        await self.ask(lambda: budgets.close(*names, settled_usd=settled_usd, lost_usd=lost_usd))
-
-    @property
-    def _names(self) -> tuple[str, str, int]:
-        return self.held.batch_id, self.held.shard_id, self.held.fence
+        for ceiling in self.ceilings:
+            close = partial(ceiling.holds.close, ceiling.id, self.held.shard_id, self.held.fence)
+            await self.ask(partial(close, settled_usd=settled_usd, lost_usd=lost_usd))
 
     def estimate_usd(self, work: Work) -> float:
         """What a call may cost: never less than its neighbours' answers say."""
@@ -141,30 +156,35 @@ class Purse:
     def _price(self, model: str, tier: str = "") -> Price | None:
         return self.link.prices.per_token(self.link.kind, model, tier, provider=self.link.name)
 
-    async def _hold(self, more_usd: float) -> Room | None:
-        settled_usd, in_flight_usd = self.settled_usd, self.in_flight_usd + more_usd
-        names, budgets = self._names, self.stores.budgets
-        room: Room | None = await self.ask(
-            lambda: budgets.hold(*names, settled_usd=settled_usd, in_flight_usd=in_flight_usd)
-        )
-        if room is not None and room.granted:
-            self._told = (settled_usd, in_flight_usd)
-        return room
+    async def _hold(self, more_usd: float) -> tuple[Ceiling, Room | None] | None:
+        """None once the money is held under every ceiling, else the one that refused it; no room: nobody answered."""
+        now = (self.settled_usd, self.in_flight_usd + more_usd)
+        for ceiling in self.ceilings:
+            hold = partial(ceiling.holds.hold, ceiling.id, self.held.shard_id, self.held.fence)
+            room: Room | None = await self.ask(partial(hold, settled_usd=now[0], in_flight_usd=now[1]))
+            if room is None or not room.granted:
+                return ceiling, room
+            ceiling.told = now
+        return None
 
-    async def _after(self, room: Room, asked_with_usd: float) -> Literal["wait", "pause"]:
+    async def _after(self, ceiling: Ceiling, room: Room, asked_with_usd: float) -> Literal["wait", "pause"]:
         await self.settle()
         # By what was under way when the room was refused: calls that have ended since have made some.
         step = budget.after_refusal(room, asked_with_usd)
         if step == "wait":
             return "wait"
         batch_id = self.held.batch_id
-        paused = await self.ask(
-            lambda: self.stores.budgets.pause_for_budget(batch_id, limit_usd=room.limit_usd)
-        )
-        if not paused:
+        if not await self.ask(partial(self._rest, ceiling, room.limit_usd)):
             return "wait"  # somebody has raised the ceiling, or paused the batch already
         await self.ask(lambda: self.stores.shards.hold_back(batch_id))
         return "pause"
+
+    def _rest(self, ceiling: Ceiling, limit_usd: float) -> bool:
+        batch_id, budgets = self.held.batch_id, self.stores.budgets
+        if not isinstance(ceiling.holds, Accounts):
+            return budgets.pause_for_budget(batch_id, limit_usd=limit_usd)
+        ceiling.holds.reached(ceiling.id, limit_usd=limit_usd)
+        return budgets.pause_for_tenant(batch_id, ceiling.id, limit_usd=limit_usd)
 
 
 def _cost_of_failure(work: Work, outcome: Failed, estimate_usd: float, link: Link) -> float:

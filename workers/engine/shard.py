@@ -58,7 +58,7 @@ class ShardRun:
         running = self._running = Running(held, lease, link, desk, lineup, writes, purse)
         self._lineup = lineup
         self._flights = Coalescing(
-            held, desk.shelf, desk.sharing, record=self._record, try_again=self._try_again
+            held, desk.shelf, desk.sharing, link, record=self._record, try_again=self._try_again
         )
         self._outcomes = Outcomes(self, running, self._flights, record=self._record)
         self._feeder = Feeder(running, self._flights, record=self._record, on_called=self._outcomes.on_called)

@@ -123,6 +123,8 @@ def shared_copy(work: Work, result: Result) -> Result:
         excess=work.excess,
         asks_again=work.asks_again,
         cost_usd=work.spent_usd,
+        # What its owner paid for it, or saved in its turn.
+        saved_usd=result.cost_usd if result.source == "call" else result.saved_usd,
         warnings=tuple(dict.fromkeys(work.warnings + result.warnings)),
         attempts=work.attempts,
         waited_s=work.waited_s,

@@ -2,7 +2,8 @@
 
     run_shard(id) -> a seat (seats.py) -> claimed? -> Errand.run (errand.py) -> given back, done, closed, or broken off
 
-One per process. What changes: a drain, an ended or paused batch, a paused provider or tenant, an operator's revoke.
+One per process. What changes: a drain, an ended or paused batch, a paused provider or tenant, an operator's revoke,
+a tenant's limits.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from workers.core import faultpoints, poison
 from workers.core.errors import StoreUnavailable
 from workers.core.pauses import Standing
 from workers.core.tally import Tally
+from workers.core.tenant_limits import rates_of
 from workers.engine.desk import Desk, StopReason
 from workers.engine.errand import Active, Errand
 from workers.engine.heartbeat import Heartbeat, Lease
@@ -32,6 +34,7 @@ from workers.store.threads import Threads
 log = logging.getLogger(__name__)
 
 READ_FLAGS_EVERY_S = 0.5
+LEARN_LIMITS_EVERY_S = 1.0
 
 
 @dataclass(slots=True)
@@ -187,7 +190,7 @@ class Steward:
             if not wanted:
                 continue
             try:
-                flags, standing = await self.threads.call(self._flags, wanted)
+                flags, standing, capped = await self.threads.call(self._flags, wanted)
             except STORE_TROUBLE:
                 continue
             self.desk.heed(standing)
@@ -195,9 +198,25 @@ class Steward:
                 # One that was claimed since we asked: of its batch the answer says nothing.
                 if active.batch_id in wanted:
                     self._heed(shard_id, active, flags.get(active.batch_id), standing)
+                    if active.run and active.account is None and active.tenant in capped:
+                        self._stop(shard_id, "capped")  # its next lease holds money under the new ceiling
 
-    def _flags(self, batch_ids: set[str]) -> tuple[dict[str, Doc], Standing]:
-        return self.stores.batches.flags(batch_ids), self.stores.pauses.standing()
+    async def learn_limits(self) -> None:
+        """Go by the limits that tenants have now. Raises whatever the database says."""
+        rules = await self.threads.call(self.stores.tenants.rules)
+        self.desk.limits.heed(rates_of(rules))
+
+    async def keep_limits(self) -> None:
+        """Learn of changed limits, for ever; cancel to stop. Without the database those known last stand."""
+        while True:
+            await asyncio.sleep(LEARN_LIMITS_EVERY_S)
+            with contextlib.suppress(*STORE_TROUBLE):
+                await self.learn_limits()
+
+    def _flags(self, batch_ids: set[str]) -> tuple[dict[str, Doc], Standing, set[str]]:
+        tenants = {active.tenant for active in list(self.active.values())}
+        capped = {tenant for tenant in tenants if self.stores.accounts.cap_usd(tenant) is not None}
+        return self.stores.batches.flags(batch_ids), self.stores.pauses.standing(), capped
 
     def _heed(self, shard_id: str, active: Active, flag: Doc | None, standing: Standing) -> None:
         if flag is None or flag["ending"]:

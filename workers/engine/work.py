@@ -43,6 +43,7 @@ class Work:
             so.
         spent, spent_usd: what those answers used, and failed calls that were charged (None: unknown).
         ticket: its name at its flight, once it has asked for it.
+        granted_at: monotonic seconds when its last call was granted by the limits.
         why: the reason of its present or last rest; `due`: monotonic seconds before which it is not tried again.
         warnings: what the request lost on its way, as far as routing knows. They are this item's own: equal calls
             may come from requests with other words.
@@ -66,6 +67,7 @@ class Work:
     spent_usd: float | None = 0.0
     attempts: tuple[Attempt, ...] = ()
     waited_s: Mapping[str, float] = field(default_factory=lambda: NOT_WAITED)
+    granted_at: float = 0.0
     why: str = ""
     due: float = 0.0
     warnings: tuple[str, ...] = ()

@@ -16,18 +16,19 @@ KEPT_ENTRIES = 200
 _LAST_N: Doc = {"$ifNull": ["$log_n", 0]}
 
 
-def logged(kind: str, data: Doc | None = None) -> Doc:
+def logged(kind: str, data: Doc | None = None, *, values: Doc | None = None) -> Doc:
     """Fields of a `$set` stage that append one entry to the log.
 
     Args:
         kind: the entry's type, such as `batch.in_progress`.
         data: what belongs to it, as literal values.
+        values: the same as expressions, in place of `data`.
     """
     entry: Doc = {
         "n": {"$add": [_LAST_N, 1]},
         "at": NOW_S,
         "type": {"$literal": kind},
-        "data": {"$literal": data or {}},
+        "data": values or {"$literal": data or {}},
     }
     kept = {"$slice": [{"$ifNull": ["$log", []]}, -(KEPT_ENTRIES - 1)]}
     return {"log": {"$concatArrays": [kept, [entry]]}, "log_n": entry["n"]}

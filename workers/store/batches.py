@@ -2,8 +2,9 @@
 
 A batch: _id, tenant, endpoint, input_file_id, completion_window, status, ending, *_at (Unix seconds),
 window_ends (date), total, options, plan {owner, fence, lease_until, opened}, counts (summed tally), errors; once it
-has ended also expire_at (date); log and events (batch_log.py). A batch whose expire_at has come is no longer there for
-its tenant; retention.py takes it away piece by piece.
+has ended also expire_at (date); log and events (batch_log.py). A retry has parent_id, root_id, generation and retry
+(its filter), what was retried has children. A batch whose expire_at has come is no longer there for its tenant;
+retention.py takes it away piece by piece.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pymongo import DESCENDING, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from workers.core import states
+from workers.core.retrying import generation_of
 from workers.core.states import Ending, Move
 from workers.store.batch_log import logged, told
 from workers.store.mongo import NEVER, NOW, NOW_S, Db, Doc, after_s, is_due
@@ -54,7 +56,7 @@ class Batches:
 
     def by_idempotency_key(self, tenant: str, key: str) -> Doc | None:
         """The batch that was created under this key; one that has expired gives the key back."""
-        used = {"tenant": tenant, "idempotency_key": key}
+        used = {"tenant": tenant, "idempotency_key": _string(key)}
         kept = self._docs.find_one(used | _IN_RETENTION)
         if kept is None:
             self._docs.update_one(used | _EXPIRED, {"$unset": {"idempotency_key": ""}})
@@ -68,6 +70,11 @@ class Batches:
             "request_hash": request_hash,
         }
         return self._docs.find_one(where, sort=[("_id", DESCENDING)])
+
+    def lineage(self, root_id: str, *, below: int = 1 << 31) -> list[Doc]:
+        """A batch and its retries that are still there, by generation, those below one (core/retrying.py)."""
+        found = self._docs.find(_lineage(root_id), {"log": 0})
+        return sorted((doc for doc in found if generation_of(doc) < below), key=generation_of)
 
     def flags(self, batch_ids: Iterable[str]) -> dict[str, Doc]:
         """What a running worker must know of its batches: ending and paused_at."""
@@ -110,12 +117,25 @@ class Batches:
     # --- writing
 
     def insert(self, doc: Doc) -> bool:
-        """A new batch. False, and nothing written, for an idempotency key the tenant has used."""
+        """A new batch. False, and nothing written, for an idempotency key or a generation that is used."""
         try:
             self._docs.insert_one(doc)
         except DuplicateKeyError:
             return False
         return True
+
+    def keep_lineage(self, root_id: str, kept_s: float) -> None:
+        """Keep those of a lineage that have ended for at least so long from now: a retry reads what they recorded.
+
+        Retention would otherwise take the parent's answers away while its child's, the rest of them, stay.
+        """
+        theirs = _lineage(root_id) | {"expire_at": {"$lt": NEVER}}
+        later = {"expire_at": {"$max": ["$expire_at", after_s(kept_s)]}}
+        self._docs.update_many(theirs | _IN_RETENTION, [{"$set": later}])
+
+    def adopt(self, parent_id: str, child_id: str) -> None:
+        """Show a child in its parent, for whoever reads only that; the child itself is what counts."""
+        self._docs.update_one({"_id": parent_id}, {"$addToSet": {"children": child_id}})
 
     def claim_plan(self, batch_id: str, owner: str, lease_s: float) -> Doc | None:
         """Hold the right to plan: fence + 1. None if it is planned, ended, or someone else is at it."""
@@ -147,7 +167,7 @@ class Batches:
 
     def fail(self, batch_id: str, errors: Sequence[Mapping[str, Any]]) -> bool:
         """validating -> failed, with the reasons."""
-        new = {"errors": {"$literal": list(errors)}, "failed_at": NOW_S}
+        new = {"errors": {"$literal": list(errors)}, "failed_at": NOW_S, "booked": True}
         return self._move(states.FAIL, batch_id, new, {"ending": None})
 
     def cancel(self, batch_id: str) -> bool:
@@ -225,3 +245,12 @@ class Batches:
     def remove(self, batch_id: str) -> None:
         """Take away the document of a batch whose retention is over; everything of its own is gone by now."""
         self._docs.delete_one({"_id": batch_id} | _EXPIRED)
+
+
+def _string(value: str) -> Doc:
+    """This value, said so that an index of strings alone is used: MongoDB does not take that from the value."""
+    return {"$eq": value, "$type": "string"}
+
+
+def _lineage(root_id: str) -> Doc:
+    return {"$or": [{"_id": root_id}, {"root_id": _string(root_id)}]}

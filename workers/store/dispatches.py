@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 
 from pymongo import DESCENDING
 
 from workers.core import states
 from workers.core.fairness import Out, Sent, Waiting
+from workers.core.lanes import TENANT_LIMITS
 from workers.store.mongo import NEVER, NOW, NOW_S, Db, Doc, after_s, is_due
 
 # A shard that is sent off starts its calls within this time, or it has none to make.
@@ -97,14 +100,24 @@ class Dispatches:
         }
         rows = list(self._docs.aggregate([{"$match": where}, {"$group": group}]))
         tokens = Counter[str]()
+        by_tenant: dict[str, list[Doc]] = {}
         for row in rows:
             tokens.update({row["_id"]["tenant"]: row["tokens"], row["_id"]["batch"]: row["tokens"]})
-        return Out(
-            sum(row["shards"] for row in rows),
-            dict(tokens),
-            sum(row["left"] for row in rows),
-            int(sum(row["left_tokens"] for row in rows)),
-        )
+            by_tenant.setdefault(row["_id"]["tenant"], []).append(row)
+        of_tenant = {tenant: _out(theirs) for tenant, theirs in by_tenant.items()}
+        return replace(_out(rows), tokens=dict(tokens), of_tenant=of_tenant)
+
+    def at_their_limits(self, providers: Collection[str]) -> dict[str, tuple[str, datetime]]:
+        """Tenants of which a shard rests because a limit of their own is used up: why, and until when the first does.
+
+        Any other shard of theirs would come back as well. `providers`: all that have shards queued.
+        """
+        resting: Doc = {"status": "queued", "provider": {"$in": list(providers)}}
+        resting["reason"] = {"$in": list(TENANT_LIMITS)}
+        later: Doc = {"next_at": {"$lt": NEVER}, "$expr": {"$gt": ["$next_at", NOW]}}
+        first: Doc = {"_id": "$tenant", "next_at": {"$first": "$next_at"}, "reason": {"$first": "$reason"}}
+        steps: list[Doc] = [{"$match": resting | later}, {"$sort": {"next_at": 1}}, {"$group": first}]
+        return {row["_id"]: (row["reason"], row["next_at"]) for row in self._docs.aggregate(steps)}
 
     def waits_for_its_limit(self, provider: str) -> bool:
         """Whether a shard rests because the provider's limit is used up: any other one would come back as well.
@@ -159,6 +172,15 @@ class Dispatches:
             "parked_at": NOW,
         }
         return bool(self._docs.update_one(where, [{"$set": new}]).modified_count)
+
+
+def _out(rows: Sequence[Doc]) -> Out:
+    return Out(
+        sum(row["shards"] for row in rows),
+        {},
+        sum(row["left"] for row in rows),
+        int(sum(row["left_tokens"] for row in rows)),
+    )
 
 
 def _waiting(row: Doc) -> Waiting:

@@ -60,6 +60,19 @@ class Files:
         """Say that the upload still goes on."""
         self._docs.update_one({"_id": file_id, "state": UPLOADING}, [{"$set": {"touched_at": NOW}}])
 
+    def stored_bytes(self, tenant: str, *, without: str = "") -> int:
+        """What the tenant's uploads take, hidden ones that a batch still needs among them; all but one of this id."""
+        where: Doc = {"tenant": tenant, "_id": {"$ne": without}, "view": {"$exists": False}}
+        where["state"] = {"$in": [UPLOADING, READY, DELETED]}
+        total: Doc = {"$group": {"_id": None, "bytes": {"$sum": "$bytes"}}}
+        rows = list(self._docs.aggregate([{"$match": where}, total]))
+        return int(rows[0]["bytes"]) if rows else 0
+
+    def claim(self, file_id: str, tenant: str, size_bytes: int) -> int:
+        """Count an upload that is all there, before it is seen; gives what the tenant's others take beside it."""
+        self._docs.update_one({"_id": file_id, "state": UPLOADING}, {"$set": {"bytes": size_bytes}})
+        return self.stored_bytes(tenant, without=file_id)
+
     def set_ready(self, file_id: str, *, size_bytes: int, digest: str, first_line: bytes, late: Doc) -> Doc:
         """Make the file visible, vouching for its chunks by a majority write; `late` is what came after them."""
         new = {"state": READY, "bytes": size_bytes, "digest": digest, "first_line": first_line} | late

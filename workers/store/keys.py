@@ -15,6 +15,11 @@ control Redis   flight:{tenant}:{fingerprint}           hash     lease_s   who m
                 lanes:{provider}                        hash     30 min idle   MODEL -> JSON: throttle, breaker, seen
                 grant:{provider}:{holder}               string   60 s     number and reply of its last reservation
                                                                           or report
+                tenant_limit:{tenant}                   hash     1 h idle   clocks of a tenant's limits: `requests:N`,
+                                                                          `tokens:N` (N a minute; when full again,
+                                                                          Unix ms): another limit begins anew
+                tenant_calls:{tenant}                   hash     15 s     HOLDER/PROVIDER -> until_ms, its calls
+                                                                          under way
                 batch.{provider}, plan                  list     -         Celery's queues
 channels        flights                                 pub/sub            a flight that had waiters has ended
 """
@@ -80,6 +85,16 @@ def calls(provider: str) -> str:
 def lanes(provider: str) -> str:
     """The lanes of a provider that are throttled, or whose calls fail."""
     return f"lanes:{provider}"
+
+
+def tenant_limit(tenant: str) -> str:
+    """The clocks of a tenant's own limits."""
+    return f"tenant_limit:{tenant}"
+
+
+def tenant_calls(tenant: str) -> str:
+    """What each process has under way for a tenant, at each provider."""
+    return f"tenant_calls:{tenant}"
 
 
 def grant(provider: str, holder: str) -> str:

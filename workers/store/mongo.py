@@ -69,10 +69,25 @@ _INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("status", ASCENDING), ("expire_at", ASCENDING)]),
         IndexModel([("input_file_id", ASCENDING)]),
         IndexModel([("tenant", ASCENDING), ("run_key", ASCENDING)], sparse=True),
+        # What the ledger does not have yet.
+        IndexModel([("tenant", ASCENDING), ("booked", ASCENDING), ("_id", DESCENDING)]),
         IndexModel(
             [("tenant", ASCENDING), ("idempotency_key", ASCENDING)],
             unique=True,
             partialFilterExpression={"idempotency_key": {"$type": "string"}},
+        ),
+        # One batch of each generation of a lineage: of two retries at once, one is made.
+        IndexModel(
+            [("root_id", ASCENDING), ("generation", ASCENDING)],
+            unique=True,
+            partialFilterExpression={"root_id": {"$type": "string"}},
+        ),
+    ],
+    "batch_results": [
+        # Failures alone, with all that a retry and a count of them ask for: neither reads a document.
+        IndexModel(
+            [(name, ASCENDING) for name in ("ok", "_id", "error.code", "status_code", "line_bytes")],
+            partialFilterExpression={"ok": False},
         ),
     ],
     "batch_shards": [
@@ -88,12 +103,27 @@ _INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("state", ASCENDING), ("touched_at", ASCENDING)]),
     ],
     "files.chunks": [IndexModel([("files_id", ASCENDING), ("n", ASCENDING)], unique=True)],
+    "accounts": [IndexModel([("events.id", ASCENDING)], sparse=True)],
+    "usage": [IndexModel([("tenant", ASCENDING), ("ended_day", ASCENDING)])],
+    "usage_days": [IndexModel([("tenant", ASCENDING), ("ended_day", ASCENDING)])],
     "outbox": [
-        IndexModel([("state", ASCENDING), ("next_at", ASCENDING)]),
+        IndexModel([("state", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("tenant", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("batch_id", ASCENDING)]),
+        # Only what goes with no batch has it: a few rows a month, which may go at whatever moment.
+        IndexModel([("expire_at", ASCENDING)], expireAfterSeconds=0, sparse=True),
     ],
-    "api_keys": [IndexModel([("tenant", ASCENDING)])],
+    "webhooks": [IndexModel([("tenant", ASCENDING), ("_id", ASCENDING)])],
+    "deliveries": [
+        # With the lane: whoever has thousands waiting for one that is slow is passed over without a look at them.
+        IndexModel(
+            [("state", ASCENDING), ("tenant", ASCENDING), ("next_at", ASCENDING), ("lane", ASCENDING)]
+        ),
+        IndexModel([("tenant", ASCENDING), ("_id", DESCENDING)]),
+        IndexModel([("batch_id", ASCENDING)]),
+        IndexModel([("expire_at", ASCENDING)], expireAfterSeconds=0, sparse=True),
+    ],
+    "api_keys": [IndexModel([("tenant", ASCENDING)]), IndexModel([("id", ASCENDING)], sparse=True)],
 }
 
 

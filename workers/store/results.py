@@ -18,7 +18,7 @@ from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure
 from workers.core.history import tries_doc, tries_from
 from workers.core.identity import hash64, line_of, result_id
 from workers.core.messages import NEVER_RAN_CODES, ItemError, Result, Usage
-from workers.core.tally import Tally, tally_from
+from workers.core.tally import Tally, tally_from, total
 from workers.core.wire import line_bytes, output_line
 from workers.store.blobs import Blobs
 from workers.store.mongo import DUPLICATE_KEY, MONGO_DOWN, Db, Doc, distinct_after, refuses_writes
@@ -54,6 +54,9 @@ _SUMS: Doc = {
     "cache_write_tokens": {"$sum": {"$arrayElemAt": ["$usage", 4]}},
     "cost_usd": {"$sum": "$cost_usd"},
     "unpriced": _count({"$eq": ["$cost_usd", None]}),
+    # Of what was called for there is no such field, which is not null.
+    "saved_usd": {"$sum": "$saved_usd"},
+    "saved_unpriced": _count({"$eq": ["$saved_usd", None]}),
     "output_bytes": {"$sum": {"$cond": ["$ok", "$line_bytes", 0]}},
     "error_bytes": {"$sum": {"$cond": ["$ok", 0, "$line_bytes"]}},
 }
@@ -143,35 +146,31 @@ class Results:
         doc = self._docs.find_one({"_id": result_id_})
         return self._from_doc(doc) if doc else None
 
+    def get_many(self, result_ids: Sequence[str]) -> dict[str, Result]:
+        """Those of these results that are there, with their bodies, by id."""
+        docs = self._docs.find({"_id": {"$in": list(result_ids)}}, batch_size=500)
+        return {doc["_id"]: self._from_doc(doc) for doc in docs}
+
     def lines(self, batch_id: str, *, ok: bool, after_line: int = 0) -> Iterator[tuple[int, bytes]]:
         """(line, output line) of the output (`ok`) or the error file, in input order."""
-        low, high = result_id(batch_id, after_line), batch_id + _BEYOND
-        where = {"_id": {"$gt": low, "$lt": high}, "ok": ok}
+        where = rows_of(batch_id, after_line) | {"ok": ok}
         for doc in self._docs.find(where, batch_size=500).sort("_id", 1):
             result = self._from_doc(doc)
             yield result.line, output_line(batch_id, result)
 
-    def page(
-        self, batch_id: str, *, after_line: int, limit: int, ok: bool | None = None
-    ) -> list[tuple[Result, str]]:
-        """Results in input order without their bodies, each with its shard's id, those after a line.
-
-        `ok` keeps answers or failures alone.
-        """
-        where: Doc = {"_id": {"$gt": result_id(batch_id, after_line), "$lt": batch_id + ";"}}
-        if ok is not None:
-            where["ok"] = ok
-        docs = self._docs.find(where, {"body": 0}).sort("_id", 1).limit(limit)
-        return [(without_body(doc), doc["shard"]) for doc in docs]
-
     def tally(self, batch_id: str) -> Tally:
         """Every count of a batch, made again from its results by the database itself."""
-        rows = list(self._docs.aggregate([{"$match": _of(batch_id)}, {"$group": {"_id": None} | _SUMS}]))
-        return tally_from(rows[0]) if rows else Tally()
+        return total(self.shares(batch_id).values())
+
+    def shares(self, batch_id: str) -> dict[tuple[str, str], Tally]:
+        """The same by shard and model."""
+        group: Doc = {"_id": {"shard": "$shard", "model": "$model"}} | _SUMS
+        rows = self._docs.aggregate([{"$match": rows_of(batch_id)}, {"$group": group}])
+        return {(row["_id"]["shard"], row["_id"]["model"]): tally_from(row) for row in rows}
 
     def delete_of(self, batch_id: str) -> int:
         """Remove the rows of a batch that never started (rejected lines of a file that then failed)."""
-        return self._docs.delete_many(_of(batch_id)).deleted_count
+        return self._docs.delete_many(rows_of(batch_id)).deleted_count
 
     def delete_some(self, batch_id: str, limit: int) -> int:
         """Remove up to `limit` results of a batch that nobody may read any more, large bodies first.
@@ -180,7 +179,7 @@ class Results:
         """
         if chunks := self._blobs.delete_some(body_prefix(batch_id), max(1, limit // BODY_CHUNK_COSTS)):
             return chunks * BODY_CHUNK_COSTS
-        rows = self._docs.find(_of(batch_id), {"_id": 1}).sort("_id", 1).limit(limit)
+        rows = self._docs.find(rows_of(batch_id), {"_id": 1}).sort("_id", 1).limit(limit)
         ids = [row["_id"] for row in rows]
         if not ids:
             return 0
@@ -224,6 +223,8 @@ class Results:
         }
         if blob and body is not None:
             doc["body_in_store"] = body_name(rec.id, body)
+        if result.saved_usd != 0:
+            doc["saved_usd"] = result.saved_usd
         if result.asks_again:
             doc["asks_again"] = result.asks_again
         if result.warnings:
@@ -260,8 +261,10 @@ def batch_of_body(name: str) -> str:
     return _batch_of(owner_of_body(name))
 
 
-def _of(batch_id: str) -> Doc:
-    return {"_id": {"$gt": batch_id + ":", "$lt": batch_id + _BEYOND}}
+def rows_of(batch_id: str, after_line: int | None = None) -> Doc:
+    """The filter of a batch's results, or of those after a line."""
+    low = f"{batch_id}:" if after_line is None else result_id(batch_id, after_line)
+    return {"_id": {"$gt": low, "$lt": batch_id + _BEYOND}}
 
 
 def _batch_of(result_id_: str) -> str:
@@ -286,6 +289,7 @@ def without_body(doc: Doc, body: bytes | None = None) -> Result:
         excess=doc["excess"],
         asks_again=doc.get("asks_again", 0),
         cost_usd=doc["cost_usd"],
+        saved_usd=doc.get("saved_usd", 0.0),
         latency_ms=doc["latency_ms"],
         warnings=tuple(doc.get("warnings", ())),
         attempts=attempts,

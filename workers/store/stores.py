@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workers.store.accounts import Accounts
+from workers.store.api_keys import ApiKeys
+from workers.store.backlog import Backlog
 from workers.store.batches import RETENTION_DAYS, Batches
+from workers.store.belongings import Belongings
 from workers.store.blobs import Blobs
 from workers.store.budgets import Budgets
+from workers.store.deliveries import Deliveries
 from workers.store.dispatches import Dispatches
 from workers.store.elections import Elections
 from workers.store.files import Files
+from workers.store.ledger import Ledger
 from workers.store.mongo import Db
 from workers.store.outbox import Outbox
 from workers.store.pauses import Pauses
+from workers.store.pending import Pending
+from workers.store.result_looks import ResultLooks
 from workers.store.results import Results
 from workers.store.shards import Shards
 from workers.store.tenants import Tenants
 from workers.store.upkeep import Upkeep
+from workers.store.webhooks import Webhooks
 from workers.store.worker_processes import WorkerProcesses
 
 
@@ -28,30 +37,49 @@ class Stores:
     shards: Shards
     dispatches: Dispatches
     results: Results
+    looks: ResultLooks
+    pending: Pending
+    backlog: Backlog
     files: Files
     tenants: Tenants
+    api_keys: ApiKeys
+    belongings: Belongings
     processes: WorkerProcesses
     elections: Elections
     budgets: Budgets
+    accounts: Accounts
+    ledger: Ledger
     pauses: Pauses
     upkeep: Upkeep
     outbox: Outbox
+    webhooks: Webhooks
+    deliveries: Deliveries
 
 
 def stores_of(db: Db, *, retention_days: float = RETENTION_DAYS) -> Stores:
     """All of them on one database. `retention_days`: how long batches are kept after their end."""
     blobs = Blobs(db)
+    results = Results(db, blobs)
     return Stores(
         batches=Batches(db, retention_days=retention_days),
         shards=Shards(db),
         dispatches=Dispatches(db),
-        results=Results(db, blobs),
+        results=results,
+        looks=ResultLooks(db, results),
+        pending=Pending(db),
+        backlog=Backlog(db),
         files=Files(db, blobs),
         tenants=Tenants(db),
+        api_keys=ApiKeys(db),
+        belongings=Belongings(db, blobs),
         processes=WorkerProcesses(db),
         elections=Elections(db),
         budgets=Budgets(db),
+        accounts=Accounts(db),
+        ledger=Ledger(db),
         pauses=Pauses(db),
         upkeep=Upkeep(db),
         outbox=Outbox(db),
+        webhooks=Webhooks(db),
+        deliveries=Deliveries(db),
     )

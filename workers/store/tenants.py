@@ -1,19 +1,29 @@
-"""Tenants and their API keys. A key is stored only as its keyed hash; the pepper stays in `meta`."""
+"""Tenants (`tenants`): who owns batches, files, keys and a cache namespace, and what is settled for each.
+
+A document: _id (its name), secret, generation, created_at; display_name, weight, retention_days, limits {<name>},
+max_cost_usd_per_month, each of which may be missing (core/tenancy.py reads them); erasing_since (date) from the moment
+on in which it is to go: its keys work no more, and workers/erasure.py takes away what it has. Keys: api_keys.py.
+"""
 
 from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from bson import Binary
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from workers.core.identity import api_key_hash
-from workers.store.mongo import Db
+from workers.core.tenancy import DEFAULT_WEIGHT, TenantRules, rules_in
+from workers.store.mongo import NEVER, NOW, Db, Doc, after_s
 
 DEFAULT_TENANT = "default"
+_RULES = {"weight": 1, "limits": 1, "max_cost_usd_per_month": 1, "retention_days": 1}
+_SHOWN = {**_RULES, "display_name": 1, "created_at": 1, "erasing_since": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,30 +42,85 @@ class Tenant:
     weight: float
 
 
+@dataclass(frozen=True, slots=True)
+class TenantEntry:
+    """A tenant as its operator sees it: what is settled, and whether it is going."""
+
+    id: str
+    display_name: str | None
+    rules: TenantRules
+    created_at: float
+    erasing_since: datetime | None
+
+
 class Tenants:
-    """Find tenants by id or by API key; make the first one."""
+    """Make, find, settle and mark tenants."""
 
     def __init__(self, db: Db) -> None:
-        self._tenants, self._keys, self._meta = db["tenants"], db["api_keys"], db["meta"]
-        self._pepper: bytes | None = None
+        self._tenants = db["tenants"]
+
+    # --- making and settling
 
     def ensure(self, tenant_id: str = DEFAULT_TENANT) -> Tenant:
         """The tenant, made with a fresh secret if it does not exist."""
-        fresh = {
-            "secret": Binary(secrets.token_bytes(32)),
-            "generation": 1,
-            "weight": 1.0,
-            "created_at": time.time(),
-        }
-        self._tenants.update_one({"_id": tenant_id}, {"$setOnInsert": fresh}, upsert=True)
+        self._tenants.update_one({"_id": tenant_id}, {"$setOnInsert": _fresh()}, upsert=True)
         return self.get(tenant_id)
+
+    def create(self, tenant_id: str, settled: Mapping[str, Any]) -> bool:
+        """A new tenant with this settled (fields of the document, limits as `limits.<name>`). False if it exists."""
+        try:
+            self._tenants.insert_one({"_id": tenant_id} | _fresh() | _nested(settled))
+        except DuplicateKeyError:
+            return False
+        return True
+
+    def settle(self, tenant_id: str, settled: Mapping[str, Any]) -> bool:
+        """Change what is named, None taking it back. False if there is no such tenant, or it is being erased."""
+        new: Doc = {}
+        if kept := {name: value for name, value in settled.items() if value is not None}:
+            new["$set"] = kept
+        if gone := {name: "" for name, value in settled.items() if value is None}:
+            new["$unset"] = gone
+        where = {"_id": tenant_id, "erasing_since": None}
+        if not new:
+            return self._tenants.find_one(where, {"_id": 1}) is not None
+        return bool(self._tenants.update_one(where, new).matched_count)
+
+    # --- reading
 
     def get(self, tenant_id: str) -> Tenant:
         """The tenant. Raises LookupError if there is none of that id."""
         doc = self._tenants.find_one({"_id": tenant_id})
         if doc is None:
             raise LookupError(f"no tenant {tenant_id!r}")
-        return Tenant(doc["_id"], bytes(doc["secret"]), doc["generation"], doc["weight"])
+        return Tenant(doc["_id"], bytes(doc["secret"]), doc["generation"], doc.get("weight", DEFAULT_WEIGHT))
+
+    def entry(self, tenant_id: str) -> TenantEntry | None:
+        """What its operator sees of it."""
+        doc = self._tenants.find_one({"_id": tenant_id}, _SHOWN)
+        return _entry(doc) if doc else None
+
+    def page(self, *, after: str | None, limit: int) -> list[TenantEntry]:
+        """By name, those after `after`."""
+        found = self._tenants.find({"_id": {"$gt": after or ""}}, _SHOWN).sort("_id", 1).limit(limit)
+        return [_entry(doc) for doc in found]
+
+    def weights(self) -> dict[str, float]:
+        """Every tenant's weight."""
+        return {name: rules.weight for name, rules in self.rules().items()}
+
+    def rules(self) -> dict[str, TenantRules]:
+        """What is settled for every tenant."""
+        return {doc["_id"]: rules_in(doc) for doc in self._tenants.find({}, _RULES)}
+
+    def rules_of(self, tenant_id: str) -> TenantRules:
+        """What is settled for this one. Raises LookupError if there is none of that id."""
+        doc = self._tenants.find_one({"_id": tenant_id}, _RULES)
+        if doc is None:
+            raise LookupError(f"no tenant {tenant_id!r}")
+        return rules_in(doc)
+
+    # --- forgetting
 
     def raise_generation(self, tenant_id: str) -> int:
         """Put every cached answer of the tenant out of reach; gives the new generation. Raises LookupError.
@@ -69,35 +134,49 @@ class Tenants:
             raise LookupError(f"no tenant {tenant_id!r}")
         return int(doc["generation"])
 
-    def weights(self) -> dict[str, float]:
-        """Every tenant's weight."""
-        return {doc["_id"]: doc["weight"] for doc in self._tenants.find({}, {"weight": 1})}
+    def begin_erasing(self, tenant_id: str) -> bool:
+        """Mark the tenant as going, and put its cached answers out of reach. False if there is none.
 
-    def add_key(self, tenant_id: str, key: str, *, name: str) -> None:
-        """Let `key` act for the tenant; adding it again changes nothing."""
-        doc = {"tenant": tenant_id, "name": name, "prefix": key[:6], "created_at": time.time()}
-        self._keys.update_one({"_id": self._hash(key)}, {"$setOnInsert": doc}, upsert=True)
+        From here on no key of its works, and nothing brings it back. The first tenant stays.
+        """
+        where = {"_id": tenant_id, "erasing_since": None}
+        if tenant_id != DEFAULT_TENANT:
+            new = {"erasing_since": NOW, "generation": {"$add": ["$generation", 1]}}
+            self._tenants.update_one(where, [{"$set": new}])
+        return self._tenants.find_one({"_id": tenant_id, "erasing_since": {"$lt": NEVER}}) is not None
 
-    def tenant_of_key(self, key: str) -> str | None:
-        """The tenant a key acts for; None for an unknown or revoked one."""
-        doc = self._keys.find_one({"_id": self._hash(key), "revoked_at": None}, {"tenant": 1})
-        return doc["tenant"] if doc else None
+    def erasing(self) -> Sequence[str]:
+        """Tenants that are going."""
+        return [doc["_id"] for doc in self._tenants.find({"erasing_since": {"$lt": NEVER}}, {"_id": 1})]
 
-    def _hash(self, key: str) -> str:
-        if self._pepper is None:
-            self._pepper = self._load_pepper()
-        return api_key_hash(key, self._pepper)
+    def remove(self, tenant_id: str, *, marked_s: float) -> bool:
+        """Take away the document of a tenant that has been marked for so many seconds; all it had is gone by now."""
+        long_ago = {"$expr": {"$lte": ["$erasing_since", after_s(-marked_s)]}}
+        where = {"_id": tenant_id, "erasing_since": {"$lt": NEVER}} | long_ago
+        return bool(self._tenants.delete_one(where).deleted_count)
 
-    def _load_pepper(self) -> bytes:
-        try:
-            doc = self._meta.find_one_and_update(
-                {"_id": "api_key_pepper"},
-                {"$setOnInsert": {"value": Binary(secrets.token_bytes(32))}},
-                upsert=True,
-                return_document=ReturnDocument.AFTER,
-            )
-        except DuplicateKeyError:  # another process made it in the same instant
-            doc = self._meta.find_one({"_id": "api_key_pepper"})
-        if doc is None:
-            raise LookupError("the API key pepper vanished from `meta`")
-        return bytes(doc["value"])
+
+def _fresh() -> Doc:
+    return {
+        "secret": Binary(secrets.token_bytes(32)),
+        "generation": 1,
+        "weight": DEFAULT_WEIGHT,
+        "created_at": time.time(),
+    }
+
+
+def _nested(settled: Mapping[str, Any]) -> Doc:
+    doc: Doc = {}
+    for path, value in settled.items():
+        name, _, part = path.partition(".")
+        if value is not None and part:
+            doc.setdefault(name, {})[part] = value
+        elif value is not None:
+            doc[name] = value
+    return doc
+
+
+def _entry(doc: Doc) -> TenantEntry:
+    return TenantEntry(
+        doc["_id"], doc.get("display_name"), rules_in(doc), doc["created_at"], doc.get("erasing_since")
+    )

@@ -104,6 +104,27 @@ def test_an_idempotency_key_makes_one_batch_per_tenant(stores: Stores) -> None:
     assert found is not None and found["_id"] == first
 
 
+def test_a_key_and_a_lineage_are_found_without_a_look_at_other_batches(stores: Stores) -> None:
+    ids = [stores.batch(idempotency_key=f"k{n}") for n in range(30)]
+    stores.batch(root_id=ids[0], generation=1)
+    stores.db.command("profile", 2)
+    try:
+        assert stores.batches.by_idempotency_key("default", "k7") is not None
+        assert len(stores.batches.lineage(ids[0])) == 2
+    finally:
+        stores.db.command("profile", 0)
+    looks = [row["docsExamined"] for row in stores.db["system.profile"].find({"op": "query"})]
+    stores.db.drop_collection("system.profile")
+    assert looks == [1, 2]
+
+
+def test_of_two_retries_of_one_generation_one_is_made(stores: Stores) -> None:
+    first = stores.state(stores.batch(root_id="b", generation=1))
+    assert not stores.batches.insert({**first, "_id": "batch_other"})
+    assert stores.batches.insert({**first, "_id": "batch_next", "generation": 2})
+    assert [doc["_id"] for doc in stores.batches.lineage("b", below=2)] == [first["_id"]]
+
+
 def test_a_tenant_sees_its_own_batches_newest_first(stores: Stores) -> None:
     ids = [f"batch_{n:03d}" for n in range(5)]
     for batch_id in ids:

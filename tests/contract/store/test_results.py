@@ -14,6 +14,7 @@ from tests.support.batches import Stores, records
 from tests.support.results import results
 from workers.core.messages import Attempt, ItemError, Result, Usage
 from workers.core.tally import Tally
+from workers.store.result_looks import ResultLooks
 from workers.store.results import INLINE_BODY_BYTES, body_name, tally_of
 
 pytestmark = pytest.mark.integration
@@ -47,7 +48,7 @@ def test_a_plain_result_has_nothing_about_tries_and_waits_and_an_endless_one_has
     stores.results.insert(records("b", [answer(1), answer(2, attempts=tries, waited_s={"retry": 500.0})]))
     plain = stores.db["batch_results"].find_one({"_id": "b:000000001"})
     assert plain is not None and not {"attempts", "waited_s"} & plain.keys()
-    (_, (endless, shard_id)) = stores.results.page("b", after_line=0, limit=9)
+    (_, (endless, shard_id)) = ResultLooks(stores.db, stores.results).page("b", after_line=0, limit=9)
     assert (endless.attempts, endless.waited_s) == ((*tries[:3], *tries[-20:]), {"retry": 500.0})
     assert shard_id == "s"
 

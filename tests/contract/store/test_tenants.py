@@ -1,4 +1,4 @@
-"""Elections, tenants and their keys in a real MongoDB."""
+"""Elections, tenants and worker processes in a real MongoDB."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from bson import encode
 
 from tests.support.batches import Stores
 from tests.support.eventually import eventually
-from workers.core.identity import new_api_key
+from workers.core.tenancy import TenantLimits, TenantRules
 from workers.store.elections import Elections
 from workers.store.mongo import EPOCH
-from workers.store.tenants import Tenants
 from workers.store.worker_processes import WorkerProcesses
 
 pytestmark = pytest.mark.integration
@@ -56,38 +54,30 @@ def test_a_tenant_is_made_once_and_keeps_its_secret(stores: Stores) -> None:
         stores.tenants.get("nobody")
 
 
-def test_a_key_acts_for_its_tenant_until_it_is_revoked(stores: Stores) -> None:
-    tenants, key = Tenants(stores.db), new_api_key()
-    tenants.add_key("t1", key, name="ci")
-    tenants.add_key("t2", key, name="twice")
-    assert tenants.tenant_of_key(key) == "t1", "adding it again changes nothing"
-    assert tenants.tenant_of_key(new_api_key()) is None
-    stores.db["api_keys"].update_many({}, {"$set": {"revoked_at": 1.0}})
-    assert tenants.tenant_of_key(key) is None
-
-
-def test_a_key_never_stands_in_the_database(stores: Stores) -> None:
-    tenants, key = Tenants(stores.db), new_api_key()
-    tenants.add_key("t1", key, name="ci")
-    everything = b"".join(
-        encode(doc) for name in stores.db.list_collection_names() for doc in stores.db[name].find()
+def test_what_is_settled_is_read_back_and_taken_back(stores: Stores) -> None:
+    tenants = stores.tenants
+    assert tenants.create("t1", {"weight": 2.0, "limits.max_concurrency": 4, "retention_days": None})
+    assert not tenants.create("t1", {"weight": 3.0}), "it exists"
+    rules = TenantRules(weight=2.0, limits=TenantLimits(max_concurrency=4))
+    assert tenants.rules() == {"t1": rules} and tenants.rules_of("t1") == rules
+    assert tenants.settle(
+        "t1", {"weight": None, "limits.max_concurrency": None, "max_cost_usd_per_month": 9.5}
     )
-    assert b"t1" in everything
-    assert key[3:].encode() not in everything and key[:10].encode() not in everything
+    assert tenants.rules_of("t1") == TenantRules(max_cost_usd_per_month=9.5)
+    assert tenants.get("t1").weight == 1.0 and tenants.settle("t1", {})
+    assert not tenants.settle("nobody", {"weight": 2.0}) and not tenants.settle("nobody", {})
+    with pytest.raises(LookupError):
+        tenants.rules_of("nobody")
 
 
-def test_processes_that_race_for_the_pepper_agree_on_it(stores: Stores) -> None:
-    together, key = threading.Barrier(8), new_api_key()
-
-    def hashed(_: int) -> str:
-        tenants = Tenants(stores.db)
-        together.wait()
-        tenants.add_key("t1", key, name="ci")
-        return str(tenants.tenant_of_key(key))
-
-    with ThreadPoolExecutor(8) as threads:
-        assert set(threads.map(hashed, range(8))) == {"t1"}
-    assert stores.db["api_keys"].count_documents({}) == 1
+def test_a_marked_tenant_is_forgotten_and_nothing_settles_it_any_more(stores: Stores) -> None:
+    before = stores.tenants.ensure("t1")
+    assert stores.tenants.begin_erasing("t1") and stores.tenants.begin_erasing("t1")
+    assert stores.tenants.get("t1").generation == before.generation + 1, "once"
+    assert list(stores.tenants.erasing()) == ["t1"] and not stores.tenants.begin_erasing("nobody")
+    assert not stores.tenants.settle("t1", {"weight": 2.0})
+    assert not stores.tenants.remove("t1", marked_s=60.0), "it was marked just now"
+    assert stores.tenants.remove("t1", marked_s=0.0)
 
 
 def test_slots_are_those_of_processes_that_live(stores: Stores) -> None:

@@ -49,8 +49,8 @@ from workers.core.planner import Planner, PlanRules, ShardLimits
 from workers.core.split import split_lines
 from workers.planning import Planning
 from workers.providers.registry import adapter_for, offers
+from workers.store.api_keys import ApiKeys
 from workers.store.stores import stores_of
-from workers.store.tenants import Tenants
 
 pytestmark = pytest.mark.integration
 EVIL = "a\r\nx-evil: 1\x00\x1b[31m\x9b31m\x1b]0;pwned\x07\u202e"
@@ -187,18 +187,18 @@ def test_a_packed_file_is_refused_before_it_is_sent(tmp_path: Path) -> None:
 
 
 async def test_a_revoked_key_is_as_good_as_none(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    tenants, (unused, used) = Tenants(api.work.db), (new_api_key(), new_api_key())
+    keys, (unused, used) = ApiKeys(api.work.db), (new_api_key(), new_api_key())
     for key in (unused, used):
-        tenants.add_key("default", key, name="to be revoked")
+        keys.add("default", key, name="to be revoked")
 
     async def run(ask: Callable[..., Any], *arguments: Any) -> Any:
         return ask(*arguments)
 
-    known = auth.KeyCache(cast("Any", SimpleNamespace(run=run, tenants=tenants)))
-    assert await known.tenant_of(used) == "default"
+    known = auth.KeyCache(cast("Any", SimpleNamespace(run=run, api_keys=keys, given_keys=set())))
+    assert (found := await known.find(used)) is not None and not found.revoked
     api.work.db["api_keys"].update_many({"name": "to be revoked"}, {"$set": {"revoked_at": 1.0}})
     monkeypatch.setattr(auth, "KNOWN_FOR_S", 0.0)  # its five seconds are over
-    assert await known.tenant_of(used) is None
+    assert (gone := await known.find(used)) is not None and gone.revoked
     reply = api.call("GET", "/v1/files", headers={"authorization": f"Bearer {unused}"})
     assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_api_key")
     assert unused not in reply.text

@@ -146,6 +146,7 @@ def test_our_own_fields_say_what_the_batch_cost(api: Api) -> None:
         "input_tokens": 20,
         "output_tokens": 10,
         "cost_usd": 0.75,
+        "saved_usd": 0.0,
         "by_provider": {
             "sim": {
                 "recorded": 2,
@@ -157,6 +158,7 @@ def test_our_own_fields_say_what_the_batch_cost(api: Api) -> None:
                 "output_tokens": 10,
                 "reasoning_tokens": 0,
                 "cost_usd": 0.75,
+                "saved_usd": 0.0,
             }
         },
         "ending": "done",
@@ -166,6 +168,10 @@ def test_our_own_fields_say_what_the_batch_cost(api: Api) -> None:
         "held_usd": 0.0,
         "lost_usd": 0.0,
         "simulated": True,
+        "webhook": None,
+        "parent_id": None,
+        "root_id": None,
+        "children": [],
     }
 
 

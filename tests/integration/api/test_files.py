@@ -91,6 +91,13 @@ def test_an_expiry_outside_its_bounds_is_refused_by_name(api: Api, seconds: int)
     assert refused.value.param == "expires_after.seconds"
 
 
+def test_bytes_without_a_name_are_known_by_their_first_line(api: Api) -> None:
+    """Clients that send bare bytes: the SDK calls them `upload`."""
+    assert api.sdk.files.create(file=input_line(1), purpose="batch").filename == "upload"
+    with pytest.raises(openai.BadRequestError, match="first line is not parseable"):
+        api.sdk.files.create(file=b"no lines\n", purpose="batch")
+
+
 def test_a_large_file_of_another_kind_is_refused_also_when_its_purpose_comes_last(api: Api) -> None:
     content = b"a,b,c\n" * 60_000
     body = (

@@ -34,6 +34,7 @@ from workers.core.errors import UserError
 from workers.core.messages import HttpResponse
 from workers.queue import Queue
 from workers.runtime import Runtime
+from workers.store.api_keys import ApiKeys
 from workers.store.mongo import NOW, Db, Doc
 from workers.store.snapshot import LEFT_OUT, Refill, refuse_half_restored, snapshot
 
@@ -101,7 +102,7 @@ def test_a_restored_database_is_the_one_that_was_backed_up_with_its_indexes(
     stores.start(batch_id)
     stores.queued(batch_id, 1)
     stores.tenants.ensure("default")
-    stores.tenants.add_key("default", "bw_key", name="test")
+    ApiKeys(stores.db).add("default", "bw_key", name="test")
     stores.db["worker_processes"].insert_one({"_id": "worker-1", "owner": "w"})
     # and a first start of another installation
     target["tenants"].insert_one({"_id": "default", "secret": "its own"})

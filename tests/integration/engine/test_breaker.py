@@ -120,9 +120,9 @@ async def end_the_rest(engine: Engine) -> None:
 
 async def failed(engine: Engine, link: Link, error: Overloaded | TransportError | Untranslatable) -> None:
     limits = engine.runtime.limiting
-    await limits.reserve(link, [Ask("sim-small", 1)])
-    limits.ended(link, "sim-small")
-    limits.saw(link, "sim-small", Failed(error, 0.0), 1)
+    await limits.reserve(link, [Ask("sim-small", 1)], "default")
+    limits.ended(link, "sim-small", "default")
+    limits.saw(link, "sim-small", Failed(error, 0.0), 1, "default")
 
 
 def test_whoever_asks_after_a_failure_is_told_with_it_in_mind(engine: Engine) -> None:
@@ -132,7 +132,7 @@ def test_whoever_asks_after_a_failure_is_told_with_it_in_mind(engine: Engine) ->
     async def ask() -> list[Verdict]:
         for _ in range(FAILURES):
             await failed(engine, link, Overloaded("503", provider="sim"))
-        return await limits.reserve(link, [Ask("sim-small", 1)])
+        return await limits.reserve(link, [Ask("sim-small", 1)], "default")
 
     (verdict,) = engine.begin(ask()).result(5.0)
     assert isinstance(verdict, NotNow) and verdict.why == "breaker"

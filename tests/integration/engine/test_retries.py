@@ -278,7 +278,7 @@ def test_a_limit_that_is_used_up_for_an_hour_is_asked_again_within_seconds(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given a limit that one huge estimate has used up, and that its true usage will soon give back
-    async def used_up(_: Any, asks: list[Ask]) -> list[Verdict]:
+    async def used_up(_: Any, asks: list[Ask], __: str) -> list[Verdict]:
         return [NotNow("limit", 3600.0)] * len(asks)
 
     engine.play(always_answers)
@@ -300,10 +300,10 @@ def test_a_model_that_rests_does_not_keep_the_other_models_of_its_shard_waiting(
     limiting = engine.runtime.limiting
     reserve = limiting.reserve
 
-    async def one_rests(link: Link, asks: list[Ask]) -> list[Verdict]:
+    async def one_rests(link: Link, asks: list[Ask], tenant: str) -> list[Verdict]:
         if any(ask.model == "sim-large" for ask in asks):
             return [NotNow("paused", 30.0, lane=True)] * len(asks)
-        return await reserve(link, asks)
+        return await reserve(link, asks, tenant)
 
     monkeypatch.setattr(limiting, "reserve", one_rests)
     monkeypatch.setattr("workers.engine.feeder.CHUNK_ITEMS", 2)

@@ -129,8 +129,8 @@ def test_no_call_starts_a_second_after_its_batch_was_cancelled(
             return reply()
         return reply(503)
 
-    async def later(link: Link, asks: list[Ask]) -> list[Verdict]:
-        return [Go(0.04 * number) for number, _ in enumerate(await reserve(link, asks))]
+    async def later(link: Link, asks: list[Ask], tenant: str) -> list[Verdict]:
+        return [Go(0.04 * number) for number, _ in enumerate(await reserve(link, asks, tenant))]
 
     reserve = engine.runtime.limiting.reserve
     monkeypatch.setattr(engine.runtime.limiting, "reserve", later)

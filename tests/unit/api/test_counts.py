@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -28,9 +29,11 @@ RUNNING: dict[str, Any] = {
 }
 
 
-NOT_NEEDED = dict.fromkeys(
-    ("files", "results", "tenants", "budgets", "workers", "queue", "finalizer", "sweeper", "db", "pauses")
-)
+NOT_NEEDED = {
+    each.name: None
+    for each in dataclasses.fields(Services)
+    if each.init and each.default is each.default_factory is dataclasses.MISSING
+}
 
 
 class CountedShards:
@@ -50,7 +53,7 @@ async def test_twenty_readers_at_once_make_one_sum() -> None:
     batches = SimpleNamespace(save_counts=lambda batch_id, counts: saved.append((batch_id, counts)))
     with ThreadPoolExecutor(4) as pool:
         fields: dict[str, Any] = {"settings": Settings(), "shards": shards, "batches": batches, "pool": pool}
-        counts = Counts(Services(**fields, **NOT_NEEDED))  # type: ignore[arg-type]  # only what a sum needs
+        counts = Counts(Services(**(NOT_NEEDED | fields)))  # only what a sum needs
         shown = await asyncio.gather(*(counts.shown(RUNNING) for _ in range(20)))
     assert shards.sums == len(saved) == 1
     assert {each["request_counts"]["completed"] for each in shown} == {3}
@@ -70,7 +73,7 @@ async def test_who_saw_the_end_is_not_given_the_sum_of_one_who_came_before_it() 
     batches = SimpleNamespace(save_counts=lambda batch_id, counts: None)
     with ThreadPoolExecutor(4) as pool:
         fields: dict[str, Any] = {"settings": Settings(), "shards": SlowShards(), "batches": batches}
-        counts = Counts(Services(**fields, pool=pool, **NOT_NEEDED))  # type: ignore[arg-type]
+        counts = Counts(Services(**(NOT_NEEDED | fields | {"pool": pool})))  # type: ignore[arg-type]
         early = asyncio.ensure_future(counts.shown(RUNNING))
         await asyncio.to_thread(begun.wait, 5.0)
         final = Tally(recorded=7, completed=7).as_dict()

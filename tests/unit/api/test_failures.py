@@ -30,7 +30,7 @@ async def test_without_mongodb_the_answer_is_a_503_that_says_when_to_come_back()
 
 async def test_a_bug_of_ours_is_a_500_in_the_same_shape_and_tells_no_secret() -> None:
     services = _services()
-    services.tenants = None  # type: ignore[assignment]  # the bug
+    services.api_keys = None  # type: ignore[assignment]  # the bug
     async with _client(services) as http:
         reply = await http.get("/v1/batches")
     assert reply.status_code == 500

@@ -22,6 +22,7 @@ from app.client.errors import refusal
 from app.doctor import disk_check
 from config.settings import Settings
 from config.tree import Disk
+from workers.core.api_keys import SCOPES
 from workers.core.disk import DiskUse
 from workers.queue import Queue
 
@@ -58,8 +59,10 @@ async def api(services: Services) -> AsyncIterator[httpx.AsyncClient]:
 def services_with(**stores: Any) -> Services:
     mongo: MongoClient[dict[str, Any]] = MongoClient(f"mongodb://{NOBODY}", serverSelectionTimeoutMS=20)
     services = services_on(Settings(), mongo["nothing"], Queue(f"redis://{NOBODY}/0"))
-    tenants = SimpleNamespace(tenant_of_key=lambda _: "default")
-    for name, store in {"tenants": tenants, **stores}.items():
+    known = SimpleNamespace(id="key_1", tenant="default", allows=SCOPES, expires_at=None)
+    known.expired = known.revoked = False
+    keys = SimpleNamespace(find=lambda _: known, note_use=lambda _: True)
+    for name, store in {"api_keys": keys, **stores}.items():
         setattr(services, name, store)
     return services
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from app.cli import batch_verbs, run
-from app.cli.batch_verbs import download, outcome_of
+from app.cli import downloads, run
+from app.cli.batch_verbs import outcome_of
+from app.cli.downloads import download
 from app.cli.errors import CliError
 from app.cli.follow import Followed
 from app.cli.summary import remarks
@@ -31,6 +32,9 @@ class Server:
     def get(self, batch_id: str) -> BatchInfo:
         return self.known
 
+    def download_merged(self, batch_id: str, which: str, target: Path, *, partial: bool) -> int:
+        return target.write_bytes(b"a line\n" if which == "output" else b"")
+
 
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
@@ -41,8 +45,8 @@ def mine(tmp_path: Path) -> Path:
 
 
 def serve(known: BatchInfo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_verbs, "load", lambda: None)
-    monkeypatch.setattr(batch_verbs, "named_server", lambda settings: nullcontext(Server(known)))
+    monkeypatch.setattr(downloads, "load", lambda: None)
+    monkeypatch.setattr(downloads, "named_server", lambda settings: nullcontext(Server(known)))
 
 
 def test_a_refused_batch_has_nothing_to_bring_and_says_why_it_was_refused(
@@ -65,6 +69,16 @@ def test_a_download_without_answers_leaves_a_named_file_and_says_so(
     assert '"output_path": null' in said.out
     assert f"there are no answers; {mine} was left as it was" in said.err
     assert mine.read_text() == "old"
+
+
+def test_a_merged_download_without_errors_leaves_no_empty_file_of_ours(
+    mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve(batch("completed"), monkeypatch)
+    assert download("batch_1", output=mine, errors=None, partial=False, merge=True, as_json=True) == 0
+    assert mine.read_text() == "a line\n"
+    assert '"error_path": null' in capsys.readouterr().out
+    assert [path.name for path in mine.parent.iterdir()] == [mine.name]
 
 
 def test_a_run_without_answers_leaves_a_named_file_and_says_so(mine: Path) -> None:

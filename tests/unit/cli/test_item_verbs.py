@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from app.cli import item_verbs
-from app.cli.item_verbs import what_happened
+from app.cli.item_verbs import Shown, what_happened
+from app.client.calls import HttpCall
+from workers.core.history import History
 from workers.core.messages import Attempt, ItemError, Result
-from workers.core.wire import item_object
+from workers.core.wire import item_object, pending_object
 
 
 def shown(*attempts: Attempt, **more: Any) -> dict[str, Any]:
@@ -27,11 +29,11 @@ class Server:
     """One page of items, and what was asked for."""
 
     def __init__(self, *rows: dict[str, Any], has_more: bool) -> None:
-        self.page = {"data": list(rows), "has_more": has_more}
+        self.page = {"data": list(rows), "has_more": has_more, "next_cursor": "cjo3" if has_more else None}
         self.asked: list[Any] = []
 
-    def items(self, batch_id: str, **asked: Any) -> dict[str, Any]:
-        self.asked.append((batch_id, asked))
+    def call(self, call: HttpCall[Any]) -> dict[str, Any]:
+        self.asked.append((call.path, call.params))
         return self.page
 
 
@@ -53,16 +55,42 @@ def test_a_page_shows_its_items_and_how_to_see_more(
     server = Server(shown(BUSY, LATE, status_code=503), has_more=True)
     monkeypatch.setattr(item_verbs, "load", lambda: None)
     monkeypatch.setattr(item_verbs, "named_server", lambda settings: nullcontext(server))
-    assert item_verbs.items("batch_1", failed=True, limit=1, after=6, as_json=False) == 0
+    failed = Shown(status="failed", limit=1, after=6)
+    assert item_verbs.items("batch_1", failed, as_json=False) == 0
     said = capsys.readouterr()
-    assert "failed (503)" in said.out and "more with --after 7" in said.err
-    assert server.asked == [("batch_1", {"status": "failed", "after": 6, "limit": 1})]
-    item_verbs.items("batch_1", failed=False, limit=1, after=0, as_json=True)
+    assert "failed (503)" in said.out and "more with --cursor cjo3" in said.err
+    assert server.asked == [("/v1/batches/batch_1/items", {"status": "failed", "after": "6", "limit": "1"})]
+    item_verbs.items("batch_1", Shown(limit=1), as_json=True)
     assert json.loads(capsys.readouterr().out)[0]["attempts"][0]["code"] == "provider_unavailable"
 
 
 def test_nothing_to_show_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(item_verbs, "load", lambda: None)
     monkeypatch.setattr(item_verbs, "named_server", lambda settings: nullcontext(Server(has_more=False)))
-    assert item_verbs.items("batch_1", failed=False, limit=1, after=0, as_json=False) == 0
+    assert item_verbs.items("batch_1", Shown(limit=1), as_json=False) == 0
     assert capsys.readouterr().err == "no items\n"
+
+
+def test_a_pending_item_says_in_what_state_it_is_and_for_what_it_rests(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = History(calls=2, attempts=(BUSY,), waited_s={"retry": 3.0})
+    row = pending_object(line=7, state="parked", reason="limit", until=9.0, provider="acme", history=history)
+    server = Server(row, has_more=False)
+    monkeypatch.setattr(item_verbs, "load", lambda: None)
+    monkeypatch.setattr(item_verbs, "named_server", lambda settings: nullcontext(server))
+    assert item_verbs.items("batch_1", Shown(status="pending"), as_json=False) == 0
+    said = capsys.readouterr().out
+    assert "parked, for the rate limit" in said and "acme: 1 provider_unavailable" in said
+
+
+def test_one_item_is_shown_with_its_request_and_its_result(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = Server(has_more=False)
+    server.page = shown(BUSY, status_code=503) | {"request": {"custom_id": "c7"}, "result": {"error": None}}
+    monkeypatch.setattr(item_verbs, "load", lambda: None)
+    monkeypatch.setattr(item_verbs, "named_server", lambda settings: nullcontext(server))
+    assert item_verbs.item("batch_1", 7, as_json=False) == 0
+    said = capsys.readouterr().out
+    assert '{"custom_id": "c7"}' in said and '{"error": null}' in said

@@ -8,7 +8,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from app.cli.live import picture, shown_rows
-from app.cli.progress import Pace, Row, View, plain_interval_s, plain_line, sum_of, waiting_text
+from app.cli.progress import Row, View, plain_interval_s, plain_line, sum_of, waiting_text
 from app.client.models import Waiting
 
 RUNNING = Row(
@@ -75,22 +75,6 @@ def test_what_does_not_fit_is_counted_and_the_running_ones_stay() -> None:
     rows = (*ended, RUNNING)
     assert shown_rows(rows, 5)[-1] is RUNNING
     assert "and 27 more" in drawn(View(rows), height=10)
-
-
-def test_the_pace_is_that_of_the_last_ten_seconds() -> None:
-    pace = Pace()
-    for second in range(31):
-        pace.look(float(second), 1000 if second > 20 else second * 10)
-    assert pace.per_second == 0.0 or pace.per_second < 100.0
-    assert pace.still_s == 9.0
-
-
-def test_a_pace_needs_two_looks() -> None:
-    pace = Pace()
-    pace.look(1.0, 5)
-    assert pace.per_second == 0.0
-    pace.look(2.0, 25)
-    assert pace.per_second == 20.0
 
 
 def test_a_long_run_writes_fewer_lines() -> None:

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from app.cli.stack_verbs import moved
+from app.cli.stack_verbs import moved, public_state, shown_key
 from config.settings import load_settings
 from tests.unit.cli.test_session import STATE
 
@@ -22,3 +22,12 @@ def test_a_part_that_is_not_at_its_usual_port_is_named_with_both() -> None:
 def test_who_asks_for_any_port_is_told_of_none_that_is_taken() -> None:
     any_port = load_settings({"BATCHWRIGHT_API_PORT": "0"}, dotenv=Path(os.devnull))
     assert moved(replace(STATE, api_url="http://127.0.0.1:33529"), any_port) == []
+
+
+def test_people_see_the_key_of_the_stack_at_the_start_that_makes_it_and_programs_always() -> None:
+    key, path = STATE.api_key, Path("/data/api_key")
+    assert key in shown_key(key, path, is_new=True)
+    assert shown_key(key, path, is_new=False) == "in /data/api_key"
+    told = public_state(STATE, path)
+    assert told["api_key_file"] == "/data/api_key"
+    assert told["api_key"] == key

@@ -43,7 +43,7 @@ def test_the_json_line_keeps_its_promised_keys_in_order() -> None:
         "batch_id", "status", "total", "completed", "failed", "cached", "coalesced", "calls",
         "excess_calls", "input_tokens", "output_tokens", "cost_usd", "seconds", "items_per_second",
         "output_path", "error_path", "max_cost_usd", "pause_reason", "asked_again", "by_provider",
-        "handed_over",
+        "handed_over", "saved_usd",
     ]  # fmt: skip
     assert (line["items_per_second"], line["output_path"], line["error_path"]) == (
         5.0,

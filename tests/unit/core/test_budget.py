@@ -13,7 +13,9 @@ from workers.core.budget import (
     carried_usd,
     ended,
     fits,
+    goes_on,
     money_of,
+    month_of,
     new_budget,
     room_in,
 )
@@ -118,3 +120,35 @@ def test_a_shard_waits_while_money_may_come_free_and_else_pauses_its_batch(
     own: float, others: float, step: str
 ) -> None:
     assert after_refusal(Room(False, 0.0, others, 1.0), own) == step
+
+
+def test_a_month_counts_what_a_shard_has_cost_since_it_came_to_it() -> None:
+    came = {"s1": hold(5.0, 1.0) | {"base_usd": 3.0, "usd": 3.0}}
+    account = {"limit_usd": 10.0, "spent_usd": 1.0, "lost_usd": 0.0, "holds": came}
+    assert money_of(account) == Money(limit_usd=10.0, spent_usd=3.0, in_flight_usd=1.0, lost_usd=0.0)
+    assert room_in(account, "s1", 1, settled_usd=5.5, from_now=True).free_usd == 6.5
+    assert room_in(account, "new", 1, settled_usd=100.0, from_now=True).free_usd == 6.0
+    assert room_in(account, "new", 1, settled_usd=2.0).free_usd == 4.0, "a batch counts all of it"
+
+
+@pytest.mark.parametrize(
+    ("now_s", "month"), [(0.0, "1970-01"), (1_796_083_199.0, "2026-11"), (1_796_083_200.0, "2026-12")]
+)
+def test_a_month_is_a_calendar_month_in_utc(now_s: float, month: str) -> None:
+    assert month_of(now_s) == month
+
+
+@pytest.mark.parametrize(
+    ("account", "cap_usd", "goes"),
+    [
+        ("t:2026-11", 5.0, False),
+        ("t:2026-11", 4.0, False),
+        ("t:2026-11", 5.5, True),
+        ("t:2026-11", None, True),
+        ("t:2026-12", 5.0, True),
+    ],
+)
+def test_a_batch_leaves_its_tenants_ceiling_when_there_may_be_room(
+    account: str, cap_usd: float | None, goes: bool
+) -> None:
+    assert goes_on({"account": "t:2026-11", "limit_usd": 5.0}, account, cap_usd) is goes

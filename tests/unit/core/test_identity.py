@@ -88,7 +88,7 @@ def test_derived_ids_never_change_and_never_meet() -> None:
 
 def test_an_api_key_is_long_random_and_shows_nothing_in_its_hash() -> None:
     key, other = identity.new_api_key(), identity.new_api_key()
-    assert key != other and key.startswith("bw_") and len(key) == 46
+    assert key != other and key.startswith("bw_") and len(key) == 52
     stored = identity.api_key_hash(key, SECRET)
     assert key[3:] not in stored and stored != identity.api_key_hash(key, b"\1" * 32)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -305,3 +306,32 @@ def test_a_batch_that_no_worker_has_is_not_said_to_be_checked_while_the_broker_i
     assert planned(None, broker=False).kind == "broker"
     assert planned("dead", -1, broker=False).kind == "broker"
     assert planned("w", 20, broker=False).kind == "planning", "this one has heard of it"
+
+
+@pytest.mark.parametrize(
+    ("reason", "limit"),
+    [
+        ("tenant_requests", "requests_per_minute"),
+        ("tenant_tokens", "tokens_per_minute"),
+        ("tenant_concurrency", "max_concurrency"),
+    ],
+)
+def test_a_tenants_own_limit_is_named_with_its_end_and_is_no_matter_of_a_provider(
+    reason: str, limit: str
+) -> None:
+    then = NOW + timedelta(seconds=5)
+    rows = [row(provider=name, reason=reason, next_at=then) for name in ("acme", "other")]
+    there = replace(around(), slots={"acme": 8, "other": 8})
+    [waiting] = waiting_for({"status": "in_progress", "ending": None}, rows, there, NOW)
+    assert (waiting.kind, waiting.provider, waiting.shards) == ("tenant_limit", None, 2 * row()["shards"])
+    assert waiting.until == int(then.timestamp())
+    assert limit in waiting.text and "next look in 5 s" in waiting.text
+
+
+def test_what_waits_behind_its_tenants_limit_says_so_whichever_batch_used_it_up() -> None:
+    then = NOW + timedelta(seconds=5)
+    there = around(used_up={"one": ("tenant_requests", then)})
+    doc = {"status": "in_progress", "ending": None, "tenant": "one"}
+    [waiting] = waiting_for(doc, [row()], there, NOW)
+    assert (waiting.kind, waiting.until) == ("tenant_limit", int(then.timestamp()))
+    assert kinds(waiting_for(doc | {"tenant": "another"}, [row()], there, NOW)) == ["queue"]

@@ -9,13 +9,15 @@ import pytest
 from app.embedded import files
 from app.embedded.errors import StackError
 from app.embedded.files import FileLock
+from workers.core.api_keys import is_mistyped
 
 
 def test_the_api_key_is_made_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:
     first = files.ensure_api_key(tmp_path / "new")
     assert files.ensure_api_key(tmp_path / "new") == first
     assert first.startswith("bw_")
-    assert len(first) == 46
+    assert len(first) == 52
+    assert not is_mistyped(first)
     assert (tmp_path / "new" / "api_key").stat().st_mode & 0o777 == 0o600
 
 

@@ -11,6 +11,8 @@ from workers.engine.sharing import Sharing
 from workers.engine.work import Held, Work
 from workers.store.flights import Claimed, Ticket
 
+NO_LINK: Any = None  # nothing is found in the cache here, so nothing has a price
+
 
 def shared_work() -> Work:
     asked = InputLine("c", "/v1/chat/completions", "m", {})
@@ -32,7 +34,9 @@ async def test_a_flight_that_ends_while_we_ask_for_it_wakes_us_at_once() -> None
         return [Claimed("wait") for _ in tickets]
 
     shelf: Any = SimpleNamespace(take=take, find=nothing, end=nothing)
-    shard = Coalescing(Held("b", "t", "s", 1), shelf, sharing, record=lambda _: None, try_again=again.append)
+    shard = Coalescing(
+        Held("b", "t", "s", 1), shelf, sharing, NO_LINK, record=lambda _: None, try_again=again.append
+    )
     # when / then
     assert await shard.own([work]) == []
     assert again == [work]
@@ -50,7 +54,7 @@ async def test_an_answer_that_is_recorded_but_cannot_be_read_is_asked_for_again(
 
     shelf: Any = SimpleNamespace(take=take, find=nothing, end=nothing, recorded=unreadable)
     shard = Coalescing(
-        Held("b", "t", "s", 1), shelf, sharing, record=lambda _: None, try_again=lambda _: None
+        Held("b", "t", "s", 1), shelf, sharing, NO_LINK, record=lambda _: None, try_again=lambda _: None
     )
     # when / then
     assert await shard.own([work]) == [work]

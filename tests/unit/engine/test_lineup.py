@@ -63,9 +63,9 @@ def test_one_place_that_comes_free_wakes_one_and_the_right_one() -> None:
     lineup.rest(two, "concurrency", now=0.0, wait_s=2.0)
     lineup.rest(one, "concurrency", now=0.0, wait_s=1.0)
     lineup.rest(other, "retry", now=0.0, wait_s=0.5)
-    lineup.wake_first("concurrency", 0.25)
+    lineup.wake_first(["concurrency"], 0.25)
     assert list(lineup.todo) == [one] and lineup.resting == [two, other]
-    lineup.wake_first("breaker", 0.25)
+    lineup.wake_first(["breaker"], 0.25)
     assert list(lineup.todo) == [one]
 
 

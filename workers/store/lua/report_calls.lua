@@ -1,7 +1,9 @@
--- KEYS[1] limit  KEYS[2] calls  KEYS[3] lanes  KEYS[4] grant  (forms: store/keys.py)
+-- KEYS[1] limit  KEYS[2] calls  KEYS[3] lanes  KEYS[4] grant, then of each tenant told of: tenant_limit, tenant_calls
+--      (forms: store/keys.py)
 -- ARGV number, holder, tokens_per_minute (0: none), tokens used minus reserved, pause_ms (0: none), holder_ms,
 --      outstanding_tokens, in_flight {MODEL: n}, lanes [[MODEL, answered, throttled, failed], ...],
---      allowances [[KIND, limit, left, step_ms, fresh_ms], ...], breaker [failures, open_ms, max_open_ms]; JSON
+--      allowances [[KIND, limit, left, step_ms, fresh_ms], ...], breaker [failures, open_ms, max_open_ms]; JSON; with tenants
+--      [[field, in_flight, [[BUCKET, by_ms], ...]], ...]: a bucket is full by so much later, or earlier
 -- Take in what a process saw: lanes as core/aimd.py and core/breaker.py say, tokens settled by true usage, a pause
 -- that shortens no longer one, what the provider says is left, and the calls under way. Once: a number that is
 -- not above the holder's last one changes nothing. 1 if it was taken in.
@@ -138,6 +140,24 @@ for _, allowance in ipairs(cjson.decode(ARGV[10])) do
   local tat = now + step * (limit - free)
   redis.call('HSET', KEYS[1], 'learned_' .. kind, string.format('%.17g %.17g %.17g %.17g', step, limit, now + fresh, tat))
   stored = true
+end
+for i, told in ipairs(ARGV[12] and cjson.decode(ARGV[12]) or {}) do
+  local limit_key, calls_key, field, in_flight = KEYS[3 + 2 * i], KEYS[4 + 2 * i], told[1], told[2]
+  for _, shift in ipairs(told[3]) do
+    local tat = redis.call('HGET', limit_key, shift[1])
+    if tat then
+      tat = tonumber(tat) + shift[2]
+      redis.call('HSET', limit_key, shift[1], string.format('%.17g', tat))
+      local kept_ms = math.ceil(3600000 + tat - now)
+      if redis.call('PTTL', limit_key) < kept_ms then redis.call('PEXPIRE', limit_key, kept_ms) end
+    end
+  end
+  if in_flight > 0 then
+    redis.call('HSET', calls_key, field, string.format('%.0f %.0f', now + ARGV[6], in_flight))
+    redis.call('PEXPIRE', calls_key, ARGV[6])
+  else
+    redis.call('HDEL', calls_key, field)
+  end
 end
 local idle_ms = math.ceil(3600000 + longest - now)
 if stored and redis.call('PTTL', KEYS[1]) < idle_ms then redis.call('PEXPIRE', KEYS[1], idle_ms) end

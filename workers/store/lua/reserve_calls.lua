@@ -2,9 +2,13 @@
 -- ARGV number, holder, requests_per_minute (0: none), request_burst, tokens_per_minute, token_burst, concurrency,
 --      ahead_ms, holder_ms, outstanding_tokens, in_flight {MODEL: n} as JSON, the same if everything is granted,
 --      asks, their tokens together, runs 'COUNT:MODEL,...', tokens 'n,n,...', then the models that runs count from 1
+-- KEYS[5] tenant_limit  KEYS[6] tenant_calls, where the tenant whose calls these are has limits. Then the last ARGV is
+--      {buckets [[FIELD, counts_tokens, per_minute, burst], ...], concurrency (0: none), field, in_flight, most_tokens
+--      of one ask, tokens of all asks} as JSON. What either refuses takes nothing of the other.
 -- Permit asks in order, as the pause, the lanes, concurrency and all buckets (core/gcra.py, aimd.py, breaker.py)
 -- allow, at most ahead_ms ahead. Reply 'VERDICT*COUNT,...': a wait in ms for a permitted call; p, w, g, l, c or b
--- before it for one that is refused by a pause, its lane's rest or gap, a limit, concurrency or the breaker.
+-- before it for one that is refused by a pause, its lane's rest or gap, a limit, concurrency or the breaker; R, T or C
+-- by its tenant's requests, tokens or concurrency.
 -- A holder's numbers only grow: the same one has the same reply and takes nothing twice, an older one has none,
 -- since its asker has given it up. Redis's clock decides. Without the hash Redis forgot: no bucket has a burst.
 local said = redis.call('GET', KEYS[4])
@@ -16,8 +20,14 @@ end
 local t = redis.call('TIME'); local now = t[1] * 1000 + t[2] / 1000
 local holder, asked, all_tokens = ARGV[2], tonumber(ARGV[13]), tonumber(ARGV[14])
 local concurrency = tonumber(ARGV[7])
+local tenant, granted = KEYS[5] and cjson.decode(ARGV[#ARGV]), 0
+local last_model = #ARGV - (tenant and 1 or 0)
 
 local function finish(reply, counts, tokens)
+  if tenant and tenant.concurrency > 0 then
+    redis.call('HSET', KEYS[6], tenant.field, string.format('%.0f %.0f', now + ARGV[9], tenant.in_flight + granted))
+    redis.call('PEXPIRE', KEYS[6], ARGV[9])
+  end
   redis.call('HSET', KEYS[2], holder, string.format('%.0f %.0f %s', now + ARGV[9], tokens, counts))
   redis.call('PEXPIRE', KEYS[2], ARGV[9])
   redis.call('SET', KEYS[4], ARGV[1] .. ' ' .. reply, 'PX', 60000)
@@ -45,28 +55,52 @@ for i, field in ipairs({'requests', 'tokens'}) do
     buckets[#buckets].head = step .. ' ' .. size .. ' ' .. till .. ' '
   end
 end
+local calls_of_tenant = 0
+if tenant then
+  for _, kept_bucket in ipairs(tenant.buckets) do
+    local field, by_tokens, per_minute, burst = unpack(kept_bucket)
+    local step, tat = 60000 / per_minute, redis.call('HGET', KEYS[5], field)
+    bucket(field, by_tokens, step, burst, tonumber(tat) or now + step * (burst - (by_tokens and 0 or 1)))
+    buckets[#buckets].key, buckets[#buckets].word = KEYS[5], by_tokens and 'T' or 'R'
+  end
+  local holders = tenant.concurrency > 0 and redis.call('HGETALL', KEYS[6]) or {}
+  for i = 1, #holders, 2 do
+    local till, count = string.match(holders[i + 1], '^(%d+) (%d+)$')
+    if tonumber(till) <= now then
+      redis.call('HDEL', KEYS[6], holders[i])
+    elseif holders[i] ~= tenant.field then
+      calls_of_tenant = calls_of_tenant + count
+    end
+  end
+  calls_of_tenant = calls_of_tenant + tenant.in_flight
+end
+local function tenant_takes(more)
+  return not tenant or tenant.concurrency == 0 or calls_of_tenant + more <= tenant.concurrency
+end
+local function cost(b, tokens, of_tenant, requests)
+  return b.by_tokens and (b.key and of_tenant or tokens) or requests
+end
 local fits = true
 for _, b in ipairs(buckets) do
-  local cost = b.by_tokens and all_tokens or asked
-  fits = fits and b.tat + b.step * (cost - b.burst) <= now
+  fits = fits and b.tat + b.step * (cost(b, all_tokens, tenant and tenant.tokens, asked) - b.burst) <= now
 end
-local function take(at, tokens, requests)
-  for _, b in ipairs(buckets) do b.tat = math.max(b.tat, at) + b.step * (b.by_tokens and tokens or requests) end
+local function take(at, tokens, of_tenant, requests)
+  for _, b in ipairs(buckets) do b.tat = math.max(b.tat, at) + b.step * cost(b, tokens, of_tenant, requests) end
 end
 local function keep_buckets()
-  if #buckets == 0 then return end
-  local longest = now
+  local longest = {}
   for _, b in ipairs(buckets) do
-    redis.call('HSET', KEYS[1], b.field, (b.head or '') .. string.format('%.17g', b.tat))
-    longest = math.max(longest, b.tat)
+    local key = b.key or KEYS[1]
+    redis.call('HSET', key, b.field, (b.head or '') .. string.format('%.17g', b.tat))
+    longest[key] = math.max(longest[key] or now, b.tat)
   end
-  redis.call('PEXPIRE', KEYS[1], math.ceil(3600000 + longest - now))
+  for key, till in pairs(longest) do redis.call('PEXPIRE', key, math.ceil(3600000 + till - now)) end
 end
 
 -- Lanes that are throttled or broken; and where it matters what all holders have under way.
 local lanes, troubled = {}, false
 local ms = math.floor(now)
-for i, kept_lane in ipairs(redis.call('HMGET', KEYS[3], unpack(ARGV, 17))) do
+for i, kept_lane in ipairs(redis.call('HMGET', KEYS[3], unpack(ARGV, 17, last_model))) do
   lanes[i] = {model = ARGV[16 + i], calls = 0}
   local state = kept_lane and cjson.decode(kept_lane)
   -- Failures that have not opened the breaker stop nobody.
@@ -91,9 +125,10 @@ if troubled or concurrency > 0 then
     for _, lane in ipairs(lanes) do lane.calls = lane.calls + (counts[lane.model] or 0) end
   end
 end
-if fits and not troubled and (concurrency == 0 or total + asked <= concurrency) then
-  take(now, all_tokens, asked)
+if fits and not troubled and (concurrency == 0 or total + asked <= concurrency) and tenant_takes(asked) then
+  take(now, all_tokens, tenant and tenant.tokens, asked)
   keep_buckets()
+  granted = asked
   return finish('0*' .. asked, ARGV[12], ARGV[10] + all_tokens)
 end
 
@@ -129,17 +164,19 @@ local function ask(lane, tokens)
   if stop then return stop end
   local word = lane.state and lane_says_no(lane)
   if word then return word end
-  -- What follows holds for whoever asks at this provider, so nobody behind is asked any more.
+  -- What follows holds for whoever asks at this provider for this tenant, so nobody behind is asked any more.
   if concurrency > 0 and total >= concurrency then stop = 'c250'; return stop end
-  local at = now
+  if not tenant_takes(1) then stop = 'C250'; return stop end
+  local at, kind, of_tenant = now, 'l', tenant and math.min(tokens, tenant.most_tokens)
   for _, b in ipairs(buckets) do
-    local cost = b.by_tokens and tokens or 1
-    at = math.max(at, b.tat + b.step * (math.min(cost, b.burst) - b.burst))
+    local free = b.tat + b.step * (math.min(cost(b, tokens, of_tenant, 1), b.burst) - b.burst)
+    if free > at then at, kind = free, b.word or 'l' end
   end
-  if at > latest then stop = 'l' .. math.ceil(at - now); return stop end
-  take(at, tokens, 1)
+  if at > latest then stop = kind .. math.ceil(at - now); return stop end
+  take(at, tokens, of_tenant, 1)
   if lane.state then lane_starts(lane) end
   total, lane.calls = total + 1, lane.calls + 1
+  granted, calls_of_tenant = granted + 1, calls_of_tenant + 1
   own[lane.model] = (own[lane.model] or 0) + 1
   return tostring(math.ceil(at - now))
 end

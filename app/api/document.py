@@ -1,0 +1,121 @@
+"""The OpenAPI document of everything this server answers, and the page that shows it and tries it out.
+
+FastAPI knows paths, parameters and the replies that routes declare by spec.py; this adds what it cannot know: bodies
+that are read by hand, how a key is sent, what any call may answer. A test holds every reply to it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fastapi_offline
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+from starlette.responses import FileResponse, HTMLResponse
+
+from app.api.errors import ApiError
+from app.api.json_reply import json_reply
+from app.api.spec import ANYWHERE, BODIES, SCHEMAS, refusals
+from app.version import VERSION
+
+Doc = dict[str, Any]
+router = APIRouter(include_in_schema=False)
+_ASSETS = Path(fastapi_offline.__file__).parent / "static"
+_FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
+_METHODS = ("get", "post", "put", "patch", "delete")
+_OPEN_PATHS = ("/health", "/metrics")
+_SUMMARY = (
+    "The OpenAI Batch and Files API, and what a batch can do beyond it. Send the key as "
+    "`Authorization: Bearer KEY` or as `X-API-Key: KEY`; every reply carries `x-request-id`."
+)
+# Nothing is fetched from elsewhere, and no key is kept by the page.
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Batchwright API</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+</head>
+<body>
+<div id="page"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script>
+SwaggerUIBundle({url: "openapi.json", dom_id: "#page", deepLinking: true, tryItOutEnabled: true,
+  docExpansion: "list", defaultModelsExpandDepth: 0, displayRequestDuration: true, validatorUrl: null});
+</script>
+</body>
+</html>
+"""
+
+
+@router.get("/openapi.json")
+async def openapi(request: Request) -> Response:
+    """The document, made once."""
+    app: FastAPI = request.app
+    if app.openapi_schema is None:
+        app.openapi_schema = document(app)
+    return json_reply(app.openapi_schema)
+
+
+@router.get("/docs")
+async def page() -> Response:
+    """The page that shows it."""
+    return HTMLResponse(_PAGE)
+
+
+@router.get("/docs/{name}")
+async def asset(name: str) -> Response:
+    """What the page is made of."""
+    media_type = _FILES.get(name)
+    if media_type is None:
+        raise ApiError(404, f"Invalid URL (GET /docs/{name})", code="unknown_url")
+    return FileResponse(_ASSETS / name, media_type=media_type, headers={"cache-control": "max-age=86400"})
+
+
+def document(app: FastAPI) -> Doc:
+    """The whole document."""
+    whole = get_openapi(
+        title="Batchwright", version=VERSION, summary=None, description=_SUMMARY, routes=app.routes
+    )
+    schemas = whole.setdefault("components", {}).setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    schemas |= _schemas_of_bodies()
+    whole["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    for path, operations in whole["paths"].items():
+        for method in _METHODS:
+            if method in operations:
+                _complete(path, operations[method])
+    return whole
+
+
+def _schemas_of_bodies() -> Doc:
+    _, found = models_json_schema(
+        [(model, "validation") for model in BODIES.values()], ref_template=SCHEMAS + "{model}"
+    )
+    return dict(found.get("$defs", {}))
+
+
+def _complete(path: str, operation: Doc) -> None:
+    """What holds for every call: no 422, the errors that any call may meet, the key, the id of the request."""
+    responses: Doc = operation["responses"]
+    takes_something = responses.pop("422", None) is not None or "requestBody" in operation
+    usual = () if path in _OPEN_PATHS else (*ANYWHERE, *((400,) if takes_something else ()))
+    for status, response in refusals(*usual).items():
+        responses.setdefault(str(status), _refusal(response["description"]))
+    if path not in _OPEN_PATHS:
+        operation["security"] = [{"bearer": []}, {"header": []}]
+    for response in responses.values():
+        response.setdefault("headers", {})["x-request-id"] = {"schema": {"type": "string"}, "required": True}
+
+
+def _refusal(words: str) -> Doc:
+    schema = {"$ref": SCHEMAS + "ErrorReply"}
+    return {"description": words, "content": {"application/json": {"schema": schema}}}

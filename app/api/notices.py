@@ -1,0 +1,49 @@
+"""What an API process tells the world by: endpoints, deliveries, and the way out to them.
+
+services.py makes it once; webhooks.py answers from it; server.py runs its notifier.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from config.settings import Settings
+from workers.core import addresses
+from workers.core.errors import UserError
+from workers.notify import Notifier
+from workers.store.deliveries import Deliveries
+from workers.store.stores import Stores
+from workers.store.threads import Threads
+from workers.store.webhooks import Webhooks
+from workers.transport.outward import Names, Outward
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    """Everything about webhooks."""
+
+    webhooks: Webhooks
+    deliveries: Deliveries
+    names: Names
+    outward: Outward
+    notifier: Notifier
+
+
+def notices_of(settings: Settings, stores: Stores, threads: Threads) -> Notices:
+    """All of it by the settings. Raises UserError for networks that cannot be read."""
+    rules, names = settings.webhook, Names()
+    try:
+        private = addresses.networks(rules.allow_private)
+    except ValueError as error:
+        raise UserError(
+            f"webhook.allow_private (BATCHWRIGHT_WEBHOOK_ALLOW_PRIVATE) cannot be read: {error}",
+            hint="it is none, all, or networks such as 10.0.0.0/8,127.0.0.1",
+        ) from None
+    outward = Outward(
+        addresses.Rules(http=rules.allow_http, private=private),
+        deadline_s=rules.timeout_s,
+        lookup=names,
+        proxy=rules.proxy,
+        ca_file=settings.http.ca_file,
+    )
+    return Notices(stores.webhooks, stores.deliveries, names, outward, Notifier(stores, threads, outward))

@@ -1,0 +1,77 @@
+"""How a route says what it takes and gives, for the OpenAPI document (document.py). Nothing here checks a request.
+
+    @router.post("", responses=gives(Batch, 409), openapi_extra=takes(CreateBatch))
+
+Bodies are read by hand (door.py), since what FastAPI would read it also refuses in its own words; so the document must
+be told of them. Replies are declared as the models of shapes.py, which allow no field that they do not name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from app.api.shapes import ErrorReply
+
+Responses = dict[int | str, dict[str, Any]]
+SCHEMAS = "#/components/schemas/"
+
+# What a refusal means, wherever it stands.
+_MEANINGS = {
+    400: "Something in the request is wrong; `param` names it.",
+    401: "No API key, or one that is not valid.",
+    403: "The API key may not do that.",
+    404: "There is no such object, or it is another tenant's.",
+    405: "The path takes other methods.",
+    408: "The request stalled; sending it again may help.",
+    409: "The state of the object forbids it.",
+    411: "The length of the request is not known.",
+    413: "Too large; the message names the limit and its setting.",
+    415: "The body is packed in a way that is not read here.",
+    416: "There are no such bytes.",
+    429: "Too much at once; `retry-after` says when to come back.",
+    500: "A fault of the server.",
+    503: "Something the server needs does not answer; `retry-after` says when to come back.",
+    507: "The server's disk is nearly full.",
+}
+# What any call with a key may meet.
+ANYWHERE = (401, 403, 500, 503)
+# Bodies that routes have named; the document shows their schemas.
+BODIES: dict[str, type[BaseModel]] = {}
+
+
+def gives(model: type[BaseModel] | None, *errors: int, status: int = 200, words: str = "Done.") -> Responses:
+    """The replies of a route: its object, and the refusals beside those that any call may meet.
+
+    Args:
+        model: None for a reply without a body.
+    """
+    done: dict[str, Any] = {"description": words}
+    if model is not None:
+        done["model"] = model
+    return {status: done} | refusals(*errors)
+
+
+def streams(media_type: str, *errors: int, words: str) -> Responses:
+    """The replies of a route that gives bytes or text of this type."""
+    schema = {"type": "string"} | ({} if media_type.startswith("text/") else {"format": "binary"})
+    content = {media_type: {"schema": schema}}
+    return {200: {"description": words, "content": content}} | refusals(*errors)
+
+
+def refusals(*statuses: int) -> Responses:
+    """These statuses with the error object that every refusal has."""
+    return {status: {"description": _MEANINGS[status], "model": ErrorReply} for status in sorted(statuses)}
+
+
+def takes(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
+    """The JSON body of a route."""
+    BODIES[model.__name__] = model
+    schema = {"$ref": SCHEMAS + model.__name__}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
+
+
+def takes_form(schema: dict[str, Any]) -> dict[str, Any]:
+    """The multipart form of a route."""
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}

@@ -1,0 +1,88 @@
+"""What may come in about webhooks, and how endpoints and deliveries are shown. webhooks.py answers by it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from app.api.door import SigningSecret, Strict, in_words
+from workers.core.webhooks import DEFAULT_EVENTS, PATTERNS, is_pattern
+from workers.store.mongo import Doc
+
+_DAY_S = 86_400
+DeliveryState = Literal["pending", "delivered", "dead"]
+
+
+def _known(pattern: str) -> str:
+    if not is_pattern(pattern):
+        raise PydanticCustomError(
+            "supported", "{supported}", {"supported": in_words([f"'{one}'" for one in PATTERNS])}
+        )
+    return pattern
+
+
+_Url = Annotated[str, Field(min_length=1)]
+_Events = Annotated[
+    list[Annotated[str, AfterValidator(_known)]], Field(min_length=1, max_length=len(PATTERNS))
+]
+
+
+class CreateWebhook(Strict):
+    """POST /v1/webhooks."""
+
+    url: _Url
+    events: _Events = Field(default_factory=lambda: list(DEFAULT_EVENTS))
+    enabled: bool = True
+    secret: SigningSecret | None = None
+
+
+class ChangeWebhook(Strict):
+    """PATCH /v1/webhooks/{id}: what is left out stays."""
+
+    url: _Url | None = None
+    events: _Events | None = None
+    enabled: bool | None = None
+
+
+class RotateSecret(Strict):
+    """POST /v1/webhooks/{id}/rotate-secret; the body may be empty."""
+
+    secret: SigningSecret | None = None
+    grace_s: int = Field(default=_DAY_S, ge=0, le=7 * _DAY_S)
+
+
+def endpoint_shown(doc: Doc, *, with_secret: bool = False) -> dict[str, Any]:
+    """An endpoint; its secret only in the answer to what has made it."""
+    now = datetime.now(UTC)
+    older = [each["until"] for each in doc["secrets"] if each["until"] is not None and each["until"] > now]
+    shown = {
+        "id": doc["_id"],
+        "object": "webhook",
+        "url": doc["url"],
+        "events": doc["events"],
+        "enabled": doc["enabled"],
+        "disabled_reason": doc["disabled_reason"],
+        "old_secret_until": int(max(older).timestamp()) if older else None,
+        "created_at": int(doc["created_at"]),
+        "updated_at": int(doc["updated_at"]),
+    }
+    return shown | ({"secret": doc["secrets"][0]["secret"]} if with_secret else {})
+
+
+def delivery_shown(row: Doc) -> dict[str, Any]:
+    """A delivery with its attempts, the oldest first. `next_at` only while there is one to come."""
+    return {
+        "id": row["_id"],
+        "object": "webhook.delivery",
+        "webhook_id": row["endpoint"],
+        "batch_id": row["batch_id"],
+        "event_id": row["event_id"],
+        "event": row["type"],
+        "status": row["state"],
+        "attempts": row["tries"],
+        "next_at": int(row["next_at"].timestamp()) if row["state"] == "pending" else None,
+        "created_at": int(row["created_at"]),
+    }

@@ -1,0 +1,87 @@
+"""Looks at results in a real MongoDB agree with what core/ says of the same rows."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.batches import Stores, records
+from tests.support.results import results
+from workers.core.messages import ItemError, Result
+from workers.core.retrying import Row
+from workers.core.wire import item_object, output_line
+from workers.store.result_looks import ItemFilter, ResultLooks, count_failures, row_of
+from workers.store.results import rows_of
+
+pytestmark = pytest.mark.integration
+
+
+def laid_out(stores: Stores, **batches: list[Result]) -> ResultLooks:
+    stores.db["batch_results"].delete_many({})
+    for batch_id, rows in batches.items():
+        assert stores.results.insert(records(batch_id, rows)) == []
+    return ResultLooks(stores.db, stores.results)
+
+
+ROWS = st.lists(results(st.integers(1, 60)), max_size=5, unique_by=lambda result: result.line)
+
+
+@given(ROWS)
+@settings(max_examples=5)
+def test_the_database_counts_failures_as_a_count_of_their_rows_does(
+    stores: Stores, rows: list[Result]
+) -> None:
+    looks = laid_out(stores, b=rows, b2=[Result(1, "other", "call", error=ItemError("timeout", ""))])
+    counted = {(kind.code, kind.status): kind for kind in looks.failures(["b"])}
+    docs = stores.db["batch_results"].find(rows_of("b") | {"ok": False}).sort("_id", 1)
+    expected = {(kind.code, kind.status): kind for kind in count_failures(map(row_of, docs))}
+    assert {key: kind.count for key, kind in counted.items()} == {
+        key: kind.count for key, kind in expected.items()
+    }
+    for key, kind in counted.items():
+        assert kind.ids[0] == expected[key].ids[0], "the first one is among the samples of both"
+        assert set(kind.samples) <= {result.line for result in rows if not result.ok}
+
+
+@given(ROWS)
+@settings(max_examples=5)
+def test_every_item_is_on_the_page_of_its_status_and_its_code_alone(
+    stores: Stores, rows: list[Result]
+) -> None:
+    looks = laid_out(stores, b=rows)
+    found: dict[int, list[str]] = {result.line: [] for result in rows}
+    for kind in ("completed", "failed", "never_ran"):
+        for result, _ in looks.page("b", after_line=0, limit=99, only=ItemFilter(kind)):
+            found[result.line].append(kind)
+    assert found == {result.line: [item_object(result, None)["status"]] for result in rows}
+    for kind_of in looks.failures(["b"]):
+        page = looks.page("b", after_line=0, limit=99, only=ItemFilter(code=kind_of.code))
+        assert {result.line for result, _ in page} >= set(kind_of.samples)
+
+
+@given(ROWS, ROWS)
+@settings(max_examples=5)
+def test_merged_lines_are_those_of_the_batch_that_counts(
+    stores: Stores, first: list[Result], second: list[Result]
+) -> None:
+    failed = {result.line for result in first if not result.ok}
+    second = [result for result in second if result.line in failed]  # a retry takes no other line
+    looks = laid_out(stores, b=first, b2=second)
+    latest = {r.line: ("b", r) for r in first} | {r.line: ("b2", r) for r in second}
+    for ok in (True, False):
+        expected = [output_line(b, r) for _, (b, r) in sorted(latest.items()) if r.ok is ok]
+        assert list(looks.lines(["b", "b2"], ok=ok)) == expected
+
+
+def test_a_retry_reads_failures_from_the_index_and_no_document(stores: Stores) -> None:
+    late = [Result(line, f"c{line}", "call", error=ItemError("timeout", "late")) for line in range(1, 50)]
+    looks = laid_out(
+        stores, b=[*late, *[Result(line, f"c{line}", "call", 200, b"{}") for line in range(50, 60)]]
+    )
+    (rows,) = looks.generations(["b"], failures=True)
+    assert next(rows) == Row(1, False, "timeout", None, "", "b:000000001", next(rows).size)
+    shown = {"ok": 1, "error.code": 1, "status_code": 1, "line_bytes": 1}
+    where = {"_id": {"$gt": "b:", "$lt": "b;"}, "ok": False}
+    plan = stores.db["batch_results"].find(where, shown).sort("_id", 1).explain()["executionStats"]
+    assert (plan["totalDocsExamined"], plan["nReturned"]) == (0, 49)
