@@ -29,7 +29,7 @@ from workers.store.webhooks import GONE_REASON, wanting
 log = logging.getLogger(__name__)
 
 AT_ONCE, PER_TENANT, PER_LANE = 64, 8, 4
-TESTS_AT_ONCE = 8
+TESTS_PER_TENANT = 4
 PAGE = 200
 # From a batch's end to the first attempt it is this long at most, where there is room.
 LOOK_EVERY_S = 1.0
@@ -60,7 +60,7 @@ class Notifier:
     _lanes: Counter[str] = field(default_factory=Counter)
     _after: str = ""
     _room: asyncio.Event = field(default_factory=asyncio.Event)
-    _tests: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TESTS_AT_ONCE))
+    _tests: Counter[str] = field(default_factory=Counter)
 
     async def run(self) -> None:
         """Tell for ever; cancel to stop. What is under way then is sent again by whoever comes after its lease."""
@@ -88,7 +88,8 @@ class Notifier:
 
     async def round(self) -> None:
         """Carry over, make deliveries, and begin to send what is due and has room."""
-        await self.threads.call(self.tell)
+        while await self.threads.call(self.tell) == PAGE:
+            pass  # a page at a time
         due, last = self.stores.deliveries.tenants_due, self._after
         tenants = await self.threads.call(due, last, PAGE)
         if last and len(tenants) < PAGE:
@@ -119,8 +120,14 @@ class Notifier:
         self.stores.outbox.told_all([row["_id"] for row in found])
         return len(found)
 
-    async def test(self, endpoint: Doc) -> tuple[str, Answered]:
-        """Send an endpoint a `webhook.test` event now, once; gives the event's id and what came back."""
+    async def test(self, endpoint: Doc) -> tuple[str, Answered] | None:
+        """Send an endpoint a `webhook.test` event now, once; gives the event's id and what came back.
+
+        None, and nothing is sent, while as many tests of its tenant are under way as may be.
+        """
+        tenant = endpoint["tenant"]
+        if self._tests[tenant] >= TESTS_PER_TENANT:
+            return None
         now = datetime.now(UTC)
         event_id = new_id("evt_test_", int(now.timestamp() * 1000))
         event = {
@@ -132,8 +139,13 @@ class Notifier:
         }
         body = body_of(event)
         headers = signed_headers(event_id, now, body, signing(endpoint["secrets"], now))
-        async with self._tests:
+        self._tests[tenant] += 1
+        try:
             return event_id, await self.sender.post(endpoint["url"], headers, body)
+        finally:
+            self._tests[tenant] -= 1
+            if not self._tests[tenant]:
+                del self._tests[tenant]
 
     async def _begin(self, tenant: str) -> bool:
         busy = [lane for lane, number in self._lanes.items() if number >= PER_LANE]

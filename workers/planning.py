@@ -130,7 +130,8 @@ class Planning:
         root_id = batch.get("root_id")
         if root_id is None:
             return None
-        self.stores.batches.adopt(batch["parent_id"], batch["_id"])  # its maker may have ended before it could
+        # Its maker may have ended before it could.
+        self.stores.batches.adopt(batch["parent_id"], batch["_id"])
         before = self.stores.batches.lineage(root_id, below=generation_of(batch))
         wanted = Wanted.from_doc(batch.get("retry"))
         ids = [each["_id"] for each in before]

@@ -1,6 +1,7 @@
 """Log lines of every process: plain or JSON, one event a line, control characters escaped.
 
-Prompts and keys never come here: callers log ids, counts and the names of errors.
+Prompts and keys never come here: callers log ids, counts and the names of errors. What a client puts where an id
+belongs comes with a path or an error, so whatever looks like a key is cut short all the same.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Callable
 
 import structlog
 from structlog.typing import EventDict, Processor
+
+from workers.core.api_keys import without_secrets
 
 # What these say of every request, connection or retry tells nothing that our own lines do not.
 _QUIET = {
@@ -62,7 +65,7 @@ def set_up_logging(level: str, *, as_json: bool) -> None:
     last: list[Processor] = [structlog.processors.JSONRenderer()] if as_json else [_escaped, _line]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _joined, *last],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _joined, _kept_secret, *last],
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
@@ -79,6 +82,10 @@ def _joined(_logger: object, _method: str, event: EventDict) -> EventDict:
     if str(event.get("logger")).startswith("celery"):
         event["event"] = " ".join(line.strip() for line in str(event["event"]).split("\n")).strip()
     return event
+
+
+def _kept_secret(_logger: object, _method: str, event: EventDict) -> EventDict:
+    return {name: without_secrets(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _escaped(_logger: object, _method: str, event: EventDict) -> EventDict:

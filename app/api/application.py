@@ -8,12 +8,11 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 
 from app.api import (
     batches,
@@ -40,17 +39,15 @@ from app.api.door import complaint
 from app.api.errors import SERVER_ERROR, ApiError, reply_to, store_down
 from app.api.event_hub import EventHub
 from app.api.json_reply import json_reply
+from app.api.methods import Asgi, Message, Receive, Scope, Send, WithMethods, methods_at, not_allowed
 from app.api.running_costs import RunningCosts
 from app.api.services import Services
+from app.api.shapes import Health
+from app.api.spec import gives
 from workers.core.errors import StoreUnavailable
 from workers.store.batch_watch import BatchWatch
 from workers.store.mongo import MONGO_DOWN, STORE_TROUBLE, refuses_writes
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 log = logging.getLogger("batchwright.api")
 
 
@@ -83,16 +80,23 @@ def create_app(services: Services) -> Asgi:
     app.state.counts = Counts(services)
     app.state.running_costs = RunningCosts(services)
     app.state.hub = EventHub(services, app.state.counts, BatchWatch(services.db))
-    return _WithRequestId(app)
+    return _WithRequestId(WithMethods(app, _routes(app)))
 
 
 def routed() -> FastAPI:
     """All routes and what becomes of their errors; nothing behind them yet."""
     # FastAPI's own document shows half of the truth, since bodies are read by hand: document.py makes ours.
-    app = FastAPI(title="Batchwright", openapi_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="Batchwright",
+        openapi_url=None,
+        redirect_slashes=False,
+        # No handler gives what FastAPI would make JSON of; a route says itself what it gives.
+        default_response_class=Response,
+        generate_unique_id_function=lambda route: route.name,
+    )
     started = time.monotonic()
 
-    @app.get("/health")
+    @app.get("/health", tags=["server"], responses=gives(Health))
     async def health() -> Response:
         """That this process answers; it asks no other."""
         return json_reply({"status": "ok", "uptime_seconds": round(time.monotonic() - started, 3)})
@@ -108,6 +112,11 @@ def routed() -> FastAPI:
         app.add_exception_handler(trouble, _store_refused)
     app.add_exception_handler(Exception, _failed)
     return app
+
+
+def _routes(app: FastAPI) -> list[BaseRoute]:
+    """All of them; FastAPI keeps those of a router behind one that stands for it."""
+    return [*app.routes, *(route for part in PARTS for route in part.router.routes)]
 
 
 class _WithRequestId:
@@ -158,8 +167,9 @@ def _not_routed(request: Request, error: Exception) -> Response:
             ApiError(404, f"Invalid URL ({request.method} {request.url.path})", code="unknown_url")
         )
     if status == 405:
-        text = f"Not allowed to {request.method} on {request.url.path}."
-        return reply_to(ApiError(405, text, code="method_not_supported", headers=headers))
+        return reply_to(
+            not_allowed(request.method, request.url.path, methods_at(_routes(request.app), request.scope))
+        )
     kind = SERVER_ERROR if status >= 500 else "invalid_request_error"
     return reply_to(ApiError(status, str(error.detail), kind=kind, headers=headers))
 

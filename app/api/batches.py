@@ -21,15 +21,21 @@ from app.api.door import CreateBatch, check, read_body
 from app.api.errors import bad_request, conflict, no_such_batch
 from app.api.json_reply import json_reply, page_reply
 from app.api.services import Behind, Services
+from app.api.shapes import Batch, BatchList, BatchMade
+from app.api.spec import MAKING_A_BATCH, gives, takes, with_idempotency_key
 from app.api.tenant_limits import refuse_if_queue_is_full
 from app.api.webhooks import check_url
 from workers.core import faultpoints, states
 
 Doc = dict[str, Any]
-router = APIRouter(prefix="/v1/batches")
+router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
 
-@router.post("")
+@router.post(
+    "",
+    responses=gives(BatchMade, *MAKING_A_BATCH),
+    openapi_extra=with_idempotency_key(takes(CreateBatch)),
+)
 async def create_batch(request: Request, tenant: Submitter, behind: Behind) -> Response:
     """Make a batch, or give the one that an earlier sending of this create has made."""
     body = await read_body(request)
@@ -40,7 +46,7 @@ async def create_batch(request: Request, tenant: Submitter, behind: Behind) -> R
     return json_reply(shown_to_its_maker(await _counts(request).shown(doc), doc))
 
 
-@router.get("")
+@router.get("", responses=gives(BatchList))
 async def list_batches(
     request: Request,
     tenant: Tenant,
@@ -57,13 +63,13 @@ async def list_batches(
     return page_reply(shown, has_more=len(docs) > limit)
 
 
-@router.get("/{batch_id}")
+@router.get("/{batch_id}", responses=gives(Batch, 404))
 async def retrieve_batch(batch_id: str, request: Request, tenant: Tenant, behind: Behind) -> Response:
     """The batch as it is now; its counts are at most a second old."""
     return json_reply(await _counts(request).shown(await batch_of(behind, batch_id, tenant)))
 
 
-@router.post("/{batch_id}/cancel")
+@router.post("/{batch_id}/cancel", responses=gives(Batch, 404, 409))
 async def cancel_batch(batch_id: str, request: Request, tenant: Submitter, behind: Behind) -> Response:
     """Stop a batch. The reply shows `cancelling`: what is running ends first, and what is answered stays."""
     await batch_of(behind, batch_id, tenant)

@@ -1,7 +1,7 @@
 """The cache: which requests it would answer, how it does, and clearing it.
 
 A look-up sends, keeps and changes nothing, and sees a tenant's own answers only. How the cache does, and clearing
-more than one's own answers, is for the first tenant: the rest of them share the cache without seeing each other.
+more than one's own answers, is for the operator: tenants share the cache without seeing each other.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from app.api.auth import Admin, Tenant
+from app.api.auth import Admin, Reading, Tenant
 from app.api.door import Endpoint, Strict, check, read_body
 from app.api.errors import SERVER_ERROR, ApiError, bad_request
 from app.api.json_reply import json_reply
 from app.api.services import Behind, Services
+from app.api.shapes_work import CacheCleared, CacheState, LookedUp
+from app.api.spec import gives, takes
 from workers.core.choose import Chosen, call_of
 from workers.core.chooser import Chooser
 from workers.core.errors import UserError
@@ -29,9 +31,12 @@ from workers.store.tenants import Tenant as TenantDoc
 
 # A little over the longest line of an input file, and what a client sends of shorter ones.
 MAX_LOOKUP_BYTES = 4_000_000
-Prefix = Annotated[str | None, Query(min_length=1, max_length=256)]
+Prefix = Annotated[
+    str | None,
+    Query(min_length=1, max_length=256, json_schema_extra={"pattern": "^(ai|embedding)(:[^:]+)*:*$"}),
+]
 OfTenant = Annotated[str | None, Query(alias="tenant", min_length=1, max_length=256)]
-router = APIRouter(prefix="/v1/cache")
+router = APIRouter(prefix="/v1/cache", tags=["cache"])
 
 
 class Lookup(Strict):
@@ -42,10 +47,12 @@ class Lookup(Strict):
     model: Annotated[str, Field(min_length=1, max_length=256)] | None = None
 
 
-@router.post("/lookup")
+@router.post(
+    "/lookup", name="look_up_answers", responses=gives(LookedUp, 413, 415), openapi_extra=takes(Lookup)
+)
 async def lookup(request: Request, tenant: Tenant, behind: Behind) -> Response:
     """For each request in turn whether its answer is kept; one that nobody would answer is not."""
-    wanted = check(Lookup, await read_body(request, max_bytes=MAX_LOOKUP_BYTES))
+    wanted = check(Lookup, await read_body(request, max_bytes=MAX_LOOKUP_BYTES, is_stored=False))
     if behind.cache is None or not behind.settings.cache.enabled:
         return json_reply({"object": "list", "data": [False] * len(wanted.requests)})
     owner = await behind.run(behind.tenants.get, tenant)
@@ -54,17 +61,17 @@ async def lookup(request: Request, tenant: Tenant, behind: Behind) -> Response:
     return json_reply({"object": "list", "data": [bool(key) and next(there) for key in found]})
 
 
-@router.get("")
-async def statistics(tenant: Tenant, behind: Behind) -> Response:
+@router.get("", name="describe_cache", responses=gives(CacheState))
+async def statistics(caller: Reading, behind: Behind) -> Response:
     """Hits and misses of today and of the last seven days over all tenants, and how full the cache is."""
-    if tenant != DEFAULT_TENANT:
+    if not caller.is_operator:
         raise _not_allowed("see how the cache does")
     cache = behind.cache
     found = CacheStats(away=True) if cache is None else await cache.stats()
     return json_reply({"object": "cache", "enabled": behind.settings.cache.enabled, **found.as_dict()})
 
 
-@router.delete("")
+@router.delete("", name="clear_cache", responses=gives(CacheCleared, 404))
 async def clear(tenant: Admin, behind: Behind, prefix: Prefix = None, of: OfTenant = None) -> Response:
     """Forget answers: those whose keys begin with `prefix`, or all of one tenant's, or all there are.
 
@@ -101,7 +108,7 @@ async def _forgotten(behind: Services, tenant: str) -> int:
 
 
 def _not_allowed(what: str) -> ApiError:
-    return ApiError(403, f"Only a key of the first tenant may {what}.", code="not_allowed")
+    return ApiError(403, f"Only an admin key of the first tenant may {what}.", code="not_allowed")
 
 
 def _keys(behind: Services, owner: TenantDoc, wanted: Lookup) -> list[str]:

@@ -18,6 +18,8 @@ from app.api.counts import Counts
 from app.api.json_reply import json_reply
 from app.api.running_costs import RunningCosts
 from app.api.services import Behind, Services
+from app.api.shapes_work import BatchCosts, Costs
+from app.api.spec import gives
 from workers.core import savings
 from workers.core.savings import By, Row
 from workers.core.states import is_terminal
@@ -29,10 +31,10 @@ DAY_S = 86_400
 _LATE_ROWS_S = 3600
 # Of so many running batches, the newest, sums are made anew; of others the last ones that somebody asked for.
 _SUMMED_ANEW = 50
-router = APIRouter()
+router = APIRouter(tags=["costs"])
 
 
-@router.get("/v1/costs")
+@router.get("/v1/costs", name="sum_costs", responses=gives(Costs))
 async def costs(
     request: Request,
     tenant: Tenant,
@@ -63,7 +65,7 @@ async def costs(
     return json_reply(reply)
 
 
-@router.get("/v1/batches/{batch_id}/costs")
+@router.get("/v1/batches/{batch_id}/costs", name="sum_costs_of_batch", responses=gives(BatchCosts, 404))
 async def batch_costs(batch_id: str, request: Request, tenant: Tenant, behind: Behind) -> Response:
     """What one batch has cost and saved until now, by provider and model.
 

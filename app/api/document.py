@@ -26,10 +26,31 @@ _ASSETS = Path(fastapi_offline.__file__).parent / "static"
 _FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
 _METHODS = ("get", "post", "put", "patch", "delete")
 _OPEN_PATHS = ("/health", "/metrics")
-_SUMMARY = (
-    "The OpenAI Batch and Files API, and what a batch can do beyond it. Send the key as "
-    "`Authorization: Bearer KEY` or as `X-API-Key: KEY`; every reply carries `x-request-id`."
-)
+_DESCRIPTION = """The OpenAI Batch and Files API, and what a batch can do beyond it. Any official OpenAI SDK works
+unchanged.
+
+Send the key as `Authorization: Bearer KEY` or as `X-API-Key: KEY`. Every reply carries `x-request-id`; the log says
+more under it. Every refusal is `{"error": {"message", "type", "param", "code"}}`, and `x-should-retry: false` says that
+no repeat can help.
+
+**WebSocket `/v1/events`** tells of many batches over one connection what `GET /v1/batches/{batch_id}/events` tells of
+one. Send `{"type": "subscribe", "batches": "all"}` or a list of ids, and read the events as JSON messages; the key goes
+into a header, into the subprotocol `bearer.KEY` beside `batchwright`, or into a first message
+`{"type": "auth", "key": "KEY"}`. `docs/events.md` has the events and all messages.
+"""
+_TAGS = {
+    "files": "What goes in, and what comes out.",
+    "batches": "Make a batch, look at it, stop it, try again what failed.",
+    "results": "Every request of a batch: its line, its answer, what it took, why it failed.",
+    "events": "What happens to a batch while it runs.",
+    "costs": "What batches have cost and saved.",
+    "webhooks": "Be told of the end of batches.",
+    "keys": "API keys of a tenant.",
+    "tenants": "Who works here, and what each may use. For the operator.",
+    "pauses": "Rest a provider or a tenant.",
+    "cache": "Answers that need no call.",
+    "server": "Whether it lives, and how it does. No key is asked for.",
+}
 # Nothing is fetched from elsewhere, and no key is kept by the page.
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -79,7 +100,11 @@ async def asset(name: str) -> Response:
 def document(app: FastAPI) -> Doc:
     """The whole document."""
     whole = get_openapi(
-        title="Batchwright", version=VERSION, summary=None, description=_SUMMARY, routes=app.routes
+        title="Batchwright",
+        version=VERSION,
+        description=_DESCRIPTION,
+        routes=app.routes,
+        tags=[{"name": name, "description": words} for name, words in _TAGS.items()],
     )
     schemas = whole.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
@@ -103,19 +128,31 @@ def _schemas_of_bodies() -> Doc:
     return dict(found.get("$defs", {}))
 
 
+def _plain(parameter: Doc) -> None:
+    """A parameter of a URL or a header is there or is not, but is never null."""
+    schema = parameter["schema"]
+    kinds = [kind for kind in schema.pop("anyOf", ()) if kind != {"type": "null"}]
+    if kinds:
+        parameter["schema"] = kinds[0] | schema
+
+
 def _complete(path: str, operation: Doc) -> None:
     """What holds for every call: no 422, the errors that any call may meet, the key, the id of the request."""
+    for parameter in operation.get("parameters", ()):
+        _plain(parameter)
+    operation["summary"] = operation["operationId"].replace("_", " ").capitalize()
     responses: Doc = operation["responses"]
     takes_something = responses.pop("422", None) is not None or "requestBody" in operation
     usual = () if path in _OPEN_PATHS else (*ANYWHERE, *((400,) if takes_something else ()))
     for status, response in refusals(*usual).items():
-        responses.setdefault(str(status), _refusal(response["description"]))
+        responses.setdefault(str(status), _refusal(response))
     if path not in _OPEN_PATHS:
         operation["security"] = [{"bearer": []}, {"header": []}]
+    operation["responses"] = dict(sorted(responses.items()))
     for response in responses.values():
         response.setdefault("headers", {})["x-request-id"] = {"schema": {"type": "string"}, "required": True}
 
 
-def _refusal(words: str) -> Doc:
-    schema = {"$ref": SCHEMAS + "ErrorReply"}
-    return {"description": words, "content": {"application/json": {"schema": schema}}}
+def _refusal(response: Doc) -> Doc:
+    content = {"application/json": {"schema": {"$ref": SCHEMAS + "ErrorReply"}}}
+    return {name: value for name, value in response.items() if name != "model"} | {"content": content}

@@ -11,11 +11,24 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 from starlette.requests import ClientDisconnect, Request
 
 from app.api.errors import ApiError, bad_request, missing
+from workers.core.addresses import MAX_URL_CHARACTERS
+from workers.core.api_keys import holds_key
 from workers.core.lines import SERVED_ENDPOINTS, json_type
 from workers.core.webhooks import secret_problem
 
@@ -56,20 +69,66 @@ class Strict(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, data: Any) -> Any:
-        # A client that writes out its defaults sends null for "not given".
+        # A client that writes out its defaults sends null for "not given". A name that nobody knows is none of them.
         if not isinstance(data, dict):
             return data
-        return {name: value for name, value in data.items() if value is not None}
+        known = cls.model_fields
+        return {name: value for name, value in data.items() if value is not None or name not in known}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """The schema that the OpenAPI document shows: null stands for "not given" wherever a name may be left out."""
+        schema = handler(core_schema)
+        shown = handler.resolve_ref_schema(schema)
+        for name, each in shown.get("properties", {}).items():
+            if name not in shown.get("required", ()):
+                shown["properties"][name] = _or_null(each)
+        return schema
 
 
-Endpoint = Annotated[str, AfterValidator(_served)]
+def _or_null(schema: JsonSchemaValue) -> JsonSchemaValue:
+    null = {"type": "null"}
+    if null in schema.get("anyOf", ()):
+        return schema
+    about = {name: schema[name] for name in ("title", "description", "default") if name in schema}
+    rest = {name: value for name, value in schema.items() if name not in about}
+    return {"anyOf": [rest, null]} | about
+
+
+Endpoint = Annotated[
+    str,
+    AfterValidator(_served),
+    WithJsonSchema({"type": "string", "enum": list(SERVED_ENDPOINTS)}),
+]
+Window = Annotated[
+    str,
+    AfterValidator(_window),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^(([1-9]|[1-9][0-9]|1[0-5][0-9]|16[0-8])h|[1-7]d)$",
+            "examples": ["24h", "7d"],
+        }
+    ),
+]
+
+
+def _as_whole(value: Any) -> Any:
+    # JSON knows one kind of number: 60.0 is the same as 60 (JSON Schema, 'integer').
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# Behind the bounds of an integer, so that its schema has them.
+WHOLE = BeforeValidator(_as_whole)
 
 
 class ExpiresAfter(Strict):
     """When a file goes: so many seconds after it was made."""
 
     anchor: Literal["created_at"]
-    seconds: int = Field(ge=_HOUR_S, le=30 * _DAY_S)
+    seconds: Annotated[int, Field(ge=_HOUR_S, le=30 * _DAY_S), WHOLE]
 
 
 MaxCost = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
@@ -82,7 +141,31 @@ def _signs(secret: str) -> str:
     return secret
 
 
-SigningSecret = Annotated[str, AfterValidator(_signs)]
+SigningSecret = Annotated[
+    str,
+    AfterValidator(_signs),
+    # The base64 of 24 to 64 bytes (core/webhooks.py).
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^whsec_([A-Za-z0-9+/]{4}){8,20}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})?$",
+        }
+    ),
+]
+WebhookUrl = Annotated[
+    str,
+    Field(min_length=1),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "uri",
+            "minLength": 1,
+            "maxLength": MAX_URL_CHARACTERS,
+            "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://",
+            "examples": ["https://example.com/hooks/batches"],
+        }
+    ),
+]
 
 
 class OwnWebhook(Strict):
@@ -90,7 +173,7 @@ class OwnWebhook(Strict):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    url: Annotated[str, Field(min_length=1)]
+    url: WebhookUrl
     secret: SigningSecret | None = None
 
 
@@ -104,7 +187,7 @@ class Extension(Strict):
     order: Literal["completion", "input"] = "completion"
     invalid_lines: Literal["fail", "skip"] | None = None
     run_key: Annotated[str, Field(min_length=1, max_length=128)] | None = None
-    priority: int = Field(default=0, ge=0, le=9)
+    priority: Annotated[int, Field(ge=0, le=9), WHOLE] = 0
     max_cost_usd: MaxCost | None = None
     webhook: OwnWebhook | None = None
 
@@ -112,6 +195,18 @@ class Extension(Strict):
 # MongoDB takes no NUL in the name of a field.
 _Key = Annotated[str, Field(max_length=64, pattern=r"^[^\x00]*$")]
 _Value = Annotated[str, Field(max_length=512)]
+Metadata = Annotated[
+    dict[_Key, _Value],
+    Field(max_length=16),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "maxProperties": 16,
+            "propertyNames": {"maxLength": 64, "pattern": "^[^\\u0000]*$"},
+            "additionalProperties": {"type": "string", "maxLength": 512},
+        }
+    ),
+]
 
 
 class CreateBatch(Strict):
@@ -119,8 +214,8 @@ class CreateBatch(Strict):
 
     input_file_id: Annotated[str, Field(min_length=1, max_length=256)]
     endpoint: Endpoint
-    completion_window: Annotated[str, AfterValidator(_window)]
-    metadata: Annotated[dict[_Key, _Value], Field(max_length=16)] | None = None
+    completion_window: Window
+    metadata: Metadata | None = None
     output_expires_after: ExpiresAfter | None = None
     idempotency_key: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     batchwright: Extension = Field(default_factory=Extension)
@@ -143,19 +238,27 @@ class ResumeBatch(Strict):
 M = TypeVar("M", bound=BaseModel)
 
 
-def refuse_encoding(request: Request) -> None:
-    """Raises ApiError 415 for a packed body: unpacking is what makes a small body a large one."""
+def encoding_of(request: Request) -> str | None:
+    """How the body is packed, in lower case; None if it is not."""
     encoding = request.headers.get("content-encoding", "").strip().lower()
-    if encoding not in ("", "identity"):
-        text = f"Content-Encoding '{encoding[:32]}' is not read here; send the body as it is."
-        raise ApiError(415, text, param="content-encoding", code="unsupported_content_encoding")
+    return None if encoding in ("", "identity") else encoding
+
+
+def unread_encoding(encoding: str) -> ApiError:
+    """415 for a packing that is not read: unpacking is what makes a small body a large one."""
+    text = f"Content-Encoding '{encoding[:32]}' is not read here; send the body as it is."
+    return ApiError(415, text, param="content-encoding", code="unsupported_content_encoding")
 
 
 async def read_body(
-    request: Request, *, may_be_empty: bool = False, max_bytes: int = MAX_JSON_BYTES
+    request: Request, *, may_be_empty: bool = False, max_bytes: int = MAX_JSON_BYTES, is_stored: bool = True
 ) -> dict[str, Any]:
-    """The JSON object in the body. Raises ApiError 400 for anything else, 413 for too much, 415 for a packed one."""
-    refuse_encoding(request)
+    """The JSON object in the body. Raises ApiError 400 for anything else, 413 for too much, 415 for a packed one.
+
+    What is stored must hold no API key, wherever it stands: it would be shown in lists and kept in backups.
+    """
+    if (encoding := encoding_of(request)) is not None:
+        raise unread_encoding(encoding)
     body = bytearray()
     try:
         async for chunk in request.stream():
@@ -172,7 +275,16 @@ async def read_body(
         raise bad_request(f"The body of your request is not valid JSON ({error}).") from None
     if not isinstance(data, dict):
         raise bad_request(f"The body must be a JSON object, but got {json_type(data)} instead.")
+    if is_stored:
+        refuse_key(bytes(body))
     return data
+
+
+def refuse_key(data: bytes, param: str | None = None) -> None:
+    """Raises ApiError 400 where one of our keys stands in what would be stored."""
+    if holds_key(data):
+        text = "An API key stands where none belongs; nothing was stored. Send keys as `Authorization: Bearer KEY`."
+        raise bad_request(text, param=param, code="misplaced_api_key")
 
 
 def check(model: type[M], data: dict[str, Any]) -> M:

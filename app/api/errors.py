@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from starlette.responses import Response
 
+from workers.core.api_keys import without_secrets
 from workers.core.wire import error_body
 
 INVALID_REQUEST = "invalid_request_error"
@@ -19,7 +20,7 @@ RETRY_AFTER_S = 2
 
 
 class ApiError(Exception):
-    """A reply that refuses, with everything its reader needs."""
+    """A reply that refuses, with everything its reader needs; a key that was sent in a wrong place is not repeated."""
 
     def __init__(
         self,
@@ -31,10 +32,11 @@ class ApiError(Exception):
         kind: str = INVALID_REQUEST,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        message = without_secrets(message)
         super().__init__(message)
         self.status = status
         self.message = message
-        self.param = param
+        self.param = None if param is None else without_secrets(param)
         self.code = code
         self.kind = kind
         self.headers = dict(headers or {})

@@ -11,9 +11,9 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
@@ -24,26 +24,34 @@ from app.api.errors import bad_request
 from app.api.event_hub import EventHub, key_check
 from app.api.event_topic import STALL_S, Topic, Watcher, taken
 from app.api.services import Behind
+from app.api.spec import EVENTS, streams
 from workers.core import events
 
-_EVENT_STREAM = "text/event-stream"
+_NOTHING_MORE: dict[int | str, dict[str, Any]] = {
+    204: {"description": "The end has been seen; nothing will come any more."}
+}
+_NUMBER: dict[str, Any] = {"pattern": "^[0-9]{0,9}$"}
 # Proxies (nginx by the last one) would otherwise keep events back until there are more.
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 # Whoever loses the connection comes back after a second, rather than after what the browser thinks fit.
 _FIRST = b"retry: 1000\n\n"
 _AWAKE = b": awake\n\n"
-router = APIRouter(prefix="/v1/batches/{batch_id}")
+router = APIRouter(prefix="/v1/batches/{batch_id}", tags=["events"])
 log = logging.getLogger("batchwright.api")
 
 
-@router.get("/events")
+@router.get(
+    "/events",
+    name="watch_batch",
+    responses=streams(EVENTS, 404, 429, words="Server-sent events.") | _NOTHING_MORE,
+)
 async def batch_events(
     batch_id: str,
     request: Request,
     tenant: Tenant,
     behind: Behind,
-    last_event_id: str | None = None,
-    header: Annotated[str | None, Header(alias="last-event-id")] = None,
+    last_event_id: Annotated[str | None, Query(json_schema_extra=_NUMBER)] = None,
+    header: Annotated[str | None, Header(alias="last-event-id", json_schema_extra=_NUMBER)] = None,
     follow: bool = True,
 ) -> Response:
     """The log of a batch from the entry after Last-Event-ID on; with `follow` what comes, too, until it has ended.
@@ -62,7 +70,7 @@ async def batch_events(
         topic = Topic(batch_id)
         topic.saw(doc, await counts.shown(doc), time.monotonic(), time.time())
         told = [*topic.after(seen), *([topic.progress] if topic.progress else [])]
-        return Response(b"".join(map(events.sse, told)), headers=_HEADERS, media_type=_EVENT_STREAM)
+        return Response(b"".join(map(events.sse, told)), headers=_HEADERS, media_type=EVENTS)
     hub: EventHub = request.app.state.hub
     key = key_in(request.headers.get("authorization"), request.headers.get("x-api-key"))
     watcher = hub.join(tenant, key_check(request.app.state.keys, key, tenant))
@@ -74,7 +82,7 @@ class EventStream(StreamingResponse):
     """What a watcher is sent, as long as its reader takes it; gives the watcher back at the end."""
 
     def __init__(self, hub: EventHub, watcher: Watcher) -> None:
-        super().__init__(_frames(watcher), headers=_HEADERS, media_type=_EVENT_STREAM)
+        super().__init__(_frames(watcher), headers=_HEADERS, media_type=EVENTS)
         self._hub, self._watcher = hub, watcher
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

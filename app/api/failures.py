@@ -11,13 +11,15 @@ from app.api.batches import batch_of
 from app.api.json_reply import json_reply
 from app.api.merging import lineage_of
 from app.api.services import Behind
+from app.api.shapes_work import FailureList
+from app.api.spec import gives
 from workers.core.hints import hint_of
 from workers.store.result_looks import FailureKind
 
-router = APIRouter(prefix="/v1/batches/{batch_id}")
+router = APIRouter(prefix="/v1/batches/{batch_id}", tags=["results"])
 
 
-@router.get("/errors")
+@router.get("/errors", name="list_failures", responses=gives(FailureList, 404, 409))
 async def batch_errors(batch_id: str, tenant: Tenant, behind: Behind, merge: bool = False) -> Response:
     """The kinds of failures that are recorded so far, the most frequent first, each with what its first one says.
 

@@ -12,35 +12,41 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
 from app.api.auth import Submitter, Tenant
-from app.api.door import refuse_encoding
 from app.api.errors import bad_request, no_such_file
 from app.api.json_reply import json_reply, page_reply
+from app.api.packed import body_of
 from app.api.services import Behind, Services
+from app.api.shapes import File, FileDeleted, FileList
+from app.api.spec import BYTES, gives, streams, takes_form
 from app.api.streaming import streamed
-from app.api.uploading import receive, refuse_length
+from app.api.uploading import FORM, FORM_OVERHEAD_BYTES, receive, refuse_length
 from workers.core.states import is_terminal
 from workers.core.wire import file_object
 
 Doc = dict[str, Any]
-router = APIRouter(prefix="/v1/files")
+router = APIRouter(prefix="/v1/files", tags=["files"])
 
 
-@router.post("")
+@router.post("", responses=gives(File, 408, 413, 415, 507), openapi_extra=takes_form(FORM))
 async def create_file(request: Request, tenant: Submitter, behind: Behind) -> Response:
-    """Store an upload; its bytes go straight into the database."""
+    """Store an upload; its bytes go straight into the database.
+
+    A body packed with gzip (Content-Encoding), or a file named NAME.jsonl.gz, is stored unpacked.
+    """
     behind.disk.refuse_if_full()
-    refuse_encoding(request)
-    refuse_length(request.headers.get("content-length"), behind.settings.api.max_file_bytes)
+    limit_bytes = behind.settings.api.max_file_bytes
+    refuse_length(request.headers.get("content-length"), limit_bytes)
+    body = body_of(request, limit_bytes + FORM_OVERHEAD_BYTES, limit_bytes)
     content_type = request.headers.get("content-type", "")
     try:
         length = request.headers.get("content-length")
-        doc = await receive(behind, tenant, request.stream(), content_type, content_length=length)
+        doc = await receive(behind, tenant, body, content_type, content_length=length)
     except ClientDisconnect:
         raise bad_request("The connection closed before the file had arrived.") from None
     return json_reply(file_object(doc))
 
 
-@router.get("")
+@router.get("", responses=gives(FileList))
 async def list_files(
     tenant: Tenant,
     behind: Behind,
@@ -65,13 +71,13 @@ async def list_files(
     return page_reply([file_object(doc) for doc in docs[:limit]], has_more=len(docs) > limit)
 
 
-@router.get("/{file_id}")
+@router.get("/{file_id}", responses=gives(File, 404))
 async def retrieve_file(file_id: str, tenant: Tenant, behind: Behind) -> Response:
     """What is known of a file."""
     return json_reply(file_object(await _visible(behind, file_id, tenant)))
 
 
-@router.delete("/{file_id}")
+@router.delete("/{file_id}", responses=gives(FileDeleted, 404))
 async def delete_file(file_id: str, tenant: Submitter, behind: Behind) -> Response:
     """Hide a file; batches made from it go on."""
     if not await behind.run(behind.files.hide, file_id, tenant):
@@ -79,13 +85,13 @@ async def delete_file(file_id: str, tenant: Submitter, behind: Behind) -> Respon
     return json_reply({"id": file_id, "object": "file", "deleted": True})
 
 
-@router.get("/{file_id}/content")
+@router.get("/{file_id}/content", name="download_file", responses=streams(BYTES, 404, words="The bytes of the file."))
 async def file_content(file_id: str, tenant: Tenant, behind: Behind) -> Response:
     """The bytes, streamed."""
     doc = await _visible(behind, file_id, tenant)
     view = doc.get("view")
     if view is None:
-        pieces = behind.files.blobs.stream(file_id)
+        pieces = behind.files.blobs.stream(file_id, doc["bytes"])
         return await streamed(behind, pieces, filename=doc["filename"], size_bytes=doc["bytes"])
     return await result_lines(behind, view["batch_id"], view["which"], filename=doc["filename"])
 

@@ -15,18 +15,20 @@ from app.api.batches import batch_of
 from app.api.errors import ApiError, bad_request
 from app.api.json_reply import json_reply
 from app.api.services import Behind, Services
+from app.api.shapes_work import Item, ItemList
+from app.api.spec import gives
 from workers.core.wire import item_object, output_line, pending_object
 from workers.store.pending import PendingItem, Place
 from workers.store.result_looks import ItemFilter
 
 Doc = dict[str, Any]
-router = APIRouter(prefix="/v1/batches/{batch_id}/items")
+router = APIRouter(prefix="/v1/batches/{batch_id}/items", tags=["results"])
 _RECORDED = re.compile(r"r:([0-9]{1,9})")
 _PENDING = re.compile(r"p:([\w.:-]{0,200}):([0-9]{1,10})", re.ASCII)
 _Line = Annotated[int, Path(ge=1, le=999_999_999)]
 
 
-@router.get("")
+@router.get("", name="list_items", responses=gives(ItemList, 404))
 async def items(  # noqa: PLR0913, PLR0917  a query parameter each
     batch_id: str,
     tenant: Tenant,
@@ -58,7 +60,7 @@ async def items(  # noqa: PLR0913, PLR0917  a query parameter each
     return _page(shown, f"r:{shown[-1]['line']}" if more else None)
 
 
-@router.get("/{line}")
+@router.get("/{line}", name="retrieve_item", responses=gives(Item, 404))
 async def item(batch_id: str, line: _Line, tenant: Tenant, behind: Behind) -> Response:
     """One request by its line in the input file: what it took, the line itself, and its line of the result files."""
     batch = await batch_of(behind, batch_id, tenant)

@@ -13,10 +13,13 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ConfigDict, Field
 
 from app.api.auth import Administering, Caller
-from app.api.door import Strict, check, read_body
+from app.api.door import WHOLE, Strict, check, read_body
 from app.api.errors import ApiError, conflict
 from app.api.json_reply import json_reply, page_reply
 from app.api.services import Behind, Services
+from app.api.shapes_tenancy import ApiKey as ApiKeyShape
+from app.api.shapes_tenancy import ApiKeyList, ApiKeyMade
+from app.api.spec import gives, takes
 from app.api.tenants import check_sees, going, no_such_tenant
 from workers.core.api_keys import (
     DEFAULT_SCOPES,
@@ -31,7 +34,7 @@ from workers.core.api_keys import (
 from workers.store.api_keys import ApiKey
 from workers.store.tenants import DEFAULT_TENANT
 
-router = APIRouter(prefix="/v1/keys")
+router = APIRouter(prefix="/v1/keys", tags=["keys"])
 _NOT_KEPT = {"cache-control": "no-store"}
 _TenantName = Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -46,7 +49,7 @@ class CreateKey(Strict):
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=8)] = Field(
         default_factory=lambda: list(DEFAULT_SCOPES)
     )
-    expires_in_s: Annotated[int, Field(ge=MIN_LIFE_S, le=MAX_LIFE_S)] | None = None
+    expires_in_s: Annotated[int, Field(ge=MIN_LIFE_S, le=MAX_LIFE_S), WHOLE] | None = None
 
 
 class RotateKey(Strict):
@@ -54,10 +57,12 @@ class RotateKey(Strict):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    grace_s: Annotated[int, Field(ge=0, le=MAX_GRACE_S)] = 0
+    grace_s: Annotated[int, Field(ge=0, le=MAX_GRACE_S), WHOLE] = 0
 
 
-@router.post("")
+@router.post(
+    "", responses=gives(ApiKeyMade, 404, 409, 413, 415), openapi_extra=takes(CreateKey, required=False)
+)
 async def create_key(request: Request, caller: Administering, behind: Behind) -> Response:
     """Make a key. The reply shows it, this once."""
     wanted = check(CreateKey, await read_body(request, may_be_empty=True))
@@ -77,7 +82,7 @@ async def create_key(request: Request, caller: Administering, behind: Behind) ->
     return _reply_with(made, key)
 
 
-@router.get("")
+@router.get("", responses=gives(ApiKeyList, 404))
 async def list_keys(
     caller: Administering,
     behind: Behind,
@@ -95,7 +100,7 @@ async def list_keys(
     return page_reply([_shown(each) for each in found[:limit]], has_more=len(found) > limit)
 
 
-@router.delete("/{key_id}")
+@router.delete("/{key_id}", responses=gives(ApiKeyShape, 404, 409))
 async def revoke_key(key_id: str, caller: Administering, behind: Behind) -> Response:
     """Let a key work no more; within five seconds every API process knows it."""
     known = await _known(behind, caller, key_id)
@@ -104,7 +109,11 @@ async def revoke_key(key_id: str, caller: Administering, behind: Behind) -> Resp
     return json_reply(_shown(revoked or known))
 
 
-@router.post("/{key_id}/rotate")
+@router.post(
+    "/{key_id}/rotate",
+    responses=gives(ApiKeyMade, 404, 409, 413, 415),
+    openapi_extra=takes(RotateKey, required=False),
+)
 async def rotate_key(key_id: str, request: Request, caller: Administering, behind: Behind) -> Response:
     """Make a key in this one's place, with its rights; the old one works on for `grace_s` seconds.
 

@@ -11,15 +11,16 @@ from app.api.batches import batch_of
 from app.api.errors import conflict
 from app.api.files import result_lines
 from app.api.services import Behind, Services
+from app.api.spec import BYTES, streams
 from app.api.streaming import streamed
 from workers.core.retrying import root_of
 from workers.core.states import is_terminal
 
 Doc = dict[str, Any]
-router = APIRouter(prefix="/v1/batches/{batch_id}")
+router = APIRouter(prefix="/v1/batches/{batch_id}", tags=["results"])
 
 
-@router.get("/output")
+@router.get("/output", name="download_results", responses=streams(BYTES, 404, 409, words="Lines of JSON."))
 async def batch_output(
     batch_id: str,
     tenant: Tenant,

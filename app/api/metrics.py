@@ -15,6 +15,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from app.api.services import Behind, Services
+from app.api.spec import streams
 from workers import metrics as named
 from workers.metrics import Metric
 from workers.store.mongo import MONGO_DOWN
@@ -25,11 +26,13 @@ Family = CounterMetricFamily | GaugeMetricFamily
 # One value of one metric, its labels in the metric's own order.
 Sample = tuple[Metric, tuple[str, ...], float]
 
+# `Accept` chooses.
+_FORMATS = ("text/plain", "application/openmetrics-text")
 log = logging.getLogger("batchwright.api")
-router = APIRouter()
+router = APIRouter(tags=["server"])
 
 
-@router.get("/metrics")
+@router.get("/metrics", responses=streams(*_FORMATS, words="Metrics for Prometheus."))
 async def metrics(request: Request, behind: Behind) -> Response:
     """The page, in the format the caller accepts. Without MongoDB it says just that."""
     page, content_type = await behind.run(_page, behind, request.headers.get("accept", ""))

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 from fastapi import Request
 
 from app.api.creation import request_hash
+from app.api.door import refuse_key
 from app.api.errors import bad_request, conflict
 from app.api.services import Services
 
@@ -72,6 +73,7 @@ def idempotency_key(request: Request, in_body: str | None) -> str | None:
     if key is not None and len(key) > _MAX_KEY_CHARACTERS:
         text = f"The Idempotency-Key is longer than {_MAX_KEY_CHARACTERS} characters."
         raise bad_request(text, param="idempotency_key", code="string_above_max_length")
+    refuse_key((key or "").encode("utf-8", "replace"), "idempotency_key")
     return key
 
 

@@ -16,16 +16,18 @@ from app.api.door import ResumeBatch, check, read_body
 from app.api.errors import ApiError, conflict
 from app.api.json_reply import json_reply
 from app.api.services import Behind, Services
+from app.api.shapes import Batch, Why
+from app.api.spec import gives, takes
 from workers.core.budget import BUDGET, TENANT_BUDGET, account_id, goes_on, month_of
 from workers.core.progress import Surroundings, waiting_for
 from workers.core.states import BatchStatus
 from workers.store.dispatches import Dispatches
 
 Doc = dict[str, Any]
-router = APIRouter(prefix="/v1/batches/{batch_id}")
+router = APIRouter(prefix="/v1/batches/{batch_id}", tags=["batches"])
 
 
-@router.post("/pause")
+@router.post("/pause", responses=gives(Batch, 404, 409))
 async def pause_batch(batch_id: str, request: Request, tenant: Submitter, behind: Behind) -> Response:
     """Start no more calls for this batch; those that run are answered and recorded."""
     await _set_paused(behind, batch_id, tenant, paused=True)
@@ -33,7 +35,11 @@ async def pause_batch(batch_id: str, request: Request, tenant: Submitter, behind
     return await _shown(request, behind, batch_id, tenant)
 
 
-@router.post("/resume")
+@router.post(
+    "/resume",
+    responses=gives(Batch, 404, 409, 413, 415),
+    openapi_extra=takes(ResumeBatch, required=False),
+)
 async def resume_batch(batch_id: str, request: Request, tenant: Submitter, behind: Behind) -> Response:
     """Go on with a paused batch, under a new money ceiling if one is given; one that runs only takes that over.
 
@@ -60,7 +66,7 @@ async def resume_batch(batch_id: str, request: Request, tenant: Submitter, behin
     return await _shown(request, behind, batch_id, tenant)
 
 
-@router.get("/why")
+@router.get("/why", name="explain_batch", responses=gives(Why, 404))
 async def why(batch_id: str, tenant: Tenant, behind: Behind) -> Response:
     """What keeps the batch from moving; an empty list when nothing does."""
     doc = await batch_of(behind, batch_id, tenant)

@@ -1,4 +1,4 @@
-"""Pause and resume of a provider, for the first tenant's keys alone, and of a tenant, for its own keys and those.
+"""Pause and resume of a provider, for the operator alone, and of a tenant, for its own admin keys and the operator's.
 
 Workers look for pauses every half second, and before they start a shard; the dispatcher once a second. What is under
 way is answered and recorded.
@@ -10,34 +10,37 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from app.api.auth import Admin, Tenant
+from app.api.auth import Admin, Reading
 from app.api.errors import ApiError, conflict
 from app.api.json_reply import json_reply
 from app.api.services import Behind, Services
+from app.api.shapes_tenancy import Pause as PauseShape
+from app.api.shapes_tenancy import PauseList
+from app.api.spec import gives
 from workers.core.pauses import Pause, PauseKind
 from workers.store.tenants import DEFAULT_TENANT
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(prefix="/v1", tags=["pauses"])
 
 
-@router.get("/pauses")
-async def list_pauses(tenant: Tenant, behind: Behind) -> Response:
-    """What is paused, as far as this key may know: its own tenant, and for the first tenant's keys everything."""
+@router.get("/pauses", responses=gives(PauseList))
+async def list_pauses(caller: Reading, behind: Behind) -> Response:
+    """What is paused, as far as this key may know: its own tenant, and for the operator's keys everything."""
     standing = await behind.run(behind.pauses.standing)
     found = [*standing.providers.values(), *standing.tenants.values()]
-    if tenant != DEFAULT_TENANT:
-        found = [pause for pause in found if (pause.kind, pause.name) == ("tenant", tenant)]
+    if not caller.is_operator:
+        found = [pause for pause in found if (pause.kind, pause.name) == ("tenant", caller.tenant)]
     return json_reply({"object": "list", "data": [_shown(pause) for pause in found]})
 
 
-@router.post("/providers/{name}/pause")
+@router.post("/providers/{name}/pause", responses=gives(PauseShape, 404))
 async def pause_provider(name: str, tenant: Admin, behind: Behind) -> Response:
     """Start no more calls to this provider, whoever asks."""
     await _check_provider(behind, name, tenant)
     return json_reply(_shown(await behind.run(behind.pauses.pause, "provider", name, by=tenant)))
 
 
-@router.post("/providers/{name}/resume")
+@router.post("/providers/{name}/resume", responses=gives(PauseShape, 404))
 async def resume_provider(name: str, tenant: Admin, behind: Behind) -> Response:
     """Go on with a paused provider; one that is not paused just goes on."""
     await _check_provider(behind, name, tenant)
@@ -45,14 +48,14 @@ async def resume_provider(name: str, tenant: Admin, behind: Behind) -> Response:
     return json_reply(_goes_on("provider", name))
 
 
-@router.post("/tenants/{name}/pause")
+@router.post("/tenants/{name}/pause", responses=gives(PauseShape, 404))
 async def pause_tenant(name: str, tenant: Admin, behind: Behind) -> Response:
     """Start no more calls for this tenant."""
     await _check_tenant(behind, name, tenant)
     return json_reply(_shown(await behind.run(behind.pauses.pause, "tenant", name, by=tenant)))
 
 
-@router.post("/tenants/{name}/resume")
+@router.post("/tenants/{name}/resume", responses=gives(PauseShape, 404, 409))
 async def resume_tenant(name: str, tenant: Admin, behind: Behind) -> Response:
     """Go on with a paused tenant; what the first tenant has paused, only that one's keys let go on."""
     await _check_tenant(behind, name, tenant)

@@ -20,10 +20,12 @@ from app.api.auth import Submitter
 from app.api.batches import batch_of
 from app.api.counts import Counts
 from app.api.creation import Defaults, new_batch, shown_to_its_maker
-from app.api.door import CreateBatch, Extension, Strict, check, read_body
+from app.api.door import WHOLE, CreateBatch, Extension, Metadata, Strict, Window, check, read_body
 from app.api.errors import ApiError, conflict
 from app.api.json_reply import json_reply
 from app.api.services import Behind, Services
+from app.api.shapes import BatchMade
+from app.api.spec import MAKING_A_BATCH, gives, takes, with_idempotency_key
 from app.api.tenant_limits import refuse_if_queue_is_full
 from app.api.webhooks import check_url
 from workers.core import faultpoints
@@ -38,14 +40,14 @@ from workers.core.retrying import (
 )
 
 Doc = dict[str, Any]
-router = APIRouter(prefix="/v1/batches/{batch_id}")
+router = APIRouter(prefix="/v1/batches/{batch_id}", tags=["batches"])
 # Longer than any end of a batch takes after its window is over.
 _SLACK_S = 86_400.0
 # So many lines are looked through for one to retry; a filter that fits none of them is the planner's to judge.
 _LOOK_THROUGH = 100_000
 _TRIES = 5
 _Code = Annotated[str, Field(min_length=1, max_length=128)]
-_Line = Annotated[int, Field(ge=1, le=999_999_999)]
+_Line = Annotated[int, Field(ge=1, le=999_999_999), WHOLE]
 
 
 def _from_to(lines: list[int]) -> list[int]:
@@ -65,7 +67,9 @@ class RetryFilter(Strict):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     codes: Annotated[list[_Code], Field(max_length=100)] | None = None
-    status_codes: Annotated[list[Annotated[int, Field(ge=100, le=599)]], Field(max_length=100)] | None = None
+    status_codes: (
+        Annotated[list[Annotated[int, Field(ge=100, le=599), WHOLE]], Field(max_length=100)] | None
+    ) = None
     never_ran: bool | None = None
     custom_ids: Annotated[list[Annotated[str, Field(max_length=512)]], Field(max_length=10_000)] | None = None
     lines: Annotated[list[_Range], Field(max_length=10_000)] | None = None
@@ -77,13 +81,17 @@ class RetryBatch(Strict):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     filter: RetryFilter = Field(default_factory=RetryFilter)
-    completion_window: str | None = None
-    metadata: Any = None
+    completion_window: Window | None = None
+    metadata: Metadata | None = None
     idempotency_key: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     batchwright: Extension = Field(default_factory=Extension)
 
 
-@router.post("/retry")
+@router.post(
+    "/retry",
+    responses=gives(BatchMade, 404, *MAKING_A_BATCH),
+    openapi_extra=with_idempotency_key(takes(RetryBatch, required=False)),
+)
 async def retry_batch(batch_id: str, request: Request, tenant: Submitter, behind: Behind) -> Response:
     """Try again what has no success, as a linked child batch. Its options are its parent's, unless said otherwise."""
     body = await read_body(request, may_be_empty=True)

@@ -21,7 +21,8 @@ from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 from tenacity import before_sleep_log, retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from app.api.application import Asgi, create_app
+from app.api.application import create_app
+from app.api.methods import Asgi
 from app.api.services import Services, open_services, prepare
 from app.listening import CannotListen, held_port, until_answering
 from config.settings import Settings

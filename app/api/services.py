@@ -32,6 +32,7 @@ from workers.queue import Queue
 from workers.store import redis
 from workers.store.accounts import Accounts
 from workers.store.api_keys import ApiKeys
+from workers.store.backlog import Backlog
 from workers.store.batches import Batches
 from workers.store.budgets import Budgets
 from workers.store.cache import Cache
@@ -73,6 +74,7 @@ class Services:
     api_keys: ApiKeys
     budgets: Budgets
     accounts: Accounts
+    backlog: Backlog
     ledger: Ledger
     pauses: Pauses
     workers: WorkerProcesses
@@ -201,6 +203,7 @@ def services_on(settings: Settings, db: Db, queue: Queue) -> Services:
         api_keys=stores.api_keys,
         budgets=stores.budgets,
         accounts=stores.accounts,
+        backlog=stores.backlog,
         ledger=stores.ledger,
         pauses=stores.pauses,
         workers=stores.processes,

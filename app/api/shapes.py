@@ -1,6 +1,7 @@
-"""The replies of the API as the OpenAPI document shows them. Every object names all its fields, and no other may appear.
+"""The replies of the API as the OpenAPI document shows them. An object names all its fields, and has no others.
 
-No handler makes its reply from these; a test holds them true. Times are Unix seconds.
+Files and batches are here, the rest in shapes_work.py and shapes_tenancy.py. No handler makes its reply from these;
+tests/support/truth.py holds every reply of the tests to them. Times are Unix seconds.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Count = Annotated[int, Field(ge=0)]
+
 
 class Shape(BaseModel):
-    """An object with these fields, all of them there unless they have a default, and no other."""
+    """An object with these fields, all of them there, and no other."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -36,7 +39,7 @@ class File(Shape):
 
     id: Annotated[str, Field(pattern="^file-")]
     object: Literal["file"]
-    bytes: Annotated[int, Field(ge=0)]
+    bytes: Count
     created_at: int
     expires_at: int | None
     filename: str
@@ -82,9 +85,9 @@ class BatchErrors(Shape):
 class RequestCounts(Shape):
     """How many requests there are, have an answer, have failed."""
 
-    total: Annotated[int, Field(ge=0)]
-    completed: Annotated[int, Field(ge=0)]
-    failed: Annotated[int, Field(ge=0)]
+    total: Count
+    completed: Count
+    failed: Count
 
 
 class InputDetails(Shape):
@@ -114,13 +117,121 @@ BatchState = Literal[
 ]
 
 
+class ProviderShare(Shape):
+    """What one provider did for a batch. Money is null where an answer has no known price."""
+
+    recorded: Count
+    failed: Count
+    calls: Count
+    input_tokens: Count
+    cached_tokens: Count
+    cache_write_tokens: Count
+    output_tokens: Count
+    reasoning_tokens: Count
+    cost_usd: float | None
+    saved_usd: float | None
+
+
+class BatchReceiver(Shape):
+    """Who is told of one batch, beside its tenant's webhooks."""
+
+    url: str
+
+
+class BatchExtension(Shape):
+    """Our own fields of a batch (docs/api.md). Money is null where an answer has no known price."""
+
+    total: Count
+    recorded: Count
+    cached: Count
+    coalesced: Count
+    repeats: Count
+    calls: Count
+    excess_calls: Count
+    asked_again: Count
+    handed_over: Count
+    never_ran: Count
+    input_tokens: Count
+    output_tokens: Count
+    cost_usd: float | None
+    saved_usd: float | None
+    by_provider: dict[str, ProviderShare]
+    ending: Literal["done", "cancelled", "expired"] | None
+    paused: bool
+    pause_reason: str | None
+    max_cost_usd: float | None
+    held_usd: float
+    lost_usd: float
+    simulated: bool
+    webhook: BatchReceiver | None
+    parent_id: str | None
+    root_id: str | None
+    children: list[str]
+
+
+class Batch(Shape):
+    """A batch. Every field is there in every state, null where there is nothing to say."""
+
+    id: Annotated[str, Field(pattern="^batch_")]
+    object: Literal["batch"]
+    endpoint: str
+    errors: BatchErrors | None
+    input_file_id: str
+    completion_window: str
+    status: BatchState
+    output_file_id: str | None
+    error_file_id: str | None
+    created_at: int
+    in_progress_at: int | None
+    expires_at: int | None
+    finalizing_at: int | None
+    completed_at: int | None
+    failed_at: int | None
+    expired_at: int | None
+    cancelling_at: int | None
+    cancelled_at: int | None
+    request_counts: RequestCounts
+    metadata: dict[str, str] | None
+    model: str | None
+    usage: BatchUsage
+    batchwright: BatchExtension
+
+
+class BatchReceiverMade(BatchReceiver):
+    """The same with the secret that its events are signed by."""
+
+    secret: str
+
+
+class BatchExtensionMade(BatchExtension):
+    """The same in the answer to what has made the batch."""
+
+    webhook: BatchReceiverMade | None
+
+
+class BatchMade(Batch):
+    """A batch in the answer to what has made it: the one place that shows the secret of its own webhook."""
+
+    batchwright: BatchExtensionMade
+
+
+class BatchList(Shape):
+    """One page of batches."""
+
+    object: Literal["list"]
+    data: list[Batch]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
 class Waiting(Shape):
     """One thing that a batch waits for."""
 
     kind: str
     text: str
     provider: str | None
-    shards: int
+    shards: Count
     since: float | None
     until: float | None
 
@@ -133,10 +244,18 @@ class Why(Shape):
     waiting_for: list[Waiting]
 
 
-class JsonObject(BaseModel):
-    """Any JSON object."""
+class Event(Shape):
+    """What happens to a batch (docs/events.md); `n` is the number of an entry of its log, null for progress."""
 
-    model_config = ConfigDict(extra="allow")
+    object: Literal["event"]
+    type: str
+    n: int | None
+    created_at: int
+    data: dict[str, Any]
 
 
-AnyJson = Any
+class Health(Shape):
+    """That the process answers."""
+
+    status: Literal["ok"]
+    uptime_seconds: Annotated[float, Field(ge=0)]

@@ -12,10 +12,28 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from app.api.shapes import ErrorReply
+from app.api.shapes import ErrorReply, Event
 
 Responses = dict[int | str, dict[str, Any]]
 SCHEMAS = "#/components/schemas/"
+BYTES = "application/octet-stream"
+EVENTS = "text/event-stream"
+# One event of a stream; there is no JSON schema for a whole stream.
+_EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "id": {"type": "string", "description": "`n` of an entry, for Last-Event-ID; progress has none."},
+        "event": {"type": "string", "description": "`type` of the event."},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": Event.model_json_schema(),
+        },
+    },
+}
+# What whoever makes a batch may meet beside what any body may.
+MAKING_A_BATCH = (409, 413, 415, 429, 507)
 
 # What a refusal means, wherever it stands.
 _MEANINGS = {
@@ -35,6 +53,13 @@ _MEANINGS = {
     503: "Something the server needs does not answer; `retry-after` says when to come back.",
     507: "The server's disk is nearly full.",
 }
+# Headers that say how to go on.
+_HEADERS: dict[int, tuple[str, dict[str, Any]]] = {
+    401: ("www-authenticate", {"type": "string"}),
+    409: ("x-should-retry", {"type": "string", "enum": ["false"]}),
+    429: ("retry-after", {"type": "integer"}),
+    503: ("retry-after", {"type": "integer"}),
+}
 # What any call with a key may meet.
 ANYWHERE = (401, 403, 500, 503)
 # Bodies that routes have named; the document shows their schemas.
@@ -53,16 +78,26 @@ def gives(model: type[BaseModel] | None, *errors: int, status: int = 200, words:
     return {status: done} | refusals(*errors)
 
 
-def streams(media_type: str, *errors: int, words: str) -> Responses:
-    """The replies of a route that gives bytes or text of this type."""
-    schema = {"type": "string"} | ({} if media_type.startswith("text/") else {"format": "binary"})
-    content = {media_type: {"schema": schema}}
+def streams(*types_and_errors: str | int, words: str) -> Responses:
+    """The replies of a route that gives bytes or text of one of these media types, and its refusals."""
+    media_types = [each for each in types_and_errors if isinstance(each, str)]
+    content: dict[str, Any] = {each: {"schema": {"type": "string"}} for each in media_types}
+    if EVENTS in content:
+        content[EVENTS] = {"schema": _EVENT}
+    if BYTES in content:
+        # OpenAPI 3.1: bytes as they are have no schema but what says so.
+        content[BYTES] = {"schema": {"type": "string", "format": "binary"}}
+    errors = [each for each in types_and_errors if isinstance(each, int)]
     return {200: {"description": words, "content": content}} | refusals(*errors)
 
 
 def refusals(*statuses: int) -> Responses:
     """These statuses with the error object that every refusal has."""
-    return {status: {"description": _MEANINGS[status], "model": ErrorReply} for status in sorted(statuses)}
+    return {
+        status: {"description": _MEANINGS[status], "model": ErrorReply}
+        | ({"headers": {_HEADERS[status][0]: {"schema": _HEADERS[status][1]}}} if status in _HEADERS else {})
+        for status in sorted(statuses)
+    }
 
 
 def takes(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
@@ -70,6 +105,19 @@ def takes(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     BODIES[model.__name__] = model
     schema = {"$ref": SCHEMAS + model.__name__}
     return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
+
+
+def with_idempotency_key(extra: dict[str, Any]) -> dict[str, Any]:
+    """The same route, whose repeats are known by a header (once.py)."""
+    header = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": False,
+        "description": "The same request under the same key makes one batch; another one under it is a 409. "
+        "It wins over `idempotency_key` in the body.",
+        "schema": {"type": "string", "maxLength": 255},
+    }
+    return extra | {"parameters": [header]}
 
 
 def takes_form(schema: dict[str, Any]) -> dict[str, Any]:

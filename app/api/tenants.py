@@ -11,19 +11,21 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.api.auth import Administering, Caller, Operator, Reading
-from app.api.door import check, read_body
+from app.api.door import WHOLE, check, read_body
 from app.api.errors import ApiError, conflict
 from app.api.json_reply import json_reply, page_reply
 from app.api.services import Behind, Services
+from app.api.shapes_tenancy import Tenant, TenantErased, TenantList
+from app.api.spec import gives, takes
 from workers.core.tenancy import is_tenant_name
 from workers.store.mongo import MONGO_DOWN
 from workers.store.tenants import DEFAULT_TENANT, TenantEntry
 
-router = APIRouter(prefix="/v1/tenants")
+router = APIRouter(prefix="/v1/tenants", tags=["tenants"])
 # The sweeper goes on after it; a caller should not wait for a million results.
 ERASE_AT_ONCE_S = 1.0
 _MOST = 2**53
@@ -36,7 +38,7 @@ def _name(text: str) -> str:
     return text
 
 
-_Count = Annotated[int, Field(ge=1, le=_MOST)] | None
+_Count = Annotated[int, Field(ge=1, le=_MOST), WHOLE] | None
 _DisplayName = Annotated[str, Field(min_length=1, max_length=256)] | None
 
 
@@ -70,10 +72,14 @@ class Settled(BaseModel):
 class CreateTenant(Settled):
     """POST /v1/tenants."""
 
-    id: Annotated[str, AfterValidator(_name)]
+    id: Annotated[
+        str,
+        AfterValidator(_name),
+        WithJsonSchema({"type": "string", "pattern": "^[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?$"}),
+    ]
 
 
-@router.post("")
+@router.post("", responses=gives(Tenant, 409, 413, 415), openapi_extra=takes(CreateTenant))
 async def create_tenant(request: Request, _: Operator, behind: Behind) -> Response:
     """Make a tenant. It has no key yet: POST /v1/keys with its name makes one."""
     wanted = check(CreateTenant, await read_body(request))
@@ -82,7 +88,7 @@ async def create_tenant(request: Request, _: Operator, behind: Behind) -> Respon
     return json_reply(_shown(await _seen(behind, wanted.id)))
 
 
-@router.get("")
+@router.get("", responses=gives(TenantList))
 async def list_tenants(
     caller: Reading,
     behind: Behind,
@@ -98,14 +104,14 @@ async def list_tenants(
     return page_reply([_shown(each) for each in found[:limit]], has_more=len(found) > limit)
 
 
-@router.get("/{tenant_id}")
+@router.get("/{tenant_id}", name="retrieve_tenant", responses=gives(Tenant, 404))
 async def get_tenant(tenant_id: str, caller: Reading, behind: Behind) -> Response:
     """What is settled for a tenant."""
     check_sees(caller, tenant_id)
     return json_reply(_shown(await _seen(behind, tenant_id)))
 
 
-@router.patch("/{tenant_id}")
+@router.patch("/{tenant_id}", responses=gives(Tenant, 404, 409, 413, 415), openapi_extra=takes(Settled))
 async def settle_tenant(tenant_id: str, request: Request, caller: Administering, behind: Behind) -> Response:
     """Change what is settled for a tenant; the operator alone does, and it holds within seconds."""
     check_sees(caller, tenant_id)
@@ -119,7 +125,7 @@ async def settle_tenant(tenant_id: str, request: Request, caller: Administering,
     return json_reply(_shown(seen))
 
 
-@router.delete("/{tenant_id}")
+@router.delete("/{tenant_id}", responses=gives(TenantErased, 404, 409))
 async def erase_tenant(tenant_id: str, _: Operator, behind: Behind) -> Response:
     """Erase a tenant: keys, batches, results, files. Its keys end at once; repeat it, or wait, for the rest."""
     if tenant_id == DEFAULT_TENANT:

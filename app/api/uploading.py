@@ -21,10 +21,12 @@ from python_multipart.multipart import parse_options_header
 from app.api.door import ExpiresAfter, check
 from app.api.errors import ApiError, bad_request, file_too_large, missing
 from app.api.form import Form
+from app.api.packed import PACKED_NAME, PIECE_BYTES, bad_packing
 from app.api.services import Services
 from app.api.tenant_limits import Storage, storage_of
 from workers.core import faultpoints
 from workers.core.errors import BatchwrightError
+from workers.core.gunzip import BadCompression, Gunzip
 from workers.core.identity import new_file_id
 from workers.core.split import GZIP, UTF8_BOM
 from workers.store.files import Upload
@@ -36,7 +38,26 @@ STALL_S = 60.0
 TOUCH_EVERY_S = 10.0
 # A short retention of results must not take an input file away before anybody could make a batch of it.
 _BATCH_MAY_COME_S = 86_400.0
-_FORM_OVERHEAD_BYTES = 1_000_000
+FORM_OVERHEAD_BYTES = 1_000_000
+# The form as the OpenAPI document shows it.
+FORM: Doc = {
+    "type": "object",
+    "required": ["file", "purpose"],
+    "properties": {
+        "file": {
+            "type": "string",
+            "format": "binary",
+            "description": "With a file name: `.jsonl` for a batch, or `.jsonl.gz`.",
+        },
+        "purpose": {"type": "string", "minLength": 1, "maxLength": 64, "examples": ["batch"]},
+        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+        "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2_592_000},
+    },
+    "dependentRequired": {
+        "expires_after[anchor]": ["expires_after[seconds]"],
+        "expires_after[seconds]": ["expires_after[anchor]"],
+    },
+}
 _EXPIRES = re.compile(r"expires_after\[(\w+)\]")
 _NOT_JSONL = "Invalid file format for Batch API. Must be .jsonl"
 _EMPTY = "The input file is empty. Please ensure that the batch contains at least one request."
@@ -49,6 +70,7 @@ class _Receiver:
         self._services, self._tenant, self._storage = services, tenant, storage
         self._limit_bytes = services.settings.api.max_file_bytes
         self._upload: Upload | None = None
+        self._gunzip: Gunzip | None = None
         self._writing: asyncio.Task[None] | None = None
         self._size_bytes = 0
         self._begun_s = time.time()
@@ -57,17 +79,25 @@ class _Receiver:
 
     async def pass_on(self) -> None:
         """Store what has arrived, as soon as the block before it is stored."""
-        block = self.form.take_block()
+        arrived = self.form.take_block()
+        if self._upload is None:
+            self._refuse_name()
+            self._gunzip = Gunzip(PIECE_BYTES) if self._is_packed else None
+            self._upload = await self._begin()
+        try:
+            for block in self._gunzip.feed(arrived) if self._gunzip else (arrived,):
+                await self._store(self._upload, block)
+        except BadCompression as error:
+            raise bad_packing("The file", error) from None
+
+    async def _store(self, upload: Upload, block: bytes) -> None:
         self._size_bytes += len(block)
         if self._size_bytes > self._limit_bytes:
             raise file_too_large(self._limit_bytes)
         self._storage.refuse(self._size_bytes)
-        if self._upload is None:
-            self._refuse_name()
-            self._upload = await self._begin()
         await self._stored()
         faultpoints.passes(faultpoints.UPLOAD_BLOCK, self._size_bytes)
-        self._writing = asyncio.create_task(self._services.run(self._upload.write, block))
+        self._writing = asyncio.create_task(self._services.run(upload.write, block))
 
     async def finish(self) -> Doc:
         """The stored file. Raises ApiError 400 for a form or a file that cannot be used."""
@@ -83,6 +113,7 @@ class _Receiver:
         self._refuse_name()  # the purpose may have come after the file
         late = {"purpose": purpose, "expires_at": await self._expires_at(purpose)}
         await self.pass_on()
+        self._refuse_cut_packing()
         await self._stored()
         if self._upload is None:  # pass_on began it
             raise missing("file")
@@ -116,7 +147,7 @@ class _Receiver:
             files.begin,
             new_file_id(int(self._begun_s * 1000)),
             self._tenant,
-            filename=self.form.filename or "",
+            filename=self._name,
             purpose=self.form.fields.get("purpose", ""),
             expires_at=None,
         )
@@ -126,10 +157,27 @@ class _Receiver:
             await self._writing
             self._writing = None
 
+    @property
+    def _is_packed(self) -> bool:
+        return (self.form.filename or "").lower().endswith(PACKED_NAME)
+
+    @property
+    def _name(self) -> str:
+        """What the file is called once it is unpacked."""
+        name = self.form.filename or ""
+        return name[: -len(".gz")] if self._is_packed else name
+
+    def _refuse_cut_packing(self) -> None:
+        try:
+            if self._gunzip is not None:
+                self._gunzip.finish()
+        except BadCompression as error:
+            raise bad_packing("The file", error) from None
+
     def _refuse_name(self) -> None:
         # Known before the first byte is stored when the form names its purpose first, as the SDKs do.
         # A name without an ending says nothing: the SDKs call bare bytes "upload", and their first line will tell.
-        ending = PurePath((self.form.filename or "").lower()).suffix
+        ending = PurePath(self._name.lower()).suffix
         if self.form.fields.get("purpose") == "batch" and ending not in ("", ".jsonl"):
             raise bad_request(_NOT_JSONL, param="file")
 
@@ -213,16 +261,15 @@ def refuse_length(content_length: str | None, limit_bytes: int) -> None:
     if (
         content_length
         and content_length.isdigit()
-        and int(content_length) > limit_bytes + _FORM_OVERHEAD_BYTES
+        and int(content_length) > limit_bytes + FORM_OVERHEAD_BYTES
     ):
         raise file_too_large(limit_bytes)
 
 
 def _refuse_content(upload: Upload) -> None:
     if upload.first_line.startswith(GZIP):
-        text = (
-            f"{_NOT_JSONL}: the first line is not parseable as valid JSON, but packed with gzip; unpack it."
-        )
+        is_packed = "the first line is not parseable as valid JSON, but packed with gzip; name it NAME.jsonl.gz."
+        text = f"{_NOT_JSONL}: {is_packed}"
         raise bad_request(text, param="file", code="invalid_json_line")
     first = bytes(upload.first_line).removeprefix(UTF8_BOM).strip()
     if not first and not upload.first_line_cut:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from app.api.door import SigningSecret, Strict, in_words
+from app.api.door import WHOLE, SigningSecret, Strict, WebhookUrl, in_words
 from workers.core.webhooks import DEFAULT_EVENTS, PATTERNS, is_pattern
 from workers.store.mongo import Doc
 
@@ -24,16 +24,16 @@ def _known(pattern: str) -> str:
     return pattern
 
 
-_Url = Annotated[str, Field(min_length=1)]
 _Events = Annotated[
-    list[Annotated[str, AfterValidator(_known)]], Field(min_length=1, max_length=len(PATTERNS))
+    list[Annotated[str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(PATTERNS)})]],
+    Field(min_length=1, max_length=len(PATTERNS)),
 ]
 
 
 class CreateWebhook(Strict):
     """POST /v1/webhooks."""
 
-    url: _Url
+    url: WebhookUrl
     events: _Events = Field(default_factory=lambda: list(DEFAULT_EVENTS))
     enabled: bool = True
     secret: SigningSecret | None = None
@@ -42,7 +42,7 @@ class CreateWebhook(Strict):
 class ChangeWebhook(Strict):
     """PATCH /v1/webhooks/{id}: what is left out stays."""
 
-    url: _Url | None = None
+    url: WebhookUrl | None = None
     events: _Events | None = None
     enabled: bool | None = None
 
@@ -51,7 +51,7 @@ class RotateSecret(Strict):
     """POST /v1/webhooks/{id}/rotate-secret; the body may be empty."""
 
     secret: SigningSecret | None = None
-    grace_s: int = Field(default=_DAY_S, ge=0, le=7 * _DAY_S)
+    grace_s: Annotated[int, Field(ge=0, le=7 * _DAY_S), WHOLE] = _DAY_S
 
 
 def endpoint_shown(doc: Doc, *, with_secret: bool = False) -> dict[str, Any]:

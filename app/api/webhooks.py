@@ -16,6 +16,16 @@ from app.api.door import check, read_body
 from app.api.errors import ApiError, bad_request, conflict
 from app.api.json_reply import json_reply, page_reply
 from app.api.services import Behind, Services
+from app.api.shapes_tenancy import (
+    Delivery,
+    DeliveryList,
+    Webhook,
+    WebhookDeleted,
+    WebhookList,
+    WebhookTested,
+    WebhookWithSecret,
+)
+from app.api.spec import gives, takes
 from app.api.webhook_forms import (
     ChangeWebhook,
     CreateWebhook,
@@ -29,10 +39,10 @@ from workers.core.webhooks import shown_answer
 from workers.store.mongo import Doc
 from workers.store.webhooks import MOST_ENDPOINTS, new_secret
 
-router = APIRouter(prefix="/v1/webhooks")
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
 
-@router.post("")
+@router.post("", responses=gives(WebhookWithSecret, 409, 413, 415), openapi_extra=takes(CreateWebhook))
 async def create_webhook(request: Request, tenant: Admin, behind: Behind) -> Response:
     """Make an endpoint. Its signing secret is in this answer and in no other."""
     wanted = check(CreateWebhook, await read_body(request))
@@ -53,14 +63,14 @@ async def create_webhook(request: Request, tenant: Admin, behind: Behind) -> Res
     return json_reply(endpoint_shown(doc, with_secret=True))
 
 
-@router.get("")
+@router.get("", responses=gives(WebhookList))
 async def list_webhooks(tenant: Admin, behind: Behind) -> Response:
     """All endpoints of the tenant, oldest first."""
     docs = await behind.run(behind.notices.webhooks.page, tenant)
     return page_reply([endpoint_shown(doc) for doc in docs], has_more=False)
 
 
-@router.get("/deliveries")
+@router.get("/deliveries", responses=gives(DeliveryList))
 async def list_deliveries(
     tenant: Admin,
     behind: Behind,
@@ -77,14 +87,14 @@ async def list_deliveries(
     return page_reply([delivery_shown(row) for row in rows[:limit]], has_more=len(rows) > limit)
 
 
-@router.get("/deliveries/{delivery_id}")
+@router.get("/deliveries/{delivery_id}", responses=gives(Delivery, 404))
 async def retrieve_delivery(delivery_id: str, tenant: Admin, behind: Behind) -> Response:
     """One delivery with all its attempts."""
     row = await behind.run(behind.notices.deliveries.get, delivery_id, tenant)
     return json_reply(delivery_shown(_there(row, "delivery", delivery_id)))
 
 
-@router.post("/deliveries/{delivery_id}/replay")
+@router.post("/deliveries/{delivery_id}/replay", responses=gives(Delivery, 404))
 async def replay_delivery(delivery_id: str, tenant: Admin, behind: Behind) -> Response:
     """Send it again from now on, whatever became of it, under the same event id."""
     row = _there(
@@ -94,13 +104,15 @@ async def replay_delivery(delivery_id: str, tenant: Admin, behind: Behind) -> Re
     return json_reply(delivery_shown(row))
 
 
-@router.get("/{webhook_id}")
+@router.get("/{webhook_id}", responses=gives(Webhook, 404))
 async def retrieve_webhook(webhook_id: str, tenant: Admin, behind: Behind) -> Response:
     """One endpoint, without its secret."""
     return json_reply(endpoint_shown(await _endpoint(behind, webhook_id, tenant)))
 
 
-@router.patch("/{webhook_id}")
+@router.patch(
+    "/{webhook_id}", responses=gives(Webhook, 404, 413, 415), openapi_extra=takes(ChangeWebhook)
+)
 async def change_webhook(webhook_id: str, request: Request, tenant: Admin, behind: Behind) -> Response:
     """Change its URL, its events, or whether it is told; what waits goes to the new URL."""
     wanted = check(ChangeWebhook, await read_body(request))
@@ -112,7 +124,7 @@ async def change_webhook(webhook_id: str, request: Request, tenant: Admin, behin
     return json_reply(endpoint_shown(_there(doc, "webhook", webhook_id)))
 
 
-@router.delete("/{webhook_id}")
+@router.delete("/{webhook_id}", responses=gives(WebhookDeleted, 404))
 async def delete_webhook(webhook_id: str, tenant: Admin, behind: Behind) -> Response:
     """Take it away; what waits for it is sent nowhere."""
     if not await behind.run(behind.notices.webhooks.remove, webhook_id, tenant):
@@ -120,7 +132,11 @@ async def delete_webhook(webhook_id: str, tenant: Admin, behind: Behind) -> Resp
     return json_reply({"id": webhook_id, "object": "webhook", "deleted": True})
 
 
-@router.post("/{webhook_id}/rotate-secret")
+@router.post(
+    "/{webhook_id}/rotate-secret",
+    responses=gives(WebhookWithSecret, 404, 413, 415),
+    openapi_extra=takes(RotateSecret, required=False),
+)
 async def rotate_secret(webhook_id: str, request: Request, tenant: Admin, behind: Behind) -> Response:
     """Sign by a new secret, and for `grace_s` (a day) by the old one, too. The new one is in this answer alone."""
     wanted = check(RotateSecret, await read_body(request, may_be_empty=True))
@@ -129,11 +145,15 @@ async def rotate_secret(webhook_id: str, request: Request, tenant: Admin, behind
     return json_reply(endpoint_shown(_there(doc, "webhook", webhook_id), with_secret=True))
 
 
-@router.post("/{webhook_id}/test")
+@router.post("/{webhook_id}/test", responses=gives(WebhookTested, 404))
 async def test_webhook(webhook_id: str, tenant: Admin, behind: Behind) -> Response:
     """Send a `webhook.test` event now, also to a disabled endpoint, and say what came back. It is not repeated."""
     endpoint = await _endpoint(behind, webhook_id, tenant)
-    event_id, answered = await behind.notices.notifier.test(endpoint)
+    came = await behind.notices.notifier.test(endpoint)
+    if came is None:
+        text = "Other tests of yours are under way; wait for their answers."
+        raise ApiError(429, text, code="too_many_tests", headers={"retry-after": "2"})
+    event_id, answered = came
     return json_reply(
         {
             "object": "webhook.test",

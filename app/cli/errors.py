@@ -31,7 +31,8 @@ class FileProblem:
 class CliError(UserError):
     """What ends a verb: `exit_code` and, where input is wrong, the places.
 
-    `message` is left empty where the problems say it all; `more` counts problems that are not listed.
+    `message` is left empty where the problems say it all; `more` counts problems that are not listed; `shown` are
+    the lines of problems that a person gets to see.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class CliError(UserError):
         exit_code: int = WRONG_INPUT,
         problems: Sequence[FileProblem] = (),
         more: int = 0,
+        shown: int = _SHOWN,
     ) -> None:
         super().__init__(message or (str(problems[0]) if problems else ""), hint=hint)
         self.exit_code = exit_code
         self.problems = tuple(problems)
         self.more = more
+        self.shown = shown
 
 
 def exit_code_of(error: Exception) -> int:
@@ -75,9 +78,10 @@ def _lines(error: Exception) -> list[str]:
     if not problems:
         return [f"error: {_sentence(message, hint)}"]
     more = error.more if isinstance(error, CliError) else 0
+    limit = error.shown if isinstance(error, CliError) else _SHOWN
     groups = _alike(problems)
-    shown = [f"error: {first}{_and_more(number - 1)}" for first, number in groups[:_SHOWN]]
-    hidden = sum(number for _, number in groups[_SHOWN:]) + more
+    shown = [f"error: {first}{_and_more(number - 1)}" for first, number in groups[:limit]]
+    hidden = sum(number for _, number in groups[limit:]) + more
     if hidden > 0:
         shown.append(f"       and {hidden:,} more like these")
     if hint and len(shown) == 1:

@@ -12,6 +12,7 @@ from app.cli.progress import plain_interval_s, waiting_text
 from app.cli.session import named_server
 from app.client.event_calls import BatchEvent
 from app.client.models import Waiting, batch_from
+from workers.core.budget import BUDGET, TENANT_BUDGET
 from workers.core.events import GAP, PROGRESS
 
 Data = Mapping[str, Any]
@@ -103,9 +104,10 @@ def _refused(data: Data) -> str:
 
 
 def _paused(data: Data) -> str:
-    return "rests at its money ceiling" if data.get("reason") == "budget" else "paused"
+    return _RESTS.get(str(data.get("reason")), "paused")
 
 
+_RESTS = {BUDGET: "rests at its money ceiling", TENANT_BUDGET: "rests at its tenant's monthly ceiling"}
 _WORDS: dict[str, Callable[[Data], str]] = {
     "batch.created": lambda data: f"created for {data.get('endpoint')}; its input file is being checked",
     "batch.in_progress": lambda _: "input file checked, running",

@@ -29,8 +29,8 @@ from app.cli.pausing import pause, resume
 from app.cli.run_verb import run
 from app.cli.stack_group import doctor, down, logs, ps, up
 from app.cli.tenants_group import tenants
-from app.cli.webhooks_group import webhooks
 from app.cli.trials import bench, estimate, sim, validate
+from app.cli.webhooks_group import webhooks
 
 app = typer.Typer(
     cls=Group,

@@ -136,8 +136,9 @@ def merged(
     resting = [part.stats.pause_reason for part in parts if part.at_ceiling]
     if resting or out_of_money:
         stats = replace(stats, paused=True, pause_reason=resting[0] if resting else BUDGET)
-    if ceiling_usd is not None:
-        stats = replace(stats, max_cost_usd=ceiling_usd)
+    if ceiling_usd is None:  # then it is that of the part which rests
+        ceiling_usd = next((part.stats.max_cost_usd for part in parts if part.at_ceiling), None)
+    stats = replace(stats, max_cost_usd=ceiling_usd)
     started_s = min((each.started_s for each in watched), default=0.0)
     ends_s = [each.started_s + (each.seconds or 0.0) for each in watched]
     sums: dict[str, Any] = {

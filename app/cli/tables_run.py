@@ -30,7 +30,7 @@ from app.cli.ways_out import Routes, for_model
 from app.client.calls import BatchRequest
 from app.tables.answers import Answers, answers_for
 from app.tables.asking import ENDPOINT, Asking, read_schema
-from app.tables.cutting import CheckedTable, Limits, check, lines_of_rows
+from app.tables.cutting import MAX_PROBLEMS, CheckedTable, Limits, check, lines_of_rows
 from app.tables.formats import format_of, is_always_table, open_table
 from app.tables.rows import TableFault
 from app.tables.template import parse
@@ -180,7 +180,7 @@ def in_our_words(fault: TableFault, path: Path) -> CliError:
         )
         for each in fault.problems
     ]
-    return CliError(problems=problems, more=fault.more, hint=fault.hint)
+    return CliError(problems=problems, more=fault.more, hint=fault.hint, shown=MAX_PROBLEMS)
 
 
 def _chosen(asking: Asking, routes: Routes) -> set[Chosen]:

@@ -28,6 +28,7 @@ CHAT: Final = "/v1/chat/completions"
 PATIENCE_S = 30.0
 MAX_FILE_BYTES = 12_000_000  # room for 50,001 short lines
 CALL_SLOTS = 64  # calls at once: a batch of more slow lines can be stopped in the middle
+SLOW_LINES = 16 * CALL_SLOTS
 ENDED = ("completed", "failed", "cancelled", "expired")
 
 
@@ -95,9 +96,7 @@ class Stack:
 
     def half_done(self) -> Batch:
         """A batch that is in progress: two lines are answered, and more are slow than there are call slots."""
-        slow = lines(4 * CALL_SLOTS, fault="latency-ms=1500").replace(
-            b'"custom_id": "r', b'"custom_id": "slow'
-        )
+        slow = lines(SLOW_LINES, fault="latency-ms=1500").replace(b'"custom_id": "r', b'"custom_id": "slow')
         batch = self.create(lines(2) + slow)
 
         def look() -> Batch | None:

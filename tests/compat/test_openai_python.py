@@ -14,7 +14,7 @@ import openai
 import pytest
 from openai.types import Batch
 
-from tests.compat.conftest import CALL_SLOTS, CHAT, ENDED, PATIENCE_S, Stack, line, lines
+from tests.compat.conftest import CHAT, ENDED, PATIENCE_S, SLOW_LINES, Stack, line, lines
 
 pytestmark = pytest.mark.compat
 MANY = 105
@@ -252,7 +252,7 @@ def what_is_left_is_named(stack: Stack, ended: Batch, code: str) -> None:
     """Every line is in one of the files, and what never ran counts neither as completed nor as failed."""
     good, bad = stack.rows(ended.output_file_id), stack.rows(ended.error_file_id)
     assert ended.request_counts is not None
-    counts, total = ended.request_counts, 2 + 4 * CALL_SLOTS
+    counts, total = ended.request_counts, 2 + SLOW_LINES
     assert (counts.total, counts.completed, counts.failed) == (total, len(good), 0)
     assert {"r1", "r2"} <= {row["custom_id"] for row in good}
     assert bad and {(row["response"], row["error"]["code"]) for row in bad} == {(None, code)}

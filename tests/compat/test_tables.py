@@ -22,13 +22,14 @@ from app.embedded.commands import python_path
 
 pytestmark = [pytest.mark.compat, pytest.mark.slow]
 ROWS = 1_000_000
-MOST_RSS_KB = 180_000
+MOST_RSS_BYTES = 100_000_000
 
 # In a process of its own: the peak of a process never comes down again.
 WHOLE_WAY = """
-import resource, sys
+import sys, threading
 from pathlib import Path
 import orjson
+import psutil
 from app.client.jsonl import result_from
 from app.tables.answers import answers_for
 from app.tables.asking import Asking
@@ -37,6 +38,15 @@ from app.tables.formats import open_table
 from app.tables.joining import join
 from app.tables.template import parse
 
+peak_bytes, over = 0, threading.Event()
+
+def watch():
+    global peak_bytes
+    while not over.wait(0.05):
+        peak_bytes = max(peak_bytes, psutil.Process().memory_info().rss)
+
+watcher = threading.Thread(target=watch)
+watcher.start()
 source, target = map(Path, sys.argv[1:])
 asking = Asking(parse("Say {text}"), "m")
 checked = check(open_table(source), asking, ("answer", "error"), Limits(50_000, 200_000_000, 1_000_000))
@@ -53,14 +63,17 @@ def results():
 
 with target.open("wb") as out:
     done = join(checked, answers_for(None, None), results(), iter(()), out)
-print(checked.rows, len(checked.parts), done.failed, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+over.set()
+watcher.join()
+print(checked.rows, len(checked.parts), done.failed, peak_bytes)
 """
 
 
 def environ(home: Path) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BATCHWRIGHT_")}
     ours = {"BATCHWRIGHT_DATA_DIR": str(home / "data"), "PYTHONPATH": python_path()}
-    return kept | ours | {"BATCHWRIGHT_API_MAX_REQUESTS": "300"}
+    # Few calls at once make a run that is long enough to be stopped twice.
+    return kept | ours | {"BATCHWRIGHT_API_MAX_REQUESTS": "300", "BATCHWRIGHT_WORKER_MAX_CALL_SLOTS": "5"}
 
 
 def test_a_million_rows_need_the_memory_of_a_few(tmp_path: Path) -> None:
@@ -76,9 +89,9 @@ def test_a_million_rows_need_the_memory_of_a_few(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    rows, parts, failed, peak_kb = map(int, run.stdout.split())
+    rows, parts, failed, peak_bytes = map(int, run.stdout.split())
     assert (rows, parts, failed) == (ROWS, 20, 0)
-    assert peak_kb < MOST_RSS_KB
+    assert peak_bytes < MOST_RSS_BYTES
     with target.open(newline="") as file:
         assert sum(1 for _ in csv.reader(file)) == ROWS + 1
 

@@ -13,16 +13,19 @@ from tests.support.servers import TestServers
 _REDIS_OFFSET = 32  # the test servers have 64 databases, one for each test process
 
 
-def apart(servers: TestServers, name: str) -> TestServers:
-    """The same servers, with databases nobody else in this test process uses."""
+def apart(servers: TestServers, name: str, *, redis_offset: int = _REDIS_OFFSET) -> TestServers:
+    """The same servers, with databases nobody else in this test process uses.
+
+    Those that live at the same time need another `redis_offset` each, up to 63 in a run of one process.
+    """
     return replace(
         servers,
-        redis_url=_beside(servers.redis_url),
-        cache_redis_url=_beside(servers.cache_redis_url),
+        redis_url=_beside(servers.redis_url, redis_offset),
+        cache_redis_url=_beside(servers.cache_redis_url, redis_offset),
         mongodb_database=f"{servers.mongodb_database}_{name}",
     )
 
 
-def _beside(redis_url: str) -> str:
+def _beside(redis_url: str, offset: int) -> str:
     base, _, number = redis_url.rpartition("/")
-    return f"{base}/{int(number) + _REDIS_OFFSET}"
+    return f"{base}/{int(number) + offset}"

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from tests.support.apart import apart
 from tests.support.eventually import eventually
 from tests.support.late import Late
 from tests.support.servers import TestServers
+from tests.support.truth import Truth, truth_of
 from workers.core import states
 from workers.core.identity import new_api_key, shard_id, view_file_id
 from workers.core.messages import Item, ItemError, Result, ShardPlan, Usage
@@ -207,6 +208,8 @@ def running_api(servers: TestServers, directory: Path, **settings: str) -> Itera
         "BATCHWRIGHT_WEBHOOK_ALLOW_HTTP": "true",
         "BATCHWRIGHT_WEBHOOK_ALLOW_PRIVATE": "127.0.0.1",
         "BATCHWRIGHT_READY_FILE": str(ready),
+        # Whatever may ever be logged is looked through for secrets.
+        "BATCHWRIGHT_LOG_LEVEL": "debug",
         **settings,
     }
     log_path = directory / "api.log"
@@ -221,6 +224,7 @@ def running_api(servers: TestServers, directory: Path, **settings: str) -> Itera
         tenants.ensure("other")
         ApiKeys(db).add("other", keys[1], name="test")
         running = Api(url, keys[0], keys[1], Work(db), servers.environ(), log_path)
+        running.connection.event_hooks = {"response": [_held_to_the_document(url)]}
         with running.connection:
             yield running
             for sdk in running.sdks.values():
@@ -231,6 +235,18 @@ def running_api(servers: TestServers, directory: Path, **settings: str) -> Itera
         took_s = time.monotonic() - began
         client.close()
     assert (code, took_s < 2.5) == (0, True), f"exit code {code} after {took_s:.1f} s"
+
+
+def _held_to_the_document(url: str) -> Callable[[httpx.Response], None]:
+    """Let no reply pass that the API's OpenAPI document does not tell of."""
+    found: list[Truth] = []
+
+    def hold(response: httpx.Response) -> None:
+        if not found:
+            found.append(truth_of(httpx.get(f"{url}/openapi.json", timeout=20).content))
+        found[0].check(response)
+
+    return hold
 
 
 def _listening_at(process: subprocess.Popen[bytes], ready: Path, log_path: Path) -> str:

@@ -24,6 +24,10 @@ _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _RANDOM_CHARS, _CHECKSUM_CHARS = 43, 6
 _CHARS = len(PREFIX) + _RANDOM_CHARS + _CHECKSUM_CHARS
 _KEY_ID = re.compile(r"key_[0-9a-f]{32}")
+# Also keys that overlap: what stands before one may look like the beginning of another.
+_KEY = re.compile(rf"(?=(bw_[A-Za-z0-9_-]{{{_RANDOM_CHARS + _CHECKSUM_CHARS}}}))".encode())
+# Whole or cut off: keys of ours, secrets of webhooks (standardwebhooks.com), and what most providers' keys begin with.
+_SECRET = re.compile(r"(?<![A-Za-z0-9])(bw_|whsec_|sk-)[A-Za-z0-9_+/=-]{20,}")
 # 5 letters are 30 of 256 random bits: enough to tell one's keys apart, and no help to whoever guesses.
 _SHOWN_CHARS = len(PREFIX) + 5
 
@@ -48,6 +52,16 @@ def recognisable(key: str) -> str:
     """The beginning of a key, to know it by in a list; of a text that is not one of our keys, nothing."""
     of_ours = key.startswith(PREFIX) and len(key) >= len(PREFIX) + _RANDOM_CHARS
     return key[:_SHOWN_CHARS] if of_ours else ""
+
+
+def holds_key(data: bytes) -> bool:
+    """Whether one of our keys stands in there, whole: by the checksum, so nearly nothing else is taken for one."""
+    return any(not is_mistyped(match[1].decode()) for match in _KEY.finditer(data))
+
+
+def without_secrets(text: str) -> str:
+    """The text, with nothing but the beginning of whatever looks like a key or a signing secret in it."""
+    return _SECRET.sub(r"\1********", text)
 
 
 def is_key_id(text: str) -> bool:

@@ -57,6 +57,11 @@ def line_of(result_id_: str) -> int:
     return int(result_id_[-LINE_DIGITS:])
 
 
+def batch_of(result_id_: str) -> str:
+    """The batch inside a result id."""
+    return result_id_.rpartition(":")[0]
+
+
 def batch_request_id(batch_id: str, line: int) -> str:
     """The `batch_req_...` id of an output line: derived, so the same file never shows another one."""
     return f"batch_req_{blake3.blake3(result_id(batch_id, line).encode()).hexdigest(length=16)}"

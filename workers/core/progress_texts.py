@@ -34,8 +34,8 @@ REST = {
     "redis": "Redis does not answer{when}, so nobody knows what the limits of '{provider}' allow; "
     "`batchwright doctor` says what is wrong with it.",
     BUDGET: "What is left under the ceiling of this batch or of its tenant's month is held for calls under way; its "
-    "other requests are looked at again when those have ended{when}; nothing to do, or raise it: `batchwright resume {{id}} "
-    "--max-cost-usd N` for the batch's own.",
+    "other requests are looked at again when those have ended{when}; nothing to do, or raise it: `batchwright resume "
+    "{{id}} --max-cost-usd N` for the batch's own.",
     "lease_expired": "A worker that had requests of this batch fell silent{ago}; another one takes them over, nothing "
     "to do.",
     "drain": "A worker that had requests of this batch was stopped{ago}; another one takes them over, nothing to do.",

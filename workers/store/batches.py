@@ -43,7 +43,7 @@ class Batches:
 
     def get(self, batch_id: str, tenant: str | None = None) -> Doc | None:
         """The batch; with `tenant`, only if it is theirs and still kept. Workers, who act for all, leave it out."""
-        return self._docs.find_one({"_id": batch_id} | ({"tenant": tenant} | _IN_RETENTION if tenant else {}))
+        return self._docs.find_one({"_id": batch_id} | ({"tenant": tenant} | _IN_RETENTION if tenant is not None else {}))
 
     def page(self, tenant: str, *, after: str | None, limit: int, run_key: str | None = None) -> list[Doc]:
         """Newest first, those older than `after`."""

@@ -140,7 +140,7 @@ class Files:
     def get(self, file_id: str, tenant: str | None = None) -> Doc | None:
         """A visible file; with `tenant`, only if it is theirs."""
         where: Doc = {"_id": file_id} | _VISIBLE
-        return self._docs.find_one(where | ({"tenant": tenant} if tenant else {}))
+        return self._docs.find_one(where | ({"tenant": tenant} if tenant is not None else {}))
 
     def for_batch(self, file_id: str, tenant: str) -> Doc | None:
         """A file a batch refers to: a deleted or expired one still feeds the batches that were made from it."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import orjson
 
-from workers.core.identity import line_of, result_id
+from workers.core.identity import batch_of, line_of, result_id
 from workers.core.messages import NEVER_RAN_CODES, Result
 from workers.core.retrying import Row, code_of, settled
 from workers.core.wire import output_line
@@ -138,7 +138,7 @@ class ResultLooks:
         results = self._results.get_many([row.id for row in rows])
         for row in rows:
             if row.id in results:
-                yield output_line(_batch_of(row.id), results[row.id])
+                yield output_line(batch_of(row.id), results[row.id])
 
     def _rows(self, batch_id: str, *, ok: bool | None, custom_ids: bool) -> Iterator[Row]:
         where = rows_of(batch_id) | ({} if ok is None else {"ok": ok})
@@ -229,7 +229,3 @@ def said_by(failure: Result) -> tuple[str, str | None]:
     code = error.get("code") or error.get("type")
     message = str(error.get("message") or f"status {failure.status_code}")
     return message[:_MESSAGE_CHARACTERS], str(code)[:_MESSAGE_CHARACTERS] if code else None
-
-
-def _batch_of(result_id_: str) -> str:
-    return result_id_.rpartition(":")[0]

@@ -16,7 +16,7 @@ from bson.errors import BSONError
 from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure
 
 from workers.core.history import tries_doc, tries_from
-from workers.core.identity import hash64, line_of, result_id
+from workers.core.identity import batch_of, hash64, line_of, result_id
 from workers.core.messages import NEVER_RAN_CODES, ItemError, Result, Usage
 from workers.core.tally import Tally, tally_from, total
 from workers.core.wire import line_bytes, output_line
@@ -148,13 +148,13 @@ class Results:
 
     def get_many(self, result_ids: Sequence[str]) -> dict[str, Result]:
         """Those of these results that are there, with their bodies, by id."""
-        docs = self._docs.find({"_id": {"$in": list(result_ids)}}, batch_size=500)
-        return {doc["_id"]: self._from_doc(doc) for doc in docs}
+        found = self._docs.find({"_id": {"$in": list(result_ids)}})
+        return {doc["_id"]: self._from_doc(doc) for doc in found}
 
     def lines(self, batch_id: str, *, ok: bool, after_line: int = 0) -> Iterator[tuple[int, bytes]]:
         """(line, output line) of the output (`ok`) or the error file, in input order."""
-        where = rows_of(batch_id, after_line) | {"ok": ok}
-        for doc in self._docs.find(where, batch_size=500).sort("_id", 1):
+        rows = self._docs.find(rows_of(batch_id, after_line) | {"ok": ok}, batch_size=500)
+        for doc in rows.sort("_id", 1):
             result = self._from_doc(doc)
             yield result.line, output_line(batch_id, result)
 
@@ -180,14 +180,13 @@ class Results:
         if chunks := self._blobs.delete_some(body_prefix(batch_id), max(1, limit // BODY_CHUNK_COSTS)):
             return chunks * BODY_CHUNK_COSTS
         rows = self._docs.find(rows_of(batch_id), {"_id": 1}).sort("_id", 1).limit(limit)
-        ids = [row["_id"] for row in rows]
-        if not ids:
+        if not (ids := [row["_id"] for row in rows]):
             return 0
         return self._docs.delete_many({"_id": {"$gte": ids[0], "$lte": ids[-1]}}).deleted_count
 
     def batch_ids(self, after: str, limit: int) -> list[str]:
         """Batches of which results are there, in order, those after `after`."""
-        return distinct_after(self._docs, "_id", after, limit, beyond=_BEYOND, name=_batch_of)
+        return distinct_after(self._docs, "_id", after, limit, beyond=_BEYOND, name=batch_of)
 
     def unreferred(self, body_names: Sequence[str]) -> list[str]:
         """Those of these names of large bodies that no result refers to."""
@@ -258,17 +257,13 @@ def owner_of_body(name: str) -> str:
 
 def batch_of_body(name: str) -> str:
     """The batch that a large body was stored for."""
-    return _batch_of(owner_of_body(name))
+    return batch_of(owner_of_body(name))
 
 
 def rows_of(batch_id: str, after_line: int | None = None) -> Doc:
     """The filter of a batch's results, or of those after a line."""
     low = f"{batch_id}:" if after_line is None else result_id(batch_id, after_line)
     return {"_id": {"$gt": low, "$lt": batch_id + _BEYOND}}
-
-
-def _batch_of(result_id_: str) -> str:
-    return result_id_.rpartition(":")[0]
 
 
 def without_body(doc: Doc, body: bytes | None = None) -> Result:

@@ -18,10 +18,10 @@ _LIVE = [str(status) for status in states.BatchStatus if status not in states.TE
 
 
 class Upkeep:
-    """Looks at the batches, and at their shards where these tell of them."""
+    """Looks at the batches, and at their shards and input files where these tell of them."""
 
     def __init__(self, db: Db) -> None:
-        self._docs, self._shards = db["batch_jobs"], db["batch_shards"]
+        self._docs, self._shards, self._files = db["batch_jobs"], db["batch_shards"], db["files"]
 
     def ending(self, after: str, limit: int) -> list[str]:
         """Batches whose ending is set and that have not ended yet."""
@@ -101,9 +101,17 @@ class Upkeep:
         return [one for one in batch_ids if one not in there]
 
     def inputs_in_use(self, file_ids: Sequence[str], *, besides: str = "") -> set[str]:
-        """Those of these files from which a batch that is still there was made; `besides` does not count."""
+        """Those of these files from which a batch that is still there was made; `besides` does not count.
+
+        Nor does another tenant's batch: it failed, and must not keep bytes that it only named.
+        """
         where = {"input_file_id": {"$in": list(file_ids)}, "_id": {"$ne": besides}}
-        return {row["input_file_id"] for row in self._docs.find(where, {"input_file_id": 1})}
+        named = {
+            (row["input_file_id"], row["tenant"])
+            for row in self._docs.find(where, {"input_file_id": 1, "tenant": 1})
+        }
+        files = self._files.find({"_id": {"$in": [file_id for file_id, _ in named]}}, {"tenant": 1})
+        return {row["_id"] for row in files if (row["_id"], row["tenant"]) in named}
 
     def _ids(self, where: Doc, limit: int) -> list[str]:
         return [row["_id"] for row in self._docs.find(where, {"_id": 1}).sort("_id", 1).limit(limit)]

@@ -39,7 +39,7 @@ from app.cli.main import app
 from app.client.connection import upload_parts
 from config.errors import SettingsError
 from config.settings import Settings, load_settings
-from tests.support.api import Api
+from tests.support.api import MAX_FILE_BYTES, Api
 from tests.support.bad_lines import BAD_LINES, CHAT, GOOD, line
 from workers.core.chooser import Chooser
 from workers.core.identity import new_api_key
@@ -166,18 +166,49 @@ def test_without_a_setting_the_limits_are_those_of_the_batch_api() -> None:
     assert (SETTINGS.api.max_requests, SETTINGS.api.max_file_bytes) == (50_000, 200_000_000)
 
 
-def test_a_packed_file_is_refused_unread_whether_it_comes_as_file_or_as_encoding(api: Api) -> None:
-    bomb = gzip.compress(bytes(5_000_000))
+def packed_form(name: str, content: bytes) -> bytes:
+    head = f'Content-Disposition: form-data; name="file"; filename="{name}"'
+    purpose = '--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+    return f"{purpose}--b\r\n{head}\r\n\r\n".encode() + content + b"\r\n--b--\r\n"
+
+
+def test_a_bomb_is_unfolded_to_the_limit_of_a_file_and_leaves_nothing(api: Api) -> None:
+    bomb = gzip.compress(bytes(50_000_000))
     before = api.work.db["files"].count_documents({})
-    made = api.call("POST", "/v1/files", data={"purpose": "batch"}, files={"file": ("bomb.jsonl", bomb)})
-    error = made.json()["error"]
-    assert (made.status_code, error["param"], error["code"]) == (400, "file", "invalid_json_line")
-    assert "packed with gzip; unpack it" in error["message"]
-    for path in ("/v1/files", "/v1/batches"):
-        headers = {"content-encoding": "gzip", "content-type": "multipart/form-data; boundary=b"}
-        packed = api.call("POST", path, content=bomb, headers=headers)
-        assert (packed.status_code, packed.json()["error"]["param"]) == (415, "content-encoding")
+    named = api.call("POST", "/v1/files", data={"purpose": "batch"}, files={"file": ("bomb.jsonl.gz", bomb)})
+    encoded = api.call(
+        "POST",
+        "/v1/files",
+        content=gzip.compress(packed_form("bomb.jsonl", bytes(50_000_000))),
+        headers={"content-encoding": "gzip", "content-type": "multipart/form-data; boundary=b"},
+    )
+    for reply in (named, encoded):
+        error = reply.json()["error"]
+        assert (reply.status_code, error["code"]) == (413, "file_too_large")
+        assert f"{MAX_FILE_BYTES:,} bytes" in error["message"]
     assert api.work.db["files"].count_documents({}) == before
+
+
+@pytest.mark.parametrize("cut", [1, 10])
+def test_a_packed_file_that_is_none_or_ends_too_early_is_told_so(api: Api, cut: int) -> None:
+    packed = gzip.compress(b'{"a": 1}\n' * 1000)
+    replies = [
+        api.call("POST", "/v1/files", data={"purpose": "batch"}, files={"file": ("a.jsonl.gz", content)})
+        for content in (packed[:-cut], b'{"a": 1}', b"")
+    ]
+    for reply in replies[:2]:
+        assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_gzip")
+    assert replies[2].json()["error"]["code"] == "empty_file"
+
+
+def test_a_file_that_hides_its_packing_and_other_packings_are_refused_with_the_way_out(api: Api) -> None:
+    packed = gzip.compress(b"{}\n")
+    made = api.call("POST", "/v1/files", data={"purpose": "batch"}, files={"file": ("a.jsonl", packed)})
+    assert made.json()["error"]["code"] == "invalid_json_line"
+    assert "name it NAME.jsonl.gz" in made.json()["error"]["message"]
+    for path, encoding in (("/v1/files", "br"), ("/v1/batches", "gzip")):
+        reply = api.call("POST", path, content=packed, headers={"content-encoding": encoding})
+        assert (reply.status_code, reply.json()["error"]["param"]) == (415, "content-encoding")
 
 
 def test_a_packed_file_is_refused_before_it_is_sent(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import socket
 import time
@@ -39,6 +40,19 @@ def test_a_file_comes_back_as_it_was_sent(api: Api) -> None:
     )
     assert api.sdk.files.retrieve(made.id) == made
     assert api.sdk.files.content(made.id).content == content
+
+
+def test_a_packed_file_and_a_packed_body_are_stored_unpacked(api: Api) -> None:
+    content = b"".join(map(input_line, range(3000)))
+    form = b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n' + _FILE_PART
+    form = form.replace(b"{}", content) + b"\r\n--b--\r\n"
+    packed = api.sdk.files.create(file=("prompts.jsonl.gz", gzip.compress(content)), purpose="batch")
+    headers = {"content-encoding": "gzip", "content-type": "multipart/form-data; boundary=b"}
+    encoded = api.call("POST", "/v1/files", content=gzip.compress(form), headers=headers).json()
+    assert (packed.filename, packed.bytes) == ("prompts.jsonl", len(content))
+    assert (encoded["filename"], encoded["bytes"]) == ("a.jsonl", len(content))
+    for file_id in (packed.id, encoded["id"]):
+        assert api.sdk.files.content(file_id).content == content
 
 
 def test_a_batch_file_expires_after_thirty_days_unless_told_otherwise(api: Api) -> None:

@@ -10,8 +10,9 @@ from tests.support.apart import apart
 from tests.support.batches import Stores, open_stores
 from tests.support.servers import TestServers, servers
 from tests.support.sweeping import Site
+from tests.support.telling import receiver, telling, threads
 
-__all__ = ["servers"]
+__all__ = ["receiver", "servers", "telling", "threads"]
 
 
 @pytest.fixture(scope="session")

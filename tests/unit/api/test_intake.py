@@ -24,6 +24,7 @@ from config.settings import Settings
 from config.tree import Disk
 from workers.core.api_keys import SCOPES
 from workers.core.disk import DiskUse
+from workers.core.tenancy import TenantRules
 from workers.queue import Queue
 
 pytestmark = pytest.mark.fast
@@ -62,7 +63,8 @@ def services_with(**stores: Any) -> Services:
     known = SimpleNamespace(id="key_1", tenant="default", allows=SCOPES, expires_at=None)
     known.expired = known.revoked = False
     keys = SimpleNamespace(find=lambda _: known, note_use=lambda _: True)
-    for name, store in {"api_keys": keys, **stores}.items():
+    free = SimpleNamespace(rules_of=lambda _: TenantRules(), most=lambda _: None)
+    for name, store in {"api_keys": keys, "tenants": free, "backlog": free, **stores}.items():
         setattr(services, name, store)
     return services
 

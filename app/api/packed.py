@@ -1,0 +1,52 @@
+"""Uploads that come packed with gzip: the whole body (Content-Encoding) or the file in it (NAME.jsonl.gz).
+
+A kilobyte may hold a gigabyte, so what comes out is counted against the limit of what goes in, piece by piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from starlette.requests import Request
+
+from app.api.door import encoding_of, unread_encoding
+from app.api.errors import ApiError, bad_request, file_too_large
+from workers.core.gunzip import BadCompression, Gunzip
+
+PACKED_NAME = ".jsonl.gz"
+PIECE_BYTES = 1 << 20
+_GZIP = ("gzip", "x-gzip")
+
+
+def body_of(request: Request, most_bytes: int, limit_bytes: int) -> AsyncIterator[bytes]:
+    """The body of a request as it was before it was packed.
+
+    Args:
+        most_bytes: of the whole form; `limit_bytes` is what its file may have, and what a refusal names.
+    Raises: ApiError 415 for another packing than gzip; later, 413 for too much of it and 400 for what is no gzip.
+    """
+    encoding = encoding_of(request)
+    if encoding is None:
+        return request.stream()
+    if encoding not in _GZIP:
+        raise unread_encoding(encoding)
+    return _unpacked(request.stream(), most_bytes, limit_bytes)
+
+
+async def _unpacked(chunks: AsyncIterator[bytes], most_bytes: int, limit_bytes: int) -> AsyncIterator[bytes]:
+    gunzip, passed = Gunzip(PIECE_BYTES), 0
+    try:
+        async for chunk in chunks:
+            for piece in gunzip.feed(chunk):
+                passed += len(piece)
+                if passed > most_bytes:
+                    raise file_too_large(limit_bytes)
+                yield piece
+        gunzip.finish()
+    except BadCompression as error:
+        raise bad_packing("The body", error) from None
+
+
+def bad_packing(what: str, error: BadCompression) -> ApiError:
+    """400: it says that it is packed with gzip, and cannot be unpacked."""
+    return bad_request(f"{what} cannot be unpacked as gzip: {error}.", param="file", code="invalid_gzip")
