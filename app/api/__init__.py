@@ -2,7 +2,7 @@
 
     server -> application -> auth -> files | batches | operations -> services -> workers.store
 
-door.py checks what comes in (pydantic, here and nowhere else), errors.py shapes every refusal, creation.py
+door.py reads and checks what comes in by the models of bodies.py (pydantic, here and nowhere else), errors.py shapes every refusal, creation.py
 turns a checked create into a batch document, uploading.py carries bytes into the store, streaming.py out.
 Workers do everything that takes time: a create inserts one document and publishes one hint.
 """

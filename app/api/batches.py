@@ -15,9 +15,10 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.api import once
 from app.api.auth import Submitter, Tenant
+from app.api.bodies import CreateBatch
 from app.api.counts import Counts
 from app.api.creation import Defaults, new_batch, refusal_of_input, shown_to_its_maker
-from app.api.door import CreateBatch, check, read_body
+from app.api.door import check, read_body
 from app.api.errors import bad_request, conflict, no_such_batch
 from app.api.json_reply import json_reply, page_reply
 from app.api.services import Behind, Services

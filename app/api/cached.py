@@ -12,7 +12,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from app.api.auth import Admin, Reading, Tenant
-from app.api.door import Endpoint, Strict, check, read_body
+from app.api.bodies import Endpoint, Strict
+from app.api.door import check, read_body
 from app.api.errors import SERVER_ERROR, ApiError, bad_request
 from app.api.json_reply import json_reply
 from app.api.services import Behind, Services

@@ -11,7 +11,7 @@ from typing import Any
 
 import blake3
 
-from app.api.door import CreateBatch, window_s
+from app.api.bodies import CreateBatch, window_s
 from workers.core.budget import new_budget
 from workers.core.identity import canonical, new_batch_id
 from workers.core.states import BatchStatus

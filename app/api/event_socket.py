@@ -18,7 +18,8 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import Field
 
 from app.api.auth import Caller, caller_of, key_in
-from app.api.door import Strict, check
+from app.api.bodies import Strict
+from app.api.door import check
 from app.api.errors import ApiError, bad_request, no_such_batch, store_down
 from app.api.event_hub import MAX_BATCHES, EventHub, key_check
 from app.api.event_topic import STALL_S, Reason, Watcher, taken

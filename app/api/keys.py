@@ -13,7 +13,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ConfigDict, Field
 
 from app.api.auth import Administering, Caller
-from app.api.door import WHOLE, Strict, check, read_body
+from app.api.bodies import WHOLE, Strict
+from app.api.door import check, read_body
 from app.api.errors import ApiError, conflict
 from app.api.json_reply import json_reply, page_reply
 from app.api.services import Behind, Services

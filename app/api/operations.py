@@ -11,8 +11,9 @@ from fastapi import APIRouter, Request, Response
 
 from app.api.auth import Submitter, Tenant
 from app.api.batches import batch_of
+from app.api.bodies import ResumeBatch
 from app.api.counts import Counts
-from app.api.door import ResumeBatch, check, read_body
+from app.api.door import check, read_body
 from app.api.errors import ApiError, conflict
 from app.api.json_reply import json_reply
 from app.api.services import Behind, Services

@@ -18,9 +18,10 @@ from pydantic_core import PydanticCustomError
 from app.api import once
 from app.api.auth import Submitter
 from app.api.batches import batch_of
+from app.api.bodies import WHOLE, CreateBatch, Extension, Metadata, Strict, Window
 from app.api.counts import Counts
 from app.api.creation import Defaults, new_batch, shown_to_its_maker
-from app.api.door import WHOLE, CreateBatch, Extension, Metadata, Strict, Window, check, read_body
+from app.api.door import check, read_body
 from app.api.errors import ApiError, conflict
 from app.api.json_reply import json_reply
 from app.api.services import Behind, Services

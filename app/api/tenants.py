@@ -15,7 +15,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 from pydantic_core import PydanticCustomError
 
 from app.api.auth import Administering, Caller, Operator, Reading
-from app.api.door import WHOLE, check, read_body
+from app.api.bodies import WHOLE
+from app.api.door import check, read_body
 from app.api.errors import ApiError, conflict
 from app.api.json_reply import json_reply, page_reply
 from app.api.services import Behind, Services

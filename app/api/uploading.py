@@ -18,7 +18,8 @@ import orjson
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
-from app.api.door import ExpiresAfter, check
+from app.api.bodies import ExpiresAfter
+from app.api.door import check, refuse_key
 from app.api.errors import ApiError, bad_request, file_too_large, missing
 from app.api.form import Form
 from app.api.packed import PACKED_NAME, PIECE_BYTES, bad_packing
@@ -176,6 +177,8 @@ class _Receiver:
 
     def _refuse_name(self) -> None:
         # Known before the first byte is stored when the form names its purpose first, as the SDKs do.
+        for param, said in (("file", self._name), ("purpose", self.form.fields.get("purpose", ""))):
+            refuse_key(said.encode("utf-8", "replace"), param)
         # A name without an ending says nothing: the SDKs call bare bytes "upload", and their first line will tell.
         ending = PurePath(self._name.lower()).suffix
         if self.form.fields.get("purpose") == "batch" and ending not in ("", ".jsonl"):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from app.api.door import WHOLE, SigningSecret, Strict, WebhookUrl, in_words
+from app.api.bodies import WHOLE, SigningSecret, Strict, WebhookUrl, in_words
 from workers.core.webhooks import DEFAULT_EVENTS, PATTERNS, is_pattern
 from workers.store.mongo import Doc
 

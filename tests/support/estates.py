@@ -22,6 +22,7 @@ from config.settings import load_settings
 from tests.support.api import Work, answered
 from tests.support.batches import chat_line
 from tests.support.servers import TestServers
+from tests.support.sweeping import NoBroker
 from workers.core.messages import ItemError, Result
 from workers.core.savings import SHARE_SUMS
 from workers.queue import Queue
@@ -58,15 +59,8 @@ class Estate:
         return {each for several in self.ids.values() for each in several}
 
 
-class _NoQueue:
+class _NoQueue(NoBroker):
     """Nobody is to hear of these batches."""
-
-    def publish_plan(self, batch_id: str) -> None:
-        """Tell nobody."""
-
-    def depth(self, _: str) -> int:
-        """Nothing waits."""
-        return 0
 
     def close(self) -> None:
         """Nothing is open."""

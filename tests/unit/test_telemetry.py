@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from workers.core.identity import new_api_key
 from workers.telemetry import SeldomBrokerAway, set_up_logging
 
 pytestmark = pytest.mark.fast
@@ -45,6 +46,27 @@ def test_a_traceback_keeps_its_lines_but_no_escape_codes(capsys: pytest.CaptureF
     text = capsys.readouterr().err
     assert "\x1b" not in text and len(text.splitlines()) > 3
     assert text.endswith("ValueError: \\x1b[31mred\n")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_key_that_somebody_put_into_a_path_is_in_no_line_and_no_traceback(
+    capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    set_up_logging("debug", as_json=as_json)
+    key = new_api_key()
+    try:
+        raise ValueError(f"no batch {key}")
+    except ValueError:
+        logging.getLogger("batchwright").exception("GET /v1/batches/%s failed", key)
+    assert key not in (text := capsys.readouterr().err)
+    assert text.count("bw_********") == 2
+
+
+def test_what_the_database_is_asked_and_told_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("debug", as_json=False)
+    for library in ("pymongo.command", "httpcore.http11", "python_multipart.multipart"):
+        logging.getLogger(library).debug("a prompt")
+    assert capsys.readouterr().err == ""
 
 
 def test_json_lines_hold_level_name_time_and_traceback(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from tests.support.estates import SCOPES, Estate, Ground, ground, lookup_body, settle
+from tests.support.estates import SCOPES, Estate, ground, lookup_body
 from tests.support.every_route import every_route
 from tests.support.isolation import (
     NOBODYS,
@@ -24,51 +21,10 @@ from tests.support.isolation import (
     unknown_fields,
 )
 from tests.support.servers import TestServers
+from tests.support.town import NO_LISTS, Town, attacked, hold_to_its_own
 from workers.store.tenants import DEFAULT_TENANT
 
 pytestmark = pytest.mark.integration
-# What is asked of the server itself is no list, and the page of the metrics is one.
-NO_LISTS = ("/health", "/docs", "/openapi.json")
-
-
-class Town:
-    """Two tenants and the first one, and what `alpha` saw before `bravo` had anything."""
-
-    def __init__(self, on: Ground) -> None:
-        self.on = on
-        self.operator = settle(on, DEFAULT_TENANT, "OPERATORSMARK")
-        self.alpha = settle(on, "alpha", "ALPHASMARK")
-        self.before = self.lists()
-        self.bravo = settle(on, "bravo", "BRAVOSMARK")
-        # The use of a key is written down once a minute.
-        on.call("GET", "/v1/batches", self.bravo.keys["read"])
-        self.had = on.belonging(self.bravo)
-        # What the attackers have said themselves, and may find in what is theirs.
-        self.said: set[str] = set()
-
-    def lists(self) -> dict[str, tuple[object, ...]]:
-        """What alpha and a reader of the first tenant are told by each list and count."""
-        key, reader = self.alpha.keys["admin"], self.operator.keys["read"]
-        lists = [route for route in http_routes() if route.method == "GET" and "{" not in route.path]
-        calls = [Call(route, route.path) for route in lists if route.path not in NO_LISTS]
-        return {
-            f"{call} {who}": seen(call.sent(self.on, which), "")
-            for call in calls
-            for who, which in (("alpha", key), ("reader", reader))
-        }
-
-    def tells_of_bravo(self, text: str, besides: str = "") -> list[str]:
-        """What a reply holds of bravo but for what was in the call or in an earlier one."""
-        self.said.add(besides)
-        names = {self.bravo.mark, *self.bravo.secrets, *self.bravo.all_ids()} - self.said
-        return sorted(each for each in names if each in (text.replace(besides, "") if besides else text))
-
-    def check_unchanged(self, attacker: Estate) -> None:
-        """Bravo has what it had; what names it besides is the attacker's own."""
-        has = self.on.belonging(self.bravo)
-        assert {name: has.get(name) for name in self.had} == self.had
-        more = [doc for name, doc in has.items() if name not in self.had]
-        assert {doc["tenant"] for doc in more} <= {attacker.tenant, DEFAULT_TENANT}
 
 
 @pytest.fixture(scope="module")
@@ -93,17 +49,6 @@ def test_every_parameter_and_field_is_known_to_name_something_or_nothing(town: T
 
 def test_what_another_tenant_has_changes_no_list_and_no_count(town: Town) -> None:
     assert town.lists() == town.before
-
-
-def attacked(town: Town, attacker: Estate, key: str, most: int) -> None:
-    """Name everything of bravo's, then as often what never was; the replies, and bravo's documents, are the same."""
-    theirs = attacks(attacker, lambda collection: town.bravo.ids[collection][:most])
-    nobodys = attacks(attacker, lambda collection: [never(id_) for id_ in town.bravo.ids[collection][:most]])
-    for call, empty in zip(theirs, nobodys, strict=True):
-        reply = call.sent(town.on, key)
-        assert not town.tells_of_bravo(reply.text, call.about), f"{call} tells of another tenant"
-        assert seen(reply, call.about) == seen(empty.sent(town.on, key), empty.about), str(call)
-    town.check_unchanged(attacker)
 
 
 def test_another_tenants_id_is_the_same_as_one_that_never_was(town: Town) -> None:
@@ -158,28 +103,7 @@ def test_a_repeat_of_another_tenants_create_makes_ones_own(town: Town) -> None:
 
 
 def test_no_sequence_of_calls_reaches_another_tenant(town: Town) -> None:
-    routes = [route for route in http_routes() if route.path.startswith("/v1/")]
-    either = st.sampled_from([town.bravo, town.bravo, town.alpha])
-
-    @settings(max_examples=20)
-    @given(data=st.data())
-    def law(data: st.DataObject) -> None:
-        # given a call of alpha's with ids of either tenant, after whatever it has called before
-        route = routes[data.draw(st.integers(0, len(routes) - 1))]
-        named = {name: c for name, c in route.in_path.items() if c not in NOBODYS}
-        owners = {name: data.draw(either) for name in named}
-        ids = {name: data.draw(st.sampled_from(owners[name].ids[named[name]])) for name in named}
-        town.said.update(ids.values())
-        query = {"follow": "false"} if "follow" in route.in_query else {}
-        path = path_of(route, town.alpha, **ids)
-        call = Call(route, path, query=query, body=body_of(route, town.alpha))
-        # when it is made, then what is not alpha's own is refused, and nobody else is told of
-        reply = call.sent(town.on, town.alpha.keys["admin"])
-        assert town.bravo not in owners.values() or reply.status_code in (403, 404), str(call)
-        assert not town.tells_of_bravo(reply.text), str(call)
-
-    law()
-    town.check_unchanged(town.alpha)
+    hold_to_its_own(town, examples=20)
 
 
 def test_no_route_does_anything_without_a_key(town: Town) -> None:

@@ -147,6 +147,14 @@ def test_a_deleted_file_goes_once_no_batch_refers_to_it(site: Site) -> None:
     assert not site.stores.files.drop(site.stores.file(b"{}\n")), "a file that is seen is never dropped"
 
 
+def test_a_batch_of_another_tenant_that_named_a_file_keeps_none_of_its_bytes(site: Site) -> None:
+    file_id = site.stores.file(b"{}\n")
+    site.stores.batch(tenant="other", input_file_id=file_id, status="failed")
+    assert site.stores.files.hide(file_id, "default")
+    site.sweep()
+    assert site.stores.db["files.chunks"].distinct("files_id") == []
+
+
 def test_orphans_behind_many_that_are_none_are_found_in_later_rounds(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from app.api.bodies import CreateBatch
 from app.api.counts import extension
 from app.api.creation import Defaults, new_batch, shown_to_its_maker
-from app.api.door import CreateBatch, check
+from app.api.door import check
 from app.api.errors import ApiError
 from app.api.retrying import RetryBatch, child_form
 from workers.core.webhooks import secret_from, secret_problem

@@ -9,12 +9,14 @@ from workers.core.api_keys import (
     SCOPES,
     Scope,
     allowed,
+    holds_key,
     is_key_id,
     is_mistyped,
     outlives,
     recognisable,
     scopes_beyond,
     with_checksum,
+    without_secrets,
 )
 from workers.core.identity import new_api_key, new_key_id
 
@@ -95,3 +97,36 @@ def test_only_ids_are_ids(text: str) -> None:
 def test_a_key_is_not_taken_for_an_id_nor_an_id_for_a_key() -> None:
     assert is_key_id(new_key_id(1_700_000_000_000)) and not is_key_id(new_api_key())
     assert not is_key_id(new_key_id(1) + "\n")
+
+
+@given(key=KEYS, before=st.text(LETTERS + ' "{:', max_size=60), after=st.text(' "}/?&=:,', max_size=9))
+def test_a_key_is_found_wherever_it_stands(key: str, before: str, after: str) -> None:
+    assert holds_key(f"{before}{key}{after}".encode())
+
+
+@given(key=KEYS, place=st.integers(3, 51))
+def test_what_only_looks_like_a_key_may_be_stored(key: str, place: int) -> None:
+    other = "A" if key[place] != "A" else "B"
+    assert not holds_key((key[:place] + other + key[place + 1 :]).encode())
+
+
+@given(
+    key=KEYS, before=st.sampled_from(["", "/v1/batches/", "'", "batch_", "?key="]), kept=st.integers(23, 52)
+)
+def test_a_key_in_a_text_is_cut_short_even_if_it_is_not_whole(key: str, before: str, kept: int) -> None:
+    assert without_secrets(f"{before}{key[:kept]}'.") == f"{before}bw_********'."
+
+
+def test_secrets_of_webhooks_and_of_providers_are_cut_short_and_ids_are_not() -> None:
+    secret, provider_key = "whsec_" + "aB3+" * 11, "sk-proj-" + "x1_-" * 10
+    assert without_secrets(f"{secret} and {provider_key}") == "whsec_******** and sk-********"
+    plain = (
+        "batch_"
+        + "0a" * 16
+        + " file-"
+        + "0a" * 16
+        + " key_"
+        + "0a" * 16
+        + " task-and-risk-of-many-letters-more"
+    )
+    assert without_secrets(plain) == plain
