@@ -15,13 +15,10 @@ from dataclasses import dataclass
 from workers.finalizer import Finalizer
 from workers.retention import BATCHES_A_ROUND, DOCUMENTS_A_ROUND, SLICE, Budget, Retention
 from workers.store.stores import Stores
-from workers.store.tenants import DEFAULT_TENANT
+from workers.store.tenants import DEFAULT_TENANT, LINGERS_S
 from workers.walk import PAGE, safely
 
 log = logging.getLogger(__name__)
-
-# A request that was let in before the mark has ended by then; a key is looked up again within seconds.
-LINGERS_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,20 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from workers.core.identity import new_id
-from workers.core.webhooks import TEST_EVENT, Answered, Next, after_attempt, body_of, signed_headers, signing
+from workers.core.webhooks import (
+    TEST_EVENT,
+    Answered,
+    Next,
+    after_attempt,
+    body_of,
+    signed_headers,
+    signing,
+    tested_on,
+)
 from workers.store.deliveries import age_s, deliveries_of
 from workers.store.mongo import STORE_TROUBLE, Doc
 from workers.store.stores import Stores
@@ -27,6 +36,7 @@ from workers.store.threads import Threads
 from workers.store.webhooks import GONE_REASON, wanting
 
 log = logging.getLogger(__name__)
+K = TypeVar("K")
 
 AT_ONCE, PER_TENANT, PER_LANE = 64, 8, 4
 TESTS_PER_TENANT = 4
@@ -57,7 +67,8 @@ class Notifier:
     sender: Sender
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _tenants: Counter[str] = field(default_factory=Counter)
-    _lanes: Counter[str] = field(default_factory=Counter)
+    # By tenant too: two of them may name receivers of batches on one host.
+    _lanes: Counter[tuple[str, str]] = field(default_factory=Counter)
     _after: str = ""
     _room: asyncio.Event = field(default_factory=asyncio.Event)
     _tests: Counter[str] = field(default_factory=Counter)
@@ -120,8 +131,8 @@ class Notifier:
         self.stores.outbox.told_all([row["_id"] for row in found])
         return len(found)
 
-    async def test(self, endpoint: Doc) -> tuple[str, Answered] | None:
-        """Send an endpoint a `webhook.test` event now, once; gives the event's id and what came back.
+    async def test(self, endpoint: Doc, kind: str = TEST_EVENT) -> tuple[str, Answered] | None:
+        """Send an endpoint an event of this type now, once; gives the event's id and what came back.
 
         None, and nothing is sent, while as many tests of its tenant are under way as may be.
         """
@@ -134,8 +145,8 @@ class Notifier:
             "id": event_id,
             "object": "event",
             "created_at": int(now.timestamp()),
-            "type": TEST_EVENT,
-            "data": {"id": endpoint["_id"]},
+            "type": kind,
+            "data": {"id": tested_on(kind, endpoint["_id"], tenant)},
         }
         body = body_of(event)
         headers = signed_headers(event_id, now, body, signing(endpoint["secrets"], now))
@@ -143,18 +154,18 @@ class Notifier:
         try:
             return event_id, await self.sender.post(endpoint["url"], headers, body)
         finally:
-            self._tests[tenant] -= 1
-            if not self._tests[tenant]:
-                del self._tests[tenant]
+            _count_down(self._tests, tenant)
 
     async def _begin(self, tenant: str) -> bool:
-        busy = [lane for lane, number in self._lanes.items() if number >= PER_LANE]
+        busy = [
+            lane for (whose, lane), number in self._lanes.items() if whose == tenant and number >= PER_LANE
+        ]
         lease_s = self.sender.deadline_s + _TO_SETTLE_S
         row = await self.threads.call(self.stores.deliveries.claim, tenant, lease_s, busy)
         if row is None:
             return False
         self._tenants[tenant] += 1
-        self._lanes[row["lane"]] += 1
+        self._lanes[tenant, row["lane"]] += 1
         task = asyncio.create_task(self._deliver(row))
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._ended(done, row))
@@ -162,10 +173,8 @@ class Notifier:
 
     def _ended(self, task: asyncio.Task[None], row: Doc) -> None:
         self._tasks.discard(task)
-        for counter, name in ((self._tenants, row["tenant"]), (self._lanes, row["lane"])):
-            counter[name] -= 1
-            if not counter[name]:
-                del counter[name]
+        _count_down(self._tenants, row["tenant"])
+        _count_down(self._lanes, (row["tenant"], row["lane"]))
         self._room.set()
         if not task.cancelled() and task.exception() is not None:
             # It is due again when its lease ends. Words of the error may hold a URL.
@@ -181,7 +190,7 @@ class Notifier:
         if not await self.threads.call(self.stores.deliveries.settle, row, answered, following):
             return
         if following.disable and row["endpoint"]:
-            await self.threads.call(self.stores.webhooks.disable, row["endpoint"], GONE_REASON)
+            await self.threads.call(self.stores.webhooks.disable, row["endpoint"], url, GONE_REASON)
         if following.state != "delivered":
             log.info(
                 "%s (%s): attempt %d failed, %s", row["_id"], row["type"], row["attempts"], following.state
@@ -208,6 +217,12 @@ class Notifier:
         return endpoint["url"], signing(endpoint["secrets"], row["at"]), None
 
 
+def _count_down(counter: Counter[K], name: K) -> None:
+    counter[name] -= 1
+    if not counter[name]:
+        del counter[name]
+
+
 def _lane(url: str) -> str:
-    """Receivers of batches share their slots by host: each batch may name another path."""
+    """A tenant's receivers of batches share their slots by host: each batch may name another path."""
     return f"host:{urlsplit(url).netloc}"

@@ -59,6 +59,8 @@ class Planning:
         if batch["status"] != "validating":
             self._open(batch)
             return "opened"
+        if refusal := batch.get("refusal"):
+            return self._fail(batch, [LineProblem(**refusal)], 1)
         if batch["plan"]["fence"] > GIVE_UP_AFTER:
             return self._fail(batch, [_unplannable(GIVE_UP_AFTER)], 1)
         if batch["plan"]["fence"] > 1:
@@ -66,7 +68,7 @@ class Planning:
             self._forget(batch_id)
         file = self.stores.files.for_batch(batch["input_file_id"], batch["tenant"])
         if file is None:
-            return self._fail(batch, [_missing_file(batch["input_file_id"])], 1)
+            return self._fail(batch, [_missing_file(batch["input_file_id"], batch["tenant"])], 1)
         try:
             return self._plan_file(batch, file)
         except MissingBytes as error:
@@ -236,8 +238,8 @@ class _Run:
             self._planning.stores.shards.insert_missing([doc | done])
 
 
-def _missing_file(file_id: str) -> LineProblem:
-    text = f"Cannot find file {file_id}, or organization default does not have access to it."
+def _missing_file(file_id: str, tenant: str) -> LineProblem:
+    text = f"Cannot find file {file_id}, or organization {tenant} does not have access to it."
     return LineProblem("invalid_request", text, "file_id", None)
 
 

@@ -108,6 +108,7 @@ class Sweeper:
             "batches": self._complete,
             "uploads": self._abandon,
             "outbox": self._collect,
+            "ledger": self._sum_up,
             "retention": self._retain,
             "erasure": self._erase,
             "orphans": self._orphans.round,
@@ -194,13 +195,13 @@ class Sweeper:
     def _try_again(self, until: float) -> None:
         """Batches that rest at their tenant's ceiling go on when the month turns, or the ceiling is raised."""
         budgets, shards, after, more = self.stores.budgets, self.stores.shards, "", True
-        month = month_of(time.time())
         while more and time.monotonic() < until:
             page = budgets.resting_for_tenant(after, PAGE)
             for batch in page:
                 tenant, rests, after = batch["tenant"], batch["tenant_budget"], batch["_id"]
                 cap_usd = self.stores.accounts.cap_usd(tenant)
-                if goes_on(rests, account_id(tenant, month), cap_usd) and budgets.go_on(after, rests):
+                account = account_id(tenant, month_of(batch["now"].timestamp()))
+                if goes_on(rests, account, cap_usd) and budgets.go_on(after, rests):
                     shards.let_go(after)
             more = len(page) == PAGE
 
@@ -213,6 +214,15 @@ class Sweeper:
     def _collect(self, until: float) -> None:
         while self.stores.outbox.collect(PAGE) == PAGE and time.monotonic() < until:
             pass
+
+    def _sum_up(self, until: float) -> None:
+        """So that nobody who asks what batches have cost has to wait for a sum of all of them."""
+
+        def sum_up(tenant: str) -> None:
+            while time.monotonic() < until and self.stores.ledger.sum_up(tenant):
+                pass
+
+        self._behind |= not self._walk("ledger").each(self.stores.ledger.tenants, sum_up, until)
 
     def _retain(self, until: float) -> None:
         self._behind |= not self._retention.round(until)

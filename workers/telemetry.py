@@ -16,10 +16,12 @@ from structlog.typing import EventDict, Processor
 
 from workers.core.api_keys import without_secrets
 
-# What these say of every request, connection or retry tells nothing that our own lines do not.
+# What these say of every request, connection or retry tells nothing that our own lines do not; and at `debug` hpack
+# says every header with the provider's key in it, pymongo what is written.
 _QUIET = {
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
+    "hpack": logging.WARNING,
     "pymongo": logging.WARNING,
     "python_multipart": logging.ERROR,
 }
@@ -85,7 +87,9 @@ def _joined(_logger: object, _method: str, event: EventDict) -> EventDict:
 
 
 def _kept_secret(_logger: object, _method: str, event: EventDict) -> EventDict:
-    return {name: without_secrets(value) if isinstance(value, str) else value for name, value in event.items()}
+    return {
+        name: without_secrets(value) if isinstance(value, str) else value for name, value in event.items()
+    }
 
 
 def _escaped(_logger: object, _method: str, event: EventDict) -> EventDict:

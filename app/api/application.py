@@ -31,6 +31,7 @@ from app.api import (
     pauses,
     retrying,
     tenants,
+    webhook_endpoints,
     webhooks,
 )
 from app.api.auth import KeyCache
@@ -62,6 +63,7 @@ PARTS = (
     events,
     event_socket,
     webhooks,
+    webhook_endpoints,
     costs,
     tenants,
     keys,

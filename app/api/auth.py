@@ -30,12 +30,12 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, and what the key allows; `expires_at` (Unix seconds) is the key's own."""
+    """Who asks, and what the key allows; `ends_at` (Unix seconds) is the key's own end, None if it lasts."""
 
     tenant: str
     key_id: str
     scopes: frozenset[Scope]
-    expires_at: float | None
+    ends_at: float | None
 
     @property
     def is_operator(self) -> bool:
@@ -106,7 +106,7 @@ async def caller_of(keys: KeyCache, key: str | None) -> Caller:
         what = "was revoked" if found.revoked else "has expired"
         raise _unauthorized(f"The API key {masked(key)} {what}.", code="invalid_api_key")
     keys.note_use(found.id)
-    return Caller(found.tenant, found.id, found.allows, found.expires_at)
+    return Caller(found.tenant, found.id, found.allows, found.ends_at)
 
 
 def _caller_with(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:

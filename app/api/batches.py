@@ -110,6 +110,8 @@ async def _create(behind: Services, wanted: CreateBatch, tenant: str, key: str |
     )
     file = await behind.run(behind.files.get, wanted.input_file_id, tenant)
     refusal = refusal_of_input(file, wanted.input_file_id, tenant)
+    if refusal is not None:
+        doc["refusal"] = refusal  # for the planner, should we end before it is said
     if not await behind.run(behind.batches.insert, doc):
         # Another process used the key between our look and our write.
         used = await once.under_key(behind, tenant, key, asked)

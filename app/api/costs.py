@@ -27,8 +27,6 @@ from workers.core.tally import tally_from
 
 Doc = dict[str, Any]
 DAY_S = 86_400
-# The ledger's clock is the database's: so long after midnight no row of the day before is still on its way.
-_LATE_ROWS_S = 3600
 # Of so many running batches, the newest, sums are made anew; of others the last ones that somebody asked for.
 _SUMMED_ANEW = 50
 router = APIRouter(tags=["costs"])
@@ -48,15 +46,7 @@ async def costs(
     """
     now_s = time.time()
     since_s = now_s // DAY_S * DAY_S - (days - 1) * DAY_S
-    # First those that run: one that ends meanwhile is left out of the ledger's sum, so none counts twice.
-    running = await behind.run(behind.ledger.unbooked, tenant, since_s)
-    rows = await behind.run(
-        behind.ledger.sums,
-        tenant,
-        _day(since_s),
-        open_since=_day(now_s - _LATE_ROWS_S),
-        without=[doc["_id"] for doc in running],
-    )
+    rows, running = await behind.run(behind.ledger.look, tenant, since_s)
     found = [{"day": row["created_day"], **row} for row in rows] + await _of_running(request, running)
     total = savings.totals(found)
     shown = savings.summed(found, by)

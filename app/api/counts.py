@@ -55,8 +55,8 @@ class Counts:
             return _Sum(0.0, {}, simulated=False)
         batch_id, kept = doc["_id"], self._sums.get(doc["_id"])
         ended = is_terminal(doc["status"])
-        if kept is not None and ended:
-            return _Sum(kept.at, doc.get("counts") or kept.counts, kept.simulated)
+        if ended and (counts := doc.get("counts")):
+            return _Sum(0.0, counts, self._is_simulated(counts.get("by_provider") or ()))
         if kept is not None and time.monotonic() - kept.at < FRESH_S:
             return kept
         # A reader who saw the end must not get the sum of one who came before it.
@@ -74,9 +74,6 @@ class Counts:
         return summed
 
     def _sum(self, doc: Doc, kept: _Sum | None, *, ended: bool) -> _Sum:
-        if ended and doc.get("counts"):
-            counts = doc["counts"]
-            return _Sum(time.monotonic(), counts, self._is_simulated(counts.get("by_provider") or ()))
         summed = self._services.shards.summed(doc["_id"])
         simulated = self._is_simulated(summed.by_provider)
         counts = summed.as_dict(summed.total)

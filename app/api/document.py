@@ -6,18 +6,21 @@ that are read by hand, how a key is sent, what any call may answer. A test holds
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import fastapi_offline
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from starlette.responses import FileResponse, HTMLResponse
 
 from app.api.errors import ApiError
 from app.api.json_reply import json_reply
-from app.api.spec import ANYWHERE, BODIES, SCHEMAS, refusals
+from app.api.spec import ANYWHERE, BODIES, REPLIES, SCHEMAS, refusals
 from app.version import VERSION
 
 Doc = dict[str, Any]
@@ -38,6 +41,11 @@ one. Send `{"type": "subscribe", "batches": "all"}` or a list of ids, and read t
 into a header, into the subprotocol `bearer.KEY` beside `batchwright`, or into a first message
 `{"type": "auth", "key": "KEY"}`. `docs/events.md` has the events and all messages.
 """
+_REQUEST_ID = {
+    "description": "The name of this call in the server's log.",
+    "required": True,
+    "schema": {"type": "string"},
+}
 _TAGS = {
     "files": "What goes in, and what comes out.",
     "batches": "Make a batch, look at it, stop it, try again what failed.",
@@ -78,7 +86,7 @@ async def openapi(request: Request) -> Response:
     """The document, made once."""
     app: FastAPI = request.app
     if app.openapi_schema is None:
-        app.openapi_schema = document(app)
+        app.openapi_schema = await asyncio.to_thread(document, app)
     return json_reply(app.openapi_schema)
 
 
@@ -109,7 +117,7 @@ def document(app: FastAPI) -> Doc:
     schemas = whole.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    schemas |= _schemas_of_bodies()
+    schemas |= _schemas(BODIES, "validation") | _schemas(REPLIES, "serialization")
     whole["components"]["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer"},
         "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -121,10 +129,9 @@ def document(app: FastAPI) -> Doc:
     return whole
 
 
-def _schemas_of_bodies() -> Doc:
-    _, found = models_json_schema(
-        [(model, "validation") for model in BODIES.values()], ref_template=SCHEMAS + "{model}"
-    )
+def _schemas(models: Mapping[str, type[BaseModel]], mode: JsonSchemaMode) -> Doc:
+    wanted = [(model, mode) for model in models.values()]
+    _, found = models_json_schema(wanted, ref_template=SCHEMAS + "{model}")
     return dict(found.get("$defs", {}))
 
 
@@ -142,17 +149,14 @@ def _complete(path: str, operation: Doc) -> None:
         _plain(parameter)
     operation["summary"] = operation["operationId"].replace("_", " ").capitalize()
     responses: Doc = operation["responses"]
-    takes_something = responses.pop("422", None) is not None or "requestBody" in operation
-    usual = () if path in _OPEN_PATHS else (*ANYWHERE, *((400,) if takes_something else ()))
+    has_body = "requestBody" in operation
+    takes_something = responses.pop("422", None) is not None or has_body
+    wrong = (*((400,) if takes_something else ()), *((408,) if has_body else ()))
+    usual = () if path in _OPEN_PATHS else (*ANYWHERE, *wrong)
     for status, response in refusals(*usual).items():
-        responses.setdefault(str(status), _refusal(response))
+        responses.setdefault(str(status), response)
     if path not in _OPEN_PATHS:
         operation["security"] = [{"bearer": []}, {"header": []}]
     operation["responses"] = dict(sorted(responses.items()))
     for response in responses.values():
-        response.setdefault("headers", {})["x-request-id"] = {"schema": {"type": "string"}, "required": True}
-
-
-def _refusal(response: Doc) -> Doc:
-    content = {"application/json": {"schema": {"$ref": SCHEMAS + "ErrorReply"}}}
-    return {name: value for name, value in response.items() if name != "model"} | {"content": content}
+        response.setdefault("headers", {})["x-request-id"] = _REQUEST_ID

@@ -6,6 +6,7 @@ module depends on pydantic.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -18,6 +19,9 @@ from workers.core.api_keys import holds_key
 from workers.core.lines import json_type
 
 MAX_JSON_BYTES = 1_000_000
+# A key is judged before the body is read: a tenant that is erased meanwhile must not be gone by then, nor its name be
+# another one's (store/tenants.py, LINGERS_S).
+BODY_WITHIN_S = 45.0
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -36,20 +40,14 @@ def unread_encoding(encoding: str) -> ApiError:
 async def read_body(
     request: Request, *, may_be_empty: bool = False, max_bytes: int = MAX_JSON_BYTES, is_stored: bool = True
 ) -> dict[str, Any]:
-    """The JSON object in the body. Raises ApiError 400 for anything else, 413 for too much, 415 for a packed one.
+    """The JSON object in the body. Raises ApiError 400 for anything else, 413 for too much, 415 for a packed one, and
+    408 for one that takes its time.
 
     What is stored must hold no API key, wherever it stands: it would be shown in lists and kept in backups.
     """
     if (encoding := encoding_of(request)) is not None:
         raise unread_encoding(encoding)
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > max_bytes:
-                raise ApiError(413, f"The body is larger than {max_bytes:,} bytes.", code="body_too_large")
-    except ClientDisconnect:
-        raise bad_request("The connection closed before the body had arrived.") from None
+    body = await _bytes_of(request, max_bytes)
     if may_be_empty and not body:
         return {}
     try:
@@ -59,8 +57,25 @@ async def read_body(
     if not isinstance(data, dict):
         raise bad_request(f"The body must be a JSON object, but got {json_type(data)} instead.")
     if is_stored:
-        refuse_key(bytes(body))
+        refuse_key(body)
     return data
+
+
+async def _bytes_of(request: Request, max_bytes: int) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > max_bytes:
+                    text = f"The body is larger than {max_bytes:,} bytes."
+                    raise ApiError(413, text, code="body_too_large")
+    except ClientDisconnect:
+        raise bad_request("The connection closed before the body had arrived.") from None
+    except TimeoutError:
+        text = f"The body has not arrived within {BODY_WITHIN_S:g} s; send it again."
+        raise ApiError(408, text, code="body_stalled") from None
+    return bytes(body)
 
 
 def refuse_key(data: bytes, param: str | None = None) -> None:
@@ -130,8 +145,20 @@ def _too_short(param: str, *_: Any) -> tuple[str, str]:
     return "string_below_min_length", f"Invalid '{param}': it must not be empty."
 
 
+def _too_few(param: str, value: Any, context: dict[str, Any]) -> tuple[str, str]:
+    return "array_below_min_length", (
+        f"Invalid '{param}': array too short. Expected an array with at least {context['min_length']} elements, "
+        f"but got an array with length {len(value)} instead."
+    )
+
+
 def _too_many(param: str, value: Any, context: dict[str, Any]) -> tuple[str, str]:
     limit = context["max_length"]
+    if isinstance(value, list):
+        return "array_above_max_length", (
+            f"Invalid '{param}': array too long. Expected an array with at most {limit} elements, "
+            f"but got an array with length {len(value)} instead."
+        )
     return "object_above_max_properties", (
         f"Invalid '{param}': too many properties. Expected an object with at most {limit} properties, "
         f"but got an object with {context.get('actual_length') or len(value)} properties instead."
@@ -159,6 +186,7 @@ _SAYINGS: dict[str, _Say] = {
     "literal_error": _unsupported,
     "string_too_long": _too_long,
     "string_too_short": _too_short,
+    "too_short": _too_few,
     "too_long": _too_many,
     "less_than_equal": _too_large,
     "greater_than_equal": _too_small,

@@ -219,7 +219,9 @@ class EventHub:
 
     async def _find_new(self, watcher: Watcher) -> None:
         with suppress(*STORE_TROUBLE):
-            newest = self._all[watcher]
+            newest = self._all.get(watcher)
+            if newest is None:
+                return  # it has left before its turn came
             found = await self._services.run(self._store.going, watcher.tenant, newest, MAX_BATCHES)
             for batch_id in reversed(found):
                 self._add(watcher, batch_id)

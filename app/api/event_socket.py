@@ -38,9 +38,9 @@ _CODES: dict[Reason, tuple[int, str]] = {
     "chatty": (1008, "too many messages in a minute"),
     "oversized": (1009, "a message may have 65,536 bytes"),
     "failed": (1011, "a fault of the server; come back"),
+    "stalled": (1013, "events were left lying"),
     "revoked": (4401, "the key does not act any more"),
 }
-_STALLED = 1013
 router = APIRouter()
 log = logging.getLogger("batchwright.api")
 
@@ -90,7 +90,7 @@ async def batch_events_socket(socket: WebSocket) -> None:
         pass
     except TimeoutError:
         log.info("a WebSocket is closed: nobody reads it")
-        await talk.close(_STALLED, "events were left lying")
+        await talk.close(*_CODES["stalled"])
     except Exception:
         log.exception("a WebSocket failed")
         await talk.close(*_CODES["failed"])
@@ -187,8 +187,10 @@ class _Talk:
                     watcher.end("oversized")
                 else:
                     await self._answer(watcher, data)
-        except _Left:
+        except (_Left, WebSocketDisconnect):
             watcher.end("left")
+        except TimeoutError:
+            watcher.end("stalled")
         except Exception:
             # The talk must not go on half deaf, whatever it was.
             log.exception("a message of a WebSocket was not answered")

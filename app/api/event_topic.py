@@ -20,8 +20,9 @@ from workers.core.states import is_terminal
 
 Doc = dict[str, Any]
 # `left`: the client has gone. `stopping`: the server ends. `revoked`: the key does not act any more. `failed`: a
-# fault of ours. A WebSocket's client may also send too many messages (`chatty`), or too large ones.
-Reason = Literal["left", "stopping", "revoked", "failed", "chatty", "oversized"]
+# fault of ours. A WebSocket's client may also read nothing (`stalled`), or send too many messages (`chatty`), or too
+# large ones.
+Reason = Literal["left", "stopping", "revoked", "failed", "stalled", "chatty", "oversized"]
 PROGRESS_EVERY_S = 1.0
 # A batch that stands still is looked at less and less often; an entry in its log wakes it at once.
 SLOWEST_LOOK_S = 3.0

@@ -27,9 +27,8 @@ async def batch_errors(batch_id: str, tenant: Tenant, behind: Behind, merge: boo
     """
     doc = await batch_of(behind, batch_id, tenant)
     lineage = await lineage_of(behind, doc) if merge else [doc]
-    kinds = await behind.run(behind.looks.failures, [each["_id"] for each in lineage])
+    failed, kinds = await behind.run(behind.looks.failures, [each["_id"] for each in lineage])
     data = [_shown(kind) for kind in kinds]
-    failed = sum(kind.count for kind in kinds)
     return json_reply(
         {"object": "list", "batch_id": batch_id, "status": doc["status"], "failed": failed, "data": data}
     )

@@ -27,7 +27,7 @@ Doc = dict[str, Any]
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
 
-@router.post("", responses=gives(File, 408, 413, 415, 507), openapi_extra=takes_form(FORM))
+@router.post("", responses=gives(File, 409, 413, 415, 507), openapi_extra=takes_form(FORM))
 async def create_file(request: Request, tenant: Submitter, behind: Behind) -> Response:
     """Store an upload; its bytes go straight into the database.
 
@@ -85,7 +85,9 @@ async def delete_file(file_id: str, tenant: Submitter, behind: Behind) -> Respon
     return json_reply({"id": file_id, "object": "file", "deleted": True})
 
 
-@router.get("/{file_id}/content", name="download_file", responses=streams(BYTES, 404, words="The bytes of the file."))
+@router.get(
+    "/{file_id}/content", name="download_file", responses=streams(BYTES, 404, words="The bytes of the file.")
+)
 async def file_content(file_id: str, tenant: Tenant, behind: Behind) -> Response:
     """The bytes, streamed."""
     doc = await _visible(behind, file_id, tenant)

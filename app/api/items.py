@@ -17,6 +17,7 @@ from app.api.json_reply import json_reply
 from app.api.services import Behind, Services
 from app.api.shapes_work import Item, ItemList
 from app.api.spec import gives
+from workers.core.errors import MissingBytes
 from workers.core.wire import item_object, output_line, pending_object
 from workers.store.pending import PendingItem, Place
 from workers.store.result_looks import ItemFilter
@@ -24,7 +25,9 @@ from workers.store.result_looks import ItemFilter
 Doc = dict[str, Any]
 router = APIRouter(prefix="/v1/batches/{batch_id}/items", tags=["results"])
 _RECORDED = re.compile(r"r:([0-9]{1,9})")
-_PENDING = re.compile(r"p:([\w.:-]{0,200}):([0-9]{1,10})", re.ASCII)
+# The id of a shard grows with each provider it is handed to, and each time it is split (core/handover.py).
+_PENDING = re.compile(r"p:([\w.:-]{0,700}):([0-9]{1,10})", re.ASCII)
+MAX_CURSOR = 1_000
 _Line = Annotated[int, Path(ge=1, le=999_999_999)]
 
 
@@ -36,7 +39,7 @@ async def items(  # noqa: PLR0913, PLR0917  a query parameter each
     status: Annotated[Literal["completed", "failed", "never_ran", "pending"] | None, Query()] = None,
     code: Annotated[str | None, Query(min_length=1, max_length=128)] = None,
     custom_id: Annotated[str | None, Query(min_length=1, max_length=512)] = None,
-    cursor: Annotated[str | None, Query(max_length=400)] = None,
+    cursor: Annotated[str | None, Query(max_length=MAX_CURSOR)] = None,
     after: Annotated[int, Query(ge=0, le=999_999_999)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
@@ -73,8 +76,12 @@ async def item(batch_id: str, line: _Line, tenant: Tenant, behind: Behind) -> Re
 async def _pending(behind: Services, batch_id: str, cursor: str | None, limit: int) -> Response:
     after = Place() if cursor is None else _place_in(cursor, batch_id)
     found, place = await behind.run(behind.pending.page, batch_id, after=after, limit=limit)
-    beyond = None if place is None else f"p:{place.shard_id.removeprefix(batch_id)}:{place.line}"
-    return _page([_waiting(each) for each in found], beyond)
+    return _page([_waiting(each) for each in found], beyond_of(place, batch_id))
+
+
+def beyond_of(place: Place | None, batch_id: str) -> str | None:
+    """What a cursor says of where pending items go on; None at their end."""
+    return None if place is None else f"p:{place.shard_id.removeprefix(batch_id)}:{place.line}"
 
 
 def _waiting(one: PendingItem) -> Doc:
@@ -97,26 +104,33 @@ def _page(shown: list[Doc], beyond: str | None) -> Response:
 def _whole(behind: Services, batch: Doc, line: int) -> Doc | None:
     batch_id = batch["_id"]
     recorded = behind.looks.one(batch_id, line)
+    waits = None if recorded else behind.pending.find(batch_id, line)
+    if recorded is None and waits is None:
+        recorded = behind.looks.one(batch_id, line)  # it may have been recorded between the two looks
     if recorded is not None:
         result, shard_id = recorded
         provider = behind.shards.providers_of([shard_id]).get(shard_id)
         shown = item_object(result, provider)
         shown["result"] = orjson.Fragment(output_line(batch_id, result).rstrip(b"\n"))
-    else:
-        waits = behind.pending.find(batch_id, line)
-        if waits is None:
-            return None
+    elif waits is not None:
+        shard_id = waits.shard_id
         shown = {**_waiting(waits), "result": None}
-    return shown | {"request": _request(behind, batch, line)}
+    else:
+        return None
+    return shown | {"request": _request(behind, batch, shard_id, line)}
 
 
-def _request(behind: Services, batch: Doc, line: int) -> Any:
+def _request(behind: Services, batch: Doc, shard_id: str, line: int) -> Any:
     """The input line as JSON, or as text where it is none; None if it was never planned or its file is gone."""
-    place = behind.pending.item(batch["_id"], line)
+    place = behind.pending.item(shard_id, line)
     file = behind.files.for_batch(batch["input_file_id"], batch["tenant"]) if place else None
     if place is None or file is None:
         return None
-    raw = b"".join(behind.files.blobs.ranges(file["_id"], [(place.offset, place.length)]))
+    try:
+        raw = b"".join(behind.files.blobs.ranges(file["_id"], [(place.offset, place.length)]))
+    except MissingBytes:
+        # They went between the two looks, or are lost; what is recorded is there all the same.
+        return None
     try:
         orjson.loads(raw)
     except orjson.JSONDecodeError:

@@ -16,7 +16,7 @@ from app.api.auth import Administering, Caller
 from app.api.bodies import WHOLE, Strict
 from app.api.door import check, read_body
 from app.api.errors import ApiError, conflict
-from app.api.json_reply import json_reply, page_reply
+from app.api.json_reply import json_reply, page_reply, secret_reply
 from app.api.services import Behind, Services
 from app.api.shapes_tenancy import ApiKey as ApiKeyShape
 from app.api.shapes_tenancy import ApiKeyList, ApiKeyMade
@@ -36,7 +36,6 @@ from workers.store.api_keys import ApiKey
 from workers.store.tenants import DEFAULT_TENANT
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
-_NOT_KEPT = {"cache-control": "no-store"}
 _TenantName = Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -75,7 +74,7 @@ async def create_key(request: Request, caller: Administering, behind: Behind) ->
         raise no_such_tenant(tenant, "tenant")
     if owner.erasing_since:
         raise going(tenant)
-    expires_at = time.time() + wanted.expires_in_s if wanted.expires_in_s else caller.expires_at
+    expires_at = time.time() + wanted.expires_in_s if wanted.expires_in_s else caller.ends_at
     _check_rights(caller, wanted.scopes, expires_at)
     made, key = await behind.run(
         behind.api_keys.create, tenant, name=wanted.name, scopes=wanted.scopes, expires_at=expires_at
@@ -166,15 +165,13 @@ def _check_rights(caller: Caller, scopes: list[Scope], expires_at: float | None)
     if beyond := scopes_beyond(caller.scopes, scopes):
         text = f"This API key cannot give away a scope that it lacks: '{beyond[0]}'."
         raise ApiError(403, text, param="scopes", code="insufficient_scope")
-    if outlives(caller.expires_at, expires_at):
+    if outlives(caller.ends_at, expires_at):
         text = "An API key cannot make one that outlives it."
         raise ApiError(403, text, param="expires_in_s", code="not_allowed")
 
 
 def _reply_with(made: ApiKey, key: str) -> Response:
-    reply = json_reply(_shown(made) | {"key": key})
-    reply.headers.update(_NOT_KEPT)
-    return reply
+    return secret_reply(_shown(made) | {"key": key})
 
 
 def _shown(known: ApiKey) -> dict[str, Any]:

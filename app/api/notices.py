@@ -17,6 +17,8 @@ from workers.store.threads import Threads
 from workers.store.webhooks import Webhooks
 from workers.transport.outward import Names, Outward
 
+_CHECKS_AT_ONCE = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Notices:
@@ -24,14 +26,25 @@ class Notices:
 
     webhooks: Webhooks
     deliveries: Deliveries
-    names: Names
     outward: Outward
     notifier: Notifier
+    names: tuple[Names, ...]
+
+    @property
+    def busy(self) -> bool:
+        """Whether a thread still waits for a name server."""
+        return any(each.busy for each in self.names)
+
+    def close(self) -> None:
+        """Look no name up any more."""
+        for each in self.names:
+            each.close()
 
 
 def notices_of(settings: Settings, stores: Stores, threads: Threads) -> Notices:
     """All of it by the settings. Raises UserError for networks that cannot be read."""
-    rules, names = settings.webhook, Names()
+    # Whoever registers URLs of silent name servers must not keep deliveries from theirs.
+    rules, names, names_at_check = settings.webhook, Names(), Names(_CHECKS_AT_ONCE)
     try:
         private = addresses.networks(rules.allow_private)
     except ValueError as error:
@@ -43,7 +56,9 @@ def notices_of(settings: Settings, stores: Stores, threads: Threads) -> Notices:
         addresses.Rules(http=rules.allow_http, private=private),
         deadline_s=rules.timeout_s,
         lookup=names,
+        check_lookup=names_at_check,
         proxy=rules.proxy,
         ca_file=settings.http.ca_file,
     )
-    return Notices(stores.webhooks, stores.deliveries, names, outward, Notifier(stores, threads, outward))
+    notifier = Notifier(stores, threads, outward)
+    return Notices(stores.webhooks, stores.deliveries, outward, notifier, (names, names_at_check))

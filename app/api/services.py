@@ -150,8 +150,8 @@ class Services:
         if self.background:
             await asyncio.wait(self.background, timeout=within_s)
         self.pool.shutdown(wait=False, cancel_futures=True)
-        self.notices.names.close()
-        if self.busy or self.notices.names.busy:
+        self.notices.close()
+        if self.busy or self.notices.busy:
             return False
         self.queue.close()
         self.db.client.close()

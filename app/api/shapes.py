@@ -1,7 +1,7 @@
 """The replies of the API as the OpenAPI document shows them. An object names all its fields, and has no others.
 
-Files and batches are here, the rest in shapes_work.py and shapes_tenancy.py. No handler makes its reply from these;
-tests/support/truth.py holds every reply of the tests to them. Times are Unix seconds.
+Files and batches are here, the rest in shapes_work.py, shapes_tenancy.py and shapes_webhooks.py. No handler makes its
+reply from these; tests/support/truth.py holds every reply of the tests to them. Times are Unix seconds.
 """
 
 from __future__ import annotations
@@ -206,7 +206,8 @@ class BatchReceiverMade(BatchReceiver):
 class BatchExtensionMade(BatchExtension):
     """The same in the answer to what has made the batch."""
 
-    webhook: BatchReceiverMade | None
+    # A retry that keeps its parent's receiver shows no secret: that was shown to who made the parent.
+    webhook: BatchReceiverMade | BatchReceiver | None
 
 
 class BatchMade(Batch):

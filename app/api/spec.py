@@ -62,20 +62,14 @@ _HEADERS: dict[int, tuple[str, dict[str, Any]]] = {
 }
 # What any call with a key may meet.
 ANYWHERE = (401, 403, 500, 503)
-# Bodies that routes have named; the document shows their schemas.
+# What routes have named; the document shows their schemas. FastAPI would do so for replies, in three times the time.
 BODIES: dict[str, type[BaseModel]] = {}
+REPLIES: dict[str, type[BaseModel]] = {}
 
 
-def gives(model: type[BaseModel] | None, *errors: int, status: int = 200, words: str = "Done.") -> Responses:
-    """The replies of a route: its object, and the refusals beside those that any call may meet.
-
-    Args:
-        model: None for a reply without a body.
-    """
-    done: dict[str, Any] = {"description": words}
-    if model is not None:
-        done["model"] = model
-    return {status: done} | refusals(*errors)
+def gives(model: type[BaseModel], *errors: int) -> Responses:
+    """The replies of a route: its object, and the refusals beside those that any call may meet."""
+    return {200: _json((model.__doc__ or "").strip(), model)} | refusals(*errors)
 
 
 def streams(*types_and_errors: str | int, words: str) -> Responses:
@@ -94,10 +88,16 @@ def streams(*types_and_errors: str | int, words: str) -> Responses:
 def refusals(*statuses: int) -> Responses:
     """These statuses with the error object that every refusal has."""
     return {
-        status: {"description": _MEANINGS[status], "model": ErrorReply}
+        status: _json(_MEANINGS[status], ErrorReply)
         | ({"headers": {_HEADERS[status][0]: {"schema": _HEADERS[status][1]}}} if status in _HEADERS else {})
         for status in sorted(statuses)
     }
+
+
+def _json(words: str, model: type[BaseModel]) -> dict[str, Any]:
+    REPLIES[model.__name__] = model
+    schema = {"$ref": SCHEMAS + model.__name__}
+    return {"description": words, "content": {"application/json": {"schema": schema}}}
 
 
 def takes(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from python_multipart.multipart import parse_options_header
 
 from app.api.bodies import ExpiresAfter
 from app.api.door import check, refuse_key
-from app.api.errors import ApiError, bad_request, file_too_large, missing
+from app.api.errors import ApiError, bad_request, conflict, file_too_large, missing
 from app.api.form import Form
 from app.api.packed import PACKED_NAME, PIECE_BYTES, bad_packing
 from app.api.services import Services
@@ -52,7 +52,12 @@ FORM: Doc = {
         },
         "purpose": {"type": "string", "minLength": 1, "maxLength": 64, "examples": ["batch"]},
         "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
-        "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2_592_000},
+        "expires_after[seconds]": {
+            "type": "integer",
+            "minimum": 3600,
+            "maximum": 2_592_000,
+            "examples": [2_592_000],
+        },
     },
     "dependentRequired": {
         "expires_after[anchor]": ["expires_after[seconds]"],
@@ -143,6 +148,9 @@ class _Receiver:
             await self._services.run(self._services.files.touch, self._upload.file_id)
 
     async def _begin(self) -> Upload:
+        # Only now: a slow form may have outlasted its tenant. What is there from here on, its erasure finds.
+        if not await self._services.run(self._services.tenants.stays, self._tenant, self._begun_s):
+            raise conflict("The tenant is being erased, or is no more.", code="tenant_erasing")
         files = self._services.files
         return await self._services.run(
             files.begin,
@@ -271,7 +279,9 @@ def refuse_length(content_length: str | None, limit_bytes: int) -> None:
 
 def _refuse_content(upload: Upload) -> None:
     if upload.first_line.startswith(GZIP):
-        is_packed = "the first line is not parseable as valid JSON, but packed with gzip; name it NAME.jsonl.gz."
+        is_packed = (
+            "the first line is not parseable as valid JSON, but packed with gzip; name it NAME.jsonl.gz."
+        )
         text = f"{_NOT_JSONL}: {is_packed}"
         raise bad_request(text, param="file", code="invalid_json_line")
     first = bytes(upload.first_line).removeprefix(UTF8_BOM).strip()

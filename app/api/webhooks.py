@@ -14,7 +14,7 @@ from fastapi import APIRouter, Query, Request, Response
 from app.api.auth import Admin
 from app.api.door import check, read_body
 from app.api.errors import ApiError, bad_request, conflict
-from app.api.json_reply import json_reply, page_reply
+from app.api.json_reply import json_reply, page_reply, secret_reply
 from app.api.services import Behind, Services
 from app.api.shapes_tenancy import (
     Delivery,
@@ -35,7 +35,7 @@ from app.api.webhook_forms import (
     endpoint_shown,
 )
 from workers.core.addresses import BadTarget
-from workers.core.webhooks import shown_answer
+from workers.core.webhooks import TEST_EVENT, Answered, shown_answer
 from workers.store.mongo import Doc
 from workers.store.webhooks import MOST_ENDPOINTS, new_secret
 
@@ -57,10 +57,8 @@ async def create_webhook(request: Request, tenant: Admin, behind: Behind) -> Res
         now_s=time.time(),
     )
     if doc is None:
-        raise conflict(
-            f"You have {MOST_ENDPOINTS} webhooks, the most there can be.", code="too_many_webhooks"
-        )
-    return json_reply(endpoint_shown(doc, with_secret=True))
+        raise too_many()
+    return secret_reply(endpoint_shown(doc, with_secret=True))
 
 
 @router.get("", responses=gives(WebhookList))
@@ -91,13 +89,13 @@ async def list_deliveries(
 async def retrieve_delivery(delivery_id: str, tenant: Admin, behind: Behind) -> Response:
     """One delivery with all its attempts."""
     row = await behind.run(behind.notices.deliveries.get, delivery_id, tenant)
-    return json_reply(delivery_shown(_there(row, "delivery", delivery_id)))
+    return json_reply(delivery_shown(there(row, "delivery", delivery_id)))
 
 
 @router.post("/deliveries/{delivery_id}/replay", responses=gives(Delivery, 404))
 async def replay_delivery(delivery_id: str, tenant: Admin, behind: Behind) -> Response:
     """Send it again from now on, whatever became of it, under the same event id."""
-    row = _there(
+    row = there(
         await behind.run(behind.notices.deliveries.replay, delivery_id, tenant), "delivery", delivery_id
     )
     behind.notices.notifier.nudge()
@@ -107,28 +105,26 @@ async def replay_delivery(delivery_id: str, tenant: Admin, behind: Behind) -> Re
 @router.get("/{webhook_id}", responses=gives(Webhook, 404))
 async def retrieve_webhook(webhook_id: str, tenant: Admin, behind: Behind) -> Response:
     """One endpoint, without its secret."""
-    return json_reply(endpoint_shown(await _endpoint(behind, webhook_id, tenant)))
+    return json_reply(endpoint_shown(await endpoint_of(behind, webhook_id, tenant)))
 
 
-@router.patch(
-    "/{webhook_id}", responses=gives(Webhook, 404, 413, 415), openapi_extra=takes(ChangeWebhook)
-)
+@router.patch("/{webhook_id}", responses=gives(Webhook, 404, 413, 415), openapi_extra=takes(ChangeWebhook))
 async def change_webhook(webhook_id: str, request: Request, tenant: Admin, behind: Behind) -> Response:
     """Change its URL, its events, or whether it is told; what waits goes to the new URL."""
     wanted = check(ChangeWebhook, await read_body(request))
-    await _endpoint(behind, webhook_id, tenant)
+    await endpoint_of(behind, webhook_id, tenant)
     if wanted.url is not None:
         await check_url(behind, wanted.url, "url")
     new = wanted.model_dump(exclude_none=True)
     doc = await behind.run(behind.notices.webhooks.change, webhook_id, tenant, new)
-    return json_reply(endpoint_shown(_there(doc, "webhook", webhook_id)))
+    return json_reply(endpoint_shown(there(doc, "webhook", webhook_id)))
 
 
 @router.delete("/{webhook_id}", responses=gives(WebhookDeleted, 404))
 async def delete_webhook(webhook_id: str, tenant: Admin, behind: Behind) -> Response:
     """Take it away; what waits for it is sent nowhere."""
     if not await behind.run(behind.notices.webhooks.remove, webhook_id, tenant):
-        _there(None, "webhook", webhook_id)
+        there(None, "webhook", webhook_id)
     return json_reply({"id": webhook_id, "object": "webhook", "deleted": True})
 
 
@@ -142,18 +138,14 @@ async def rotate_secret(webhook_id: str, request: Request, tenant: Admin, behind
     wanted = check(RotateSecret, await read_body(request, may_be_empty=True))
     secret = wanted.secret or new_secret()
     doc = await behind.run(behind.notices.webhooks.rotate, webhook_id, tenant, secret, float(wanted.grace_s))
-    return json_reply(endpoint_shown(_there(doc, "webhook", webhook_id), with_secret=True))
+    return secret_reply(endpoint_shown(there(doc, "webhook", webhook_id), with_secret=True))
 
 
-@router.post("/{webhook_id}/test", responses=gives(WebhookTested, 404))
+@router.post("/{webhook_id}/test", responses=gives(WebhookTested, 404, 429))
 async def test_webhook(webhook_id: str, tenant: Admin, behind: Behind) -> Response:
     """Send a `webhook.test` event now, also to a disabled endpoint, and say what came back. It is not repeated."""
-    endpoint = await _endpoint(behind, webhook_id, tenant)
-    came = await behind.notices.notifier.test(endpoint)
-    if came is None:
-        text = "Other tests of yours are under way; wait for their answers."
-        raise ApiError(429, text, code="too_many_tests", headers={"retry-after": "2"})
-    event_id, answered = came
+    endpoint = await endpoint_of(behind, webhook_id, tenant)
+    event_id, answered = await tested(behind, endpoint, TEST_EVENT)
     return json_reply(
         {
             "object": "webhook.test",
@@ -178,11 +170,27 @@ async def check_url(behind: Services, url: str, param: str) -> None:
         ) from None
 
 
-async def _endpoint(behind: Services, webhook_id: str, tenant: str) -> Doc:
-    return _there(await behind.run(behind.notices.webhooks.get, webhook_id, tenant), "webhook", webhook_id)
+def too_many() -> ApiError:
+    """409: the tenant has as many endpoints as it may."""
+    text = f"You have {MOST_ENDPOINTS} webhooks, the most there can be."
+    return conflict(text, code="too_many_webhooks")
 
 
-def _there(doc: Doc | None, what: str, id_: str) -> dict[str, Any]:
+async def tested(behind: Services, endpoint: Doc, kind: str) -> tuple[str, Answered]:
+    """Send an event of this type now; gives its id and what came back. Raises ApiError 429 while others are sent."""
+    came = await behind.notices.notifier.test(endpoint, kind)
+    if came is None:
+        text = "Other tests of yours are under way; wait for their answers."
+        raise ApiError(429, text, code="too_many_tests", headers={"retry-after": "2"})
+    return came
+
+
+async def endpoint_of(behind: Services, webhook_id: str, tenant: str) -> Doc:
+    """The tenant's endpoint. Raises ApiError 404."""
+    return there(await behind.run(behind.notices.webhooks.get, webhook_id, tenant), "webhook", webhook_id)
+
+
+def there(doc: Doc | None, what: str, id_: str) -> dict[str, Any]:
     """It, or 404, the same for one that never was and for another tenant's."""
     if doc is None:
         raise ApiError(404, f"No {what} found with id '{id_}'.", param="id")

@@ -30,7 +30,7 @@ def download(
 
     with named_server(load()) as client:
         batch = client.get(batch_id)
-        if batch.status == "failed":
+        if batch.status == "failed" and not merge:  # a retry that found nothing to run leaves its line as it is
             raise refused(batch, batch.id)
         if not batch.ended and not partial:
             raise CliError(
@@ -39,13 +39,17 @@ def download(
             )
         place = targets.targets_for([Path(f"{batch.id}.jsonl")], output, errors)[0]
         targets.prepare(place)
-        written = _merged(client, batch, place, partial) if merge else _fetch(client, batch, place)
+        is_partial = not batch.ended
+        if merge:
+            written, is_partial = _merged(client, batch, place, partial)
+        else:
+            written = _fetch(client, batch, place)
     if as_json:
         report.print_json(
             {
                 "batch_id": batch.id,
                 "status": batch.status,
-                "partial": not batch.ended,
+                "partial": is_partial,
                 "output_path": str(written[0]) if written[0] else None,
                 "error_path": str(written[1]) if written[1] else None,
             }
@@ -58,17 +62,32 @@ def download(
 
 def _merged(
     client: Client, batch: BatchInfo, place: targets.Target, partial: bool
-) -> tuple[Path | None, Path | None]:
+) -> tuple[tuple[Path | None, Path | None], bool]:
+    """Where both files are, and whether there will be more in them."""
     written: list[Path | None] = []
+    is_partial = False
     for which, path, named in (
         ("output", place.output, place.output_named),
         ("error", place.errors, place.errors_named),
     ):
-        size_bytes = client.download_merged(batch.id, which, path, partial=partial)
+        size_bytes, grows = _merged_file(client, batch.id, which, path, partial)
+        is_partial = is_partial or grows
         if not size_bytes and not named:
             path.unlink(missing_ok=True)  # an empty file of ours would pass for one with something in it
         written.append(path.absolute() if size_bytes or named else None)
-    return written[0], written[1]
+    return (written[0], written[1]), is_partial
+
+
+def _merged_file(client: Client, batch_id: str, which: str, path: Path, partial: bool) -> tuple[int, bool]:
+    """Write one; its size in bytes, and whether it grows. That a retry of this batch still runs, the server knows."""
+    from app.client.errors import ApiRefused
+
+    try:
+        return client.download_merged(batch_id, which, path), False
+    except ApiRefused as error:
+        if not partial or error.code != "batch_not_finished":
+            raise
+    return client.download_merged(batch_id, which, path, partial=True), True
 
 
 def _fetch(client: Client, batch: BatchInfo, place: targets.Target) -> tuple[Path | None, Path | None]:

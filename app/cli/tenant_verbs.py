@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,6 +23,7 @@ _LIMITS = (
     "max_queued_items",
     "max_storage_bytes",
 )
+_THOUSANDS = re.compile(r"[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?")
 _SUMS = ("weight", "retention_days", "max_cost_usd_per_month")
 
 
@@ -120,7 +123,11 @@ def _value(flag: str, text: str, number: type[int | float]) -> float | None:
     if text == _NONE:
         return None
     try:
-        return number(text.replace("_", "").replace(",", ""))
+        # 2,50 is two and a half to many: a comma stands between thousands or nowhere.
+        found = number(text.replace(",", "") if _THOUSANDS.fullmatch(text) else text)
+        if not math.isfinite(found):  # JSON has no word for it but null, which takes a limit back
+            raise ValueError(text)
+        return found
     except ValueError:
         kind = "a whole number" if number is int else "a number"
         option = "--" + flag.replace("_", "-")

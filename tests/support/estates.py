@@ -16,7 +16,7 @@ import orjson
 import redis
 
 from app.api import cached
-from app.api.application import Asgi, create_app
+from app.api.application import create_app
 from app.api.services import Services, services_on
 from config.settings import load_settings
 from tests.support.api import Work, answered
@@ -27,7 +27,7 @@ from workers.core.messages import ItemError, Result
 from workers.core.savings import SHARE_SUMS
 from workers.queue import Queue
 from workers.store.deliveries import deliveries_of
-from workers.store.mongo import Doc, connect
+from workers.store.mongo import Doc, connect, unacknowledged_by_majority
 from workers.store.stores import Stores, stores_of
 from workers.store.tenants import DEFAULT_TENANT
 
@@ -72,7 +72,7 @@ class Ground:
 
     runner: asyncio.Runner
     services: Services
-    app: Asgi
+    app: Any
     stores: Stores
     work: Work
     http: httpx.AsyncClient
@@ -154,12 +154,15 @@ def ground(servers: TestServers) -> Iterator[Ground]:
             "BATCHWRIGHT_DISK_STOP_PERCENT": "100",
         }
     )
-    db = connect(own.mongodb_url)[own.mongodb_database]
+    # Nothing is killed here: no write need wait for a disk.
+    db = connect(own.mongodb_url)[own.mongodb_database].with_options(
+        write_concern=unacknowledged_by_majority()
+    )
     services = services_on(settings, db, cast("Queue", _NoQueue()))
     services.tenants.ensure(DEFAULT_TENANT)
-    app = create_app(services)
+    app: Any = create_app(services)
     with asyncio.Runner() as runner, redis.Redis.from_url(own.cache_redis_url) as cache:
-        transport = httpx.ASGITransport(app=cast("Any", app))
+        transport = httpx.ASGITransport(app=app)
         http = httpx.AsyncClient(transport=transport, base_url="http://api")
         yield Ground(runner, services, app, stores_of(db), Work(db), http, cache)
         services.stopping.set()
@@ -242,6 +245,10 @@ def _make_notices(on: Ground, estate: Estate) -> None:
     hook = on.call("POST", "/v1/webhooks", key, json=wanted).json()
     estate.secrets.append(hook["secret"])
     estate.ids["webhooks"] = [hook["id"]]
+    named = {"name": estate.mark, "url": wanted["url"], "event_types": ["tenant.budget_reached"]}
+    sdk_hook = on.call("POST", "/v1/webhook_endpoints", key, json=named).json()
+    estate.secrets.append(sdk_hook["signing_secret"])
+    estate.ids["webhook_endpoints"] = [sdk_hook["id"]]
     endpoint = on.stores.webhooks.get(hook["id"], estate.tenant)
     assert endpoint is not None
     on.stores.outbox.collect(100)

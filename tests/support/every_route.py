@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from pydantic import BaseModel
 
@@ -54,8 +54,8 @@ def every_route() -> tuple[Route, ...]:
     found: list[Route] = []
     for included in routed().routes:
         several: Any = getattr(included, "effective_route_contexts", None)
-        for route in several() if several else [included]:
-            original = getattr(route, "original_route", route)
+        for route in cast("list[Any]", several() if several else [included]):
+            original: Any = getattr(route, "original_route", route)
             dependant, path = original.dependant, route.path or original.path
             calls = list(_calls(dependant))
             for method in sorted(getattr(route, "methods", None) or [SOCKET]):

@@ -66,6 +66,7 @@ _WORDS = {
     ),
     *("retention_days", "requests_per_minute", "tokens_per_minute", "max_concurrency", "max_queued_items"),
     *("max_storage_bytes", "max_cost_usd_per_month"),
+    *("event_types", "event_type", "keep_old_secret_active_for_24_hours"),
 }
 _LONG_HEX = re.compile(r"[0-9a-f]{20,}")
 # What two replies to the same call may differ in: ids that it made, secrets, and the time.
@@ -151,6 +152,12 @@ def body_of(route: Route, own: Estate) -> Doc | None:
     bodies = {
         "/v1/batches": create_body(own.ids["files"][0]),
         "/v1/webhooks": {"url": "http://127.0.0.1:1025/", "events": ["batch.failed"]},
+        "/v1/webhook_endpoints": {
+            "name": "n",
+            "url": "http://127.0.0.1:1025/",
+            "event_types": ["batch.failed"],
+        },
+        "/v1/webhook_endpoints/{webhook_endpoint_id}/test": {"event_type": "batch.failed"},
         "/v1/cache/lookup": lookup_body(own.mark),
         "/v1/tenants": {"id": "charlie"},
     }

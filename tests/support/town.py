@@ -45,12 +45,12 @@ class Town:
         names = {self.bravo.mark, *self.bravo.secrets, *self.bravo.all_ids()} - self.said
         return sorted(each for each in names if each in (text.replace(besides, "") if besides else text))
 
-    def check_unchanged(self, attacker: Estate) -> None:
-        """Bravo has what it had; what names it besides is the attacker's own."""
+    def check_unchanged(self) -> None:
+        """Bravo has what it had; what names it besides is the attackers' own."""
         has = self.on.belonging(self.bravo)
         assert {name: has.get(name) for name in self.had} == self.had
         more = [doc for name, doc in has.items() if name not in self.had]
-        assert {doc["tenant"] for doc in more} <= {attacker.tenant, DEFAULT_TENANT}
+        assert {doc["tenant"] for doc in more} <= {self.alpha.tenant, self.operator.tenant}
 
 
 def attacked(
@@ -70,7 +70,7 @@ def attacked(
         reply = call.sent(town.on, key)
         assert not town.tells_of_bravo(reply.text, call.about), f"{call} tells of another tenant"
         assert seen(reply, call.about) == seen(empty.sent(town.on, key), empty.about), str(call)
-    town.check_unchanged(attacker)
+    town.check_unchanged()
 
 
 def hold_to_its_own(town: Town, *, examples: int) -> None:
@@ -94,4 +94,4 @@ def hold_to_its_own(town: Town, *, examples: int) -> None:
         assert not town.tells_of_bravo(reply.text), str(call)
 
     law()
-    town.check_unchanged(town.alpha)
+    town.check_unchanged()

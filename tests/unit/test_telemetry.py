@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from hpack import Encoder
 
 from workers.core.identity import new_api_key
 from workers.telemetry import SeldomBrokerAway, set_up_logging
@@ -62,10 +63,13 @@ def test_a_key_that_somebody_put_into_a_path_is_in_no_line_and_no_traceback(
     assert text.count("bw_********") == 2
 
 
-def test_what_the_database_is_asked_and_told_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_libraries_say_of_headers_and_documents_is_logged_at_no_level(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     set_up_logging("debug", as_json=False)
     for library in ("pymongo.command", "httpcore.http11", "python_multipart.multipart"):
         logging.getLogger(library).debug("a prompt")
+    Encoder().encode([("authorization", "Bearer a key of a provider"), ("x-api-key", "another")])
     assert capsys.readouterr().err == ""
 
 

@@ -82,11 +82,11 @@ def scopes_beyond(own: frozenset[Scope], wanted: Iterable[Scope]) -> list[Scope]
     return [each for each in SCOPES if each in allowed(wanted) - own]
 
 
-def outlives(own_expires_at: float | None, wanted_expires_at: float | None) -> bool:
+def outlives(own_ends_at: float | None, wanted_expires_at: float | None) -> bool:
     """Whether a key that expires then (Unix seconds; None: never) would work on after the one that makes it."""
-    if own_expires_at is None:
+    if own_ends_at is None:
         return False
-    return wanted_expires_at is None or wanted_expires_at > own_expires_at
+    return wanted_expires_at is None or wanted_expires_at > own_ends_at
 
 
 def _checksum(text: str) -> str:

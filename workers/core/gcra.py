@@ -8,7 +8,8 @@ Pure: times are milliseconds of whatever clock the caller has.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 
 from workers.core.lanes import Ask, Blocked, Go, NotNow, Rates, Verdict
 from workers.core.rate import PARK_AFTER_S, burst_of
@@ -20,16 +21,17 @@ BUSY_WAIT_S = 0.25  # until somebody asks again for a place among the calls unde
 
 @dataclass(slots=True)
 class Bucket:
-    """One unit comes back every `step_ms`, up to `burst` of them."""
+    """One unit comes back every `step_ms`, up to `burst` of them. No call counts for more than `most` tokens."""
 
     step_ms: float
     burst: float
     tat_ms: float
     counts_tokens: bool = False
+    most: float = inf
 
     def cost(self, tokens: float) -> float:
         """What a call of so many tokens takes from this bucket."""
-        return tokens if self.counts_tokens else 1
+        return min(tokens, self.most) if self.counts_tokens else 1
 
     def earliest_ms(self, cost: float) -> float:
         """When so much may be taken. More than the whole burst goes from a full bucket into debt."""
@@ -132,7 +134,10 @@ class Share:
         parts = 2 * self.processes
         if not self.buckets:
             self.buckets = [
-                forgotten(most / parts, max(1.0, burst_of(most) / parts), now_ms, counts_tokens=tokens)
+                replace(
+                    forgotten(most / parts, max(1.0, burst_of(most) / parts), now_ms, counts_tokens=tokens),
+                    most=most,
+                )
                 for most, tokens in (
                     (self.rates.requests_per_minute, False),
                     (self.rates.tokens_per_minute, True),

@@ -115,14 +115,18 @@ class Planner:
             return LineProblem("line_too_long", text, None, line)
         checked = check_line(raw, line, self._rules.endpoint, model=self._rules.model)
         if isinstance(checked, LineProblem):
+            if checked.custom_id and checked.param != "custom_id":
+                self._first_use(checked.custom_id, line, offset)
             return checked
+        # A line that is bad has used its custom_id, too: a retry with another model may make it good.
+        first_use = self._first_use(checked.custom_id, line, offset)
         wrong = media_problem(checked.body)
         if wrong is not None:
             return LineProblem(wrong.code, wrong.message, wrong.param, line, checked.custom_id)
         chosen = self._choose(checked, line)
         if isinstance(chosen, LineProblem):
             return chosen
-        return self._duplicate(checked, line, offset) or (checked, chosen)
+        return self._duplicate(checked, line, first_use) or (checked, chosen)
 
     def _choose(self, checked: InputLine, line: int) -> Chosen | LineProblem:
         chosen = self._rules.choose(checked.url, checked.model, checked.body)
@@ -139,12 +143,15 @@ class Planner:
             return LineProblem("unknown_price", text, "body.model", line, checked.custom_id)
         return chosen
 
-    def _duplicate(self, checked: InputLine, line: int, offset: int) -> LineProblem | None:
-        fingerprint = hash64(checked.custom_id.encode("utf-8", "surrogatepass"))
-        note = self._ids.first(fingerprint, line << _OFFSET_BITS | offset)
-        if not note:
+    def _first_use(self, custom_id: str, line: int, offset: int) -> int:
+        """The note of the line that seems to have used it before; 0 if none has, and now this one does."""
+        fingerprint = hash64(custom_id.encode("utf-8", "surrogatepass"))
+        return self._ids.first(fingerprint, line << _OFFSET_BITS | offset)
+
+    def _duplicate(self, checked: InputLine, line: int, first_use: int) -> LineProblem | None:
+        if not first_use:
             return None
-        first_line, first_offset = note >> _OFFSET_BITS, note & _OFFSET_MASK
+        first_line, first_offset = first_use >> _OFFSET_BITS, first_use & _OFFSET_MASK
         # Past the problems that are shown, an equal fingerprint is believed where the file is refused anyhow.
         must_be_sure = self._rules.skip_invalid or len(self.problems) < self._rules.max_problems
         if must_be_sure and self._rules.custom_id_at(first_offset) != checked.custom_id:

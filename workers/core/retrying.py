@@ -10,10 +10,12 @@ store/lineages.py brings the recorded rows, planning.py and the API ask here.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from workers.core.messages import NEVER_RAN_CODES
@@ -52,7 +54,7 @@ class Wanted:
     Attributes:
         codes: as `code_of` says them.
         never_ran: True takes those that a cancel or the window's end closed, False leaves them out.
-        lines: from and to, both of them among it.
+        lines: from and to, both of them among it; kept in order and apart, so that a line is found in a few steps.
     """
 
     codes: frozenset[str] = frozenset()
@@ -60,6 +62,9 @@ class Wanted:
     never_ran: bool | None = None
     custom_ids: frozenset[str] = frozenset()
     lines: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lines", _apart(self.lines))
 
     @classmethod
     def from_doc(cls, doc: Mapping[str, Any] | None) -> Wanted:
@@ -90,9 +95,22 @@ class Wanted:
     def _for_its_place(self, row: Row) -> bool:
         if not (self.custom_ids or self.lines):
             return True
-        return row.custom_id in self.custom_ids or any(
-            first <= row.line <= last for first, last in self.lines
-        )
+        return row.custom_id in self.custom_ids or self._has_line(row.line)
+
+    def _has_line(self, line: int) -> bool:
+        place = bisect_right(self.lines, line, key=itemgetter(0))
+        return place > 0 and line <= self.lines[place - 1][1]
+
+
+def _apart(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """The same lines as ranges in order that do not overlap. One that ends before it begins stays: it has none."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if found and first <= found[-1][1]:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        else:
+            found.append((first, last))
+    return tuple(found)
 
 
 def settled(generations: Sequence[Iterable[Row]]) -> Iterator[Row]:

@@ -114,6 +114,13 @@ def is_pattern(text: str) -> bool:
     return text in PATTERNS
 
 
+def tested_on(kind: str, endpoint: str, tenant: str) -> str:
+    """What an event of this type tells of when it only tests an endpoint: of a batch that never was, for one."""
+    if kind == TEST_EVENT:
+        return endpoint
+    return tenant if kind.startswith("tenant.") else endpoint.replace("whk_", "batch_test_", 1)
+
+
 def body_of(event: Mapping[str, Any]) -> bytes:
     """The event as it is sent. Made once and kept: a signature is over bytes."""
     return orjson.dumps(dict(event))

@@ -7,7 +7,6 @@ steward.py makes one for every shard it has claimed, and tells it what changes a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -127,7 +126,9 @@ class Errand:
         batch, standing = self.stores.batches.get(self.doc["batch_id"]), self.stores.pauses.standing()
         if batch is None or batch["ending"] or batch.get("paused_at"):
             return batch, standing, None
-        return batch, standing, self.stores.accounts.open(self.doc["tenant"], batch, now_s=time.time())
+        # By the database's clock, which has just begun the lease: a worker's own may be in another month.
+        began_s = self.doc["lease_until"].timestamp() - self.desk.rules.lease_s
+        return batch, standing, self.stores.accounts.open(self.doc["tenant"], batch, now_s=began_s)
 
     def _purse(self, batch: Mapping[str, Any], link: Link) -> Purse | None:
         stores, account = self.stores, self.active.account

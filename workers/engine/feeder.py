@@ -116,8 +116,8 @@ class Feeder:
         if not ours:
             return 0
         running.untold -= untold
-        for work, wait_s in granted:
-            task = asyncio.create_task(self._call(work, wait_s))
+        for work, begins_at in granted:
+            task = asyncio.create_task(self._call(work, begins_at))
             running.lineup.called[task] = work
             task.add_done_callback(self._on_called)
         return len(granted)
@@ -130,9 +130,11 @@ class Feeder:
             limits.not_made(link, work.est_tokens, tenant, work.granted_at)
         self._running.lineup.put_back(works)
 
-    async def _call(self, work: Work, wait_s: float) -> Answered | Failed | None:
-        if wait_s > 0:
-            await asyncio.sleep(wait_s)  # the limit grants a time, not only a number
+    async def _call(self, work: Work, begins_at: float) -> Answered | Failed | None:
+        # The limit grants a time, not only a number. What `announce` took is part of the wait: calls that come late by
+        # different times come together, and more of them in a minute than the limit granted in any.
+        if (wait_s := begins_at - time.monotonic()) > 0:
+            await asyncio.sleep(wait_s)
         running = self._running
         # Between the grant and now the provider may have asked for a pause; `announce` alone takes milliseconds.
         if running.stop or not running.may_call() or running.desk.limits.is_paused(running.link):
@@ -146,7 +148,7 @@ class Feeder:
     # --- limits
 
     async def _reserve(self, works: list[Work]) -> list[tuple[Work, float]]:
-        """Those that may be called, with the seconds each still has to wait; the others rest or go elsewhere."""
+        """Those that may be called, each with its time (monotonic seconds); the others rest or go elsewhere."""
         running = self._running
         asks = [Ask(work.call.model, work.est_tokens) for work in works]
         verdicts = await running.desk.limits.reserve(running.link, asks, running.held.tenant)
@@ -154,7 +156,7 @@ class Feeder:
         for work, verdict in zip(works, verdicts, strict=True):
             if isinstance(verdict, Go):
                 work.granted_at = now
-                granted.append((work, verdict.wait_s))
+                granted.append((work, now + verdict.wait_s))
             else:
                 refused.append(work)
                 self._hold_back(work, verdict)

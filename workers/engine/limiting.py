@@ -4,7 +4,7 @@
     ended, saw -> report          told in parcels, since every call would be a round trip
 
 A refusal is told at once: everybody waits then. The rest goes in parcels. Which tenants have limits is heard from
-steward.py every few seconds (`heed`); calls of any other tenant cost nothing more.
+steward.py every second (`heed`); calls of any other tenant cost nothing more.
 """
 
 from __future__ import annotations

@@ -1,23 +1,24 @@
 """The ceiling of a tenant's calendar month (`accounts`): one document for each tenant and month that has one.
 
 An account: _id `<tenant>:2026-11`, tenant, month, budget (holds.py), log and events (batch_log.py). It is made when the
-first shard under the ceiling opens it, with what the batches have cost that ended in that month until then. A lease
-belongs to the month in which it began; the shard's next one, after the turn, opens the account of the next.
+first shard under the ceiling opens it, with what the month has cost until then by the ledger; and brought up to that
+when a ceiling comes back that was taken away, since nothing is held without one. A lease belongs to the month in which
+it began; the shard's next one, after the turn, opens the account of the next.
 """
 
 from __future__ import annotations
 
 import time
-
-from pymongo.errors import DuplicateKeyError
+from functools import partial
 
 from workers.core.budget import Room, account_id, month_of
-from workers.store.holds import Holds
+from workers.store.holds import LIMITED, NO_CEILING, Holds
 from workers.store.ledger import Ledger
 from workers.store.marks import Marks
-from workers.store.mongo import Db, Doc
+from workers.store.mongo import Db, Doc, insert_missing
 from workers.store.tenants import Tenants
 
+_SPENT: Doc = {"$subtract": ["$$hold.v.settled_usd", "$$hold.v.base_usd"]}
 # How long a process may go by the ceiling that it has read.
 CAP_FRESH_S = 2.0
 # Once for each month, whatever becomes of its ceiling.
@@ -58,15 +59,21 @@ class Accounts(Holds):
         id_ = account_id(tenant, month)
         if id_ not in batch.get("accounts", ()):
             self._batches.update_one({"_id": batch["_id"]}, {"$addToSet": {"accounts": id_}})
-        self._make(id_, tenant, month, cap_usd)
+        self._write_cap(id_, cap_usd)
         return id_
 
     def hold(self, id_: str, shard_id: str, fence: int, *, settled_usd: float, in_flight_usd: float) -> Room:
         """As `Holds.hold`, under the ceiling that the tenant has by now."""
-        cap_usd = self.cap_usd(id_.rpartition(":")[0])
+        tenant, hold = id_.rpartition(":")[0], partial(super().hold, id_, shard_id, fence)
+        cap_usd = self.cap_usd(tenant)
         if self._written.get(id_) != cap_usd:
             self._write_cap(id_, cap_usd)
-        return super().hold(id_, shard_id, fence, settled_usd=settled_usd, in_flight_usd=in_flight_usd)
+        room = hold(settled_usd=settled_usd, in_flight_usd=in_flight_usd)
+        if room is NO_CEILING and (cap_usd := self.cap_usd(tenant, fresh=True)) is not None:
+            # Another process took it away, and it is back; or the account itself is gone.
+            self._write_cap(id_, cap_usd)
+            room = hold(settled_usd=settled_usd, in_flight_usd=in_flight_usd)
+        return room
 
     def reached(self, id_: str, *, limit_usd: float) -> None:
         """Say, once a month, that a batch had to rest at this ceiling."""
@@ -82,10 +89,9 @@ class Accounts(Holds):
         holds = {"$objectToArray": "$budget.holds"}
         mine = {"$filter": {"input": holds, "as": "hold", "cond": begins}}
         rest = {"$filter": {"input": holds, "as": "hold", "cond": {"$not": begins}}}
-        spent = {"$subtract": ["$$hold.v.settled_usd", "$$hold.v.base_usd"]}
         lost = {"$add": ["$$hold.v.lost_usd", "$$hold.v.in_flight_usd"]}
         sums: Doc = {
-            "budget.spent_usd": {"$add": ["$budget.spent_usd", _sum(mine, spent)]},
+            "budget.spent_usd": {"$add": ["$budget.spent_usd", _sum(mine, _SPENT)]},
             "budget.lost_usd": {"$add": ["$budget.lost_usd", _sum(mine, lost)]},
             "budget.holds": {"$arrayToObject": rest},
         }
@@ -96,21 +102,25 @@ class Accounts(Holds):
         """One account."""
         return self._docs.find_one({"_id": id_})
 
-    def _make(self, id_: str, tenant: str, month: str, cap_usd: float) -> None:
-        if self._write_cap(id_, cap_usd):
-            return
-        spent_usd = self._ledger.spent_usd(tenant, month)
-        budget = {"limit_usd": float(cap_usd), "spent_usd": spent_usd, "lost_usd": 0.0, "holds": {}}
-        try:
-            self._docs.insert_one({"_id": id_, "tenant": tenant, "month": month, "budget": budget})
-        except DuplicateKeyError:
-            self._write_cap(id_, cap_usd)  # another process made it in the same instant
-
-    def _write_cap(self, id_: str, cap_usd: float | None) -> bool:
-        limit = {"budget.limit_usd": 0 if cap_usd is None else float(cap_usd)}
-        new = {"$unset": limit} if cap_usd is None else {"$set": limit}
+    def _write_cap(self, id_: str, cap_usd: float | None) -> None:
         self._written[id_] = cap_usd
-        return bool(self._docs.update_one({"_id": id_}, new).matched_count)
+        if cap_usd is None:
+            self._docs.update_one({"_id": id_}, {"$unset": {"budget.limit_usd": ""}})
+            return
+        limit = {"budget.limit_usd": float(cap_usd)}
+        if self._docs.update_one({"_id": id_} | LIMITED, {"$set": limit}).matched_count:
+            return
+        tenant, _, month = id_.rpartition(":")
+        spent_usd = self._ledger.spent_usd(tenant, month)
+        # Without a ceiling nothing was held, so the account lacks what was spent meanwhile.
+        known = _sum({"$objectToArray": "$budget.holds"}, _SPENT)
+        spent = {"$max": ["$budget.spent_usd", {"$subtract": [spent_usd, known]}]}
+        back = {"_id": id_, "budget.limit_usd": {"$exists": False}}
+        if self._docs.update_one(back, [{"$set": limit | {"budget.spent_usd": spent}}]).matched_count:
+            return
+        budget = {"limit_usd": float(cap_usd), "spent_usd": spent_usd, "lost_usd": 0.0, "holds": {}}
+        # Another process may have made it, or brought the ceiling back, in the same instant.
+        insert_missing(self._docs, [{"_id": id_, "tenant": tenant, "month": month, "budget": budget}])
 
 
 def _sum(holds: Doc, usd: Doc) -> Doc:

@@ -66,6 +66,11 @@ class ApiKey:
         """What it may do."""
         return allowed(self.scopes)
 
+    @property
+    def ends_at(self) -> float | None:
+        """When it ends, expired or, after a rotation with grace, revoked; None: it lasts."""
+        return min((at for at in (self.expires_at, self.revoked_at) if at is not None), default=None)
+
 
 class ApiKeys:
     """Make, find, list, rotate and revoke keys. With `tenant` a method sees that tenant's keys alone."""

@@ -2,9 +2,9 @@
 
 A batch: _id, tenant, endpoint, input_file_id, completion_window, status, ending, *_at (Unix seconds),
 window_ends (date), total, options, plan {owner, fence, lease_until, opened}, counts (summed tally), errors; once it
-has ended also expire_at (date); log and events (batch_log.py). A retry has parent_id, root_id, generation and retry
-(its filter), what was retried has children. A batch whose expire_at has come is no longer there for its tenant;
-retention.py takes it away piece by piece.
+has ended also expire_at (date); log and events (batch_log.py); what its create found wrong is its refusal. A retry
+has parent_id, root_id, generation and retry (its filter), what was retried has children. A batch whose expire_at has
+come is no longer there for its tenant; retention.py takes it away piece by piece.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ RETENTION_DAYS = 30.0  # the setting's default, for whoever has no settings
 _DAY_S, _LEAST_S = 86_400, 3600.0
 # By type as well: to `$expr` a date that is not there is due.
 _EXPIRED: Doc = {"expire_at": {"$lt": NEVER}} | is_due("expire_at")
+# What may be long and is never shown: the filter of a retry has up to a megabyte. The planner's claim reads it.
+_LONG: Doc = {"retry": 0}
 _IN_RETENTION: Doc = {"$expr": {"$gt": [{"$ifNull": ["$expire_at", NEVER]}, NOW]}}
 
 
@@ -42,8 +44,13 @@ class Batches:
     # --- reading
 
     def get(self, batch_id: str, tenant: str | None = None) -> Doc | None:
-        """The batch; with `tenant`, only if it is theirs and still kept. Workers, who act for all, leave it out."""
-        return self._docs.find_one({"_id": batch_id} | ({"tenant": tenant} | _IN_RETENTION if tenant is not None else {}))
+        """The batch; with `tenant`, as it is shown, and only if it is theirs and still kept.
+
+        Workers, who act for all, leave that out.
+        """
+        if tenant is None:
+            return self._docs.find_one({"_id": batch_id})
+        return self._docs.find_one({"_id": batch_id, "tenant": tenant} | _IN_RETENTION, _LONG)
 
     def page(self, tenant: str, *, after: str | None, limit: int, run_key: str | None = None) -> list[Doc]:
         """Newest first, those older than `after`."""
@@ -52,7 +59,7 @@ class Batches:
             where["_id"] = {"$lt": after}
         if run_key:
             where["run_key"] = run_key
-        return list(self._docs.find(where, {"log": 0}).sort("_id", DESCENDING).limit(limit))
+        return list(self._docs.find(where, {"log": 0} | _LONG).sort("_id", DESCENDING).limit(limit))
 
     def by_idempotency_key(self, tenant: str, key: str) -> Doc | None:
         """The batch that was created under this key; one that has expired gives the key back."""
@@ -72,38 +79,18 @@ class Batches:
         return self._docs.find_one(where, sort=[("_id", DESCENDING)])
 
     def lineage(self, root_id: str, *, below: int = 1 << 31) -> list[Doc]:
-        """A batch and its retries that are still there, by generation, those below one (core/retrying.py)."""
-        found = self._docs.find(_lineage(root_id), {"log": 0})
+        """A batch and its retries that are still there, by generation, those below one (core/retrying.py).
+
+        Not the batch itself once its retention is over: its results go piece by piece from then on.
+        """
+        kept: Doc = {"$or": [{"_id": root_id} | _IN_RETENTION, _children(root_id)]}
+        found = self._docs.find(kept, {"log": 0} | _LONG)
         return sorted((doc for doc in found if generation_of(doc) < below), key=generation_of)
 
     def flags(self, batch_ids: Iterable[str]) -> dict[str, Doc]:
         """What a running worker must know of its batches: ending and paused_at."""
         where = {"_id": {"$in": list(batch_ids)}}
         return {doc["_id"]: doc for doc in self._docs.find(where, {"ending": 1, "paused_at": 1})}
-
-    def costs(self, tenant: str, since_s: float) -> list[Doc]:
-        """What the tenant's batches since then (Unix seconds) took, a row a UTC day and provider.
-
-        Rows {day, provider, batches, calls, cached, input_tokens, output_tokens, cost_usd, unpriced}, by day.
-        """
-        names = ("calls", "cached", "coalesced", "input_tokens", "output_tokens", "cost_usd", "unpriced")
-        day = {
-            "$dateToString": {"format": "%Y-%m-%d", "date": {"$toDate": {"$multiply": ["$created_at", 1000]}}}
-        }
-        shares = {"$objectToArray": {"$ifNull": ["$counts.by_provider", {}]}}
-        group: Doc = {"_id": {"day": "$day", "provider": "$share.k"}, "batches": {"$sum": 1}}
-        group |= {name: {"$sum": f"$share.v.{name}"} for name in names}
-        # Ids sort by creation time, and the tenant's index is on them.
-        where = {"tenant": tenant, "_id": {"$gte": f"batch_{int(since_s * 1000):012x}"}}
-        steps: list[Doc] = [
-            {"$match": where},
-            {"$project": {"day": day, "share": shares}},
-            {"$unwind": "$share"},
-            {"$group": group},
-            {"$sort": {"_id.day": 1, "_id.provider": 1}},
-        ]
-        rows = self._docs.aggregate(steps)
-        return [{**row["_id"], **{k: v for k, v in row.items() if k != "_id"}} for row in rows]
 
     def retention_s(self, tenant: str) -> float:
         """How long what belongs to this tenant is kept, seconds: `retention_days` of its document, or the setting.
@@ -253,4 +240,8 @@ def _string(value: str) -> Doc:
 
 
 def _lineage(root_id: str) -> Doc:
-    return {"$or": [{"_id": root_id}, {"root_id": _string(root_id)}]}
+    return {"$or": [{"_id": root_id}, _children(root_id)]}
+
+
+def _children(root_id: str) -> Doc:
+    return {"root_id": _string(root_id)}

@@ -9,7 +9,7 @@ from workers.core.budget import BUDGET, TENANT_BUDGET
 from workers.store.batch_log import logged
 from workers.store.holds import Holds
 from workers.store.marks import Marks
-from workers.store.mongo import NOW_S, Db, Doc
+from workers.store.mongo import NOW, NOW_S, Db, Doc
 
 # A ceiling that somebody raised is another one.
 _MARKS = Marks("batch", about="_id", again=True)
@@ -49,11 +49,11 @@ class Budgets(Holds):
         return bool(self._docs.update_one(_running(batch_id), steps).modified_count)
 
     def resting_for_tenant(self, after: str, limit: int) -> list[Doc]:
-        """Batches that rest at their tenant's ceiling, by id: tenant and tenant_budget of each."""
+        """Batches that rest at their tenant's ceiling, by id: tenant and tenant_budget of each, and what time it is."""
         where = {"ending": None, "paused_at": {"$gt": 0}, "_id": {"$gt": after}}
         found = self._docs.find(
             where | {"pause_reason": TENANT_BUDGET, "status": "in_progress"},
-            {"tenant": 1, "tenant_budget": 1},
+            {"tenant": 1, "tenant_budget": 1, "now": NOW},
         )
         return list(found.sort("_id", 1).limit(limit))
 

@@ -23,8 +23,9 @@ from workers.core.budget import TOLERANCE_USD, Room, room_in
 from workers.store.marks import Marks
 from workers.store.mongo import Doc
 
-_LIMITED: Doc = {"budget.limit_usd": {"$exists": True}}
-_NO_CEILING = Room(granted=True, free_usd=inf, others_in_flight_usd=0.0, limit_usd=inf)
+LIMITED: Doc = {"budget.limit_usd": {"$exists": True}}
+# The answer of `Holds.hold` where there is none, or no document either.
+NO_CEILING = Room(granted=True, free_usd=inf, others_in_flight_usd=0.0, limit_usd=inf)
 
 
 class Holds:
@@ -54,7 +55,7 @@ class Holds:
             return Room(granted=True, free_usd=0.0, others_in_flight_usd=0.0, limit_usd=inf)
         budget = (self._docs.find_one({"_id": id_}, {"budget": 1}) or {}).get("budget")
         if not budget or "limit_usd" not in budget:
-            return _NO_CEILING
+            return NO_CEILING
         return room_in(budget, hold.key, fence, settled_usd, from_now=self._from_now)
 
     def settle(
@@ -89,7 +90,7 @@ class Holds:
         return bool(self._docs.update_one(where, steps).modified_count)
 
     def _write(self, id_: str, hold: _Hold, in_flight_usd: float, *, only_if: Doc | bool) -> UpdateResult:
-        where = {"_id": id_} | _LIMITED | {"$expr": {"$and": [hold.is_ours, only_if]}}
+        where = {"_id": id_} | LIMITED | {"$expr": {"$and": [hold.is_ours, only_if]}}
         new = {
             "fence": hold.fence,
             "settled_usd": hold.settled_usd,

@@ -189,8 +189,6 @@ class Limiter:
             return own.share.reserve(asks, in_flight, now_ms)
         theirs = self._share(self._shares_of.get(owner.tenant), owner.rates)
         self._shares_of[owner.tenant] = theirs
-        most = owner.rates.tokens_per_minute
-        asks = [Ask(ask.model, min(ask.tokens, most)) for ask in asks] if most else asks
         return own.share.reserve(asks, in_flight, now_ms, theirs=theirs, of_theirs=owner.everywhere)
 
     def _share(self, kept: Share | None, rates: Rates) -> Share:

@@ -104,8 +104,11 @@ _INDEXES: dict[str, list[IndexModel]] = {
     ],
     "files.chunks": [IndexModel([("files_id", ASCENDING), ("n", ASCENDING)], unique=True)],
     "accounts": [IndexModel([("events.id", ASCENDING)], sparse=True)],
-    "usage": [IndexModel([("tenant", ASCENDING), ("ended_day", ASCENDING)])],
-    "usage_days": [IndexModel([("tenant", ASCENDING), ("ended_day", ASCENDING)])],
+    "usage": [
+        IndexModel([("tenant", ASCENDING), ("ended_day", ASCENDING)]),
+        IndexModel([("tenant", ASCENDING), ("part", ASCENDING), ("_id", ASCENDING)]),
+    ],
+    "usage_parts": [IndexModel([("tenant", ASCENDING), ("made", ASCENDING)])],
     "outbox": [
         IndexModel([("state", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("tenant", ASCENDING), ("_id", ASCENDING)]),

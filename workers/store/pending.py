@@ -1,7 +1,7 @@
 """Items that are planned and not recorded yet, read from their shards: what state they are in, what they went through.
 
 A shard holds its items packed, so a page is found by shard and then by line: in input order within each provider. What
-is recorded meanwhile leaves the list; nothing is ever in it twice.
+is recorded meanwhile leaves the list; nothing is in it twice but what is handed to another provider between two pages.
 """
 
 from __future__ import annotations
@@ -76,14 +76,11 @@ class Pending:
                     return _pending(shard, item)
         return None
 
-    def item(self, batch_id: str, line: int) -> Item | None:
-        """Where a line of this batch stands in its file, whatever has come of it; None for one that no shard has."""
-        rows = self._shards.find({"batch_id": batch_id}, {"items": 1}, batch_size=50)
-        for shard in rows:
-            for item in unpack_items(shard["items"]):
-                if item.line == line:
-                    return item
-        return None
+    def item(self, shard_id: str, line: int) -> Item | None:
+        """Where a line of this shard stands in its file, whatever has come of it; None where it has no such line."""
+        shard = self._shards.find_one({"_id": shard_id}, {"items": 1})
+        items = unpack_items(shard["items"]) if shard else ()
+        return next((item for item in items if item.line == line), None)
 
     def _open(self, batch_id: str, first_id: str) -> Iterator[Doc]:
         where = {"batch_id": batch_id, "status": {"$in": _OPEN}, "_id": {"$gte": first_id}}

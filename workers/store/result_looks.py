@@ -150,10 +150,10 @@ class ResultLooks:
 
     # --- failures by kind
 
-    def failures(self, lineage: Sequence[str]) -> list[FailureKind]:
-        """The kinds of failures that count, the most frequent first, with message and samples.
+    def failures(self, lineage: Sequence[str]) -> tuple[int, list[FailureKind]]:
+        """How many failures count, and their kinds, the most frequent first, with message and samples.
 
-        One batch is counted by the database from its index, several row by row. At most `MAX_KINDS` kinds.
+        One batch is counted by the database from its index, several row by row. At most `MAX_KINDS` kinds are told.
         """
         kinds = (
             self._counted(lineage[0])
@@ -162,10 +162,11 @@ class ResultLooks:
                 row for row in settled(self.generations(lineage, failures=True)) if not row.ok
             )
         )
+        total = sum(kind.count for kind in kinds)
         kinds.sort(key=lambda kind: (-kind.count, kind.code, kind.status or 0))
         del kinds[MAX_KINDS:]
         self._describe(kinds)
-        return kinds
+        return total, kinds
 
     def _counted(self, batch_id: str) -> list[FailureKind]:
         line = {"$toInt": {"$substrBytes": ["$_id", len(batch_id) + 1, 9]}}

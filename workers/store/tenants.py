@@ -22,6 +22,9 @@ from workers.core.tenancy import DEFAULT_WEIGHT, TenantRules, rules_in
 from workers.store.mongo import NEVER, NOW, Db, Doc, after_s
 
 DEFAULT_TENANT = "default"
+# So long a tenant's document stays behind its mark, and its name with it: a request that was let in before has ended
+# by then, or asks `stays` before it stores anything. A key is looked up again within seconds.
+LINGERS_S = 60.0
 _RULES = {"weight": 1, "limits": 1, "max_cost_usd_per_month": 1, "retention_days": 1}
 _SHOWN = {**_RULES, "display_name": 1, "created_at": 1, "erasing_since": 1}
 
@@ -99,6 +102,15 @@ class Tenants:
         """What its operator sees of it."""
         doc = self._tenants.find_one({"_id": tenant_id}, _SHOWN)
         return _entry(doc) if doc else None
+
+    def stays(self, tenant_id: str, asked_at_s: float) -> bool:
+        """Whether it is still there for somebody whose key was taken at that time (Unix seconds).
+
+        A name that is free again may be another tenant's by now; until then it takes longer than clocks differ.
+        """
+        there_then = {"created_at": {"$lt": asked_at_s + LINGERS_S}}
+        where = {"_id": tenant_id, "erasing_since": None} | there_then
+        return self._tenants.find_one(where, {"_id": 1}) is not None
 
     def page(self, *, after: str | None, limit: int) -> list[TenantEntry]:
         """By name, those after `after`."""

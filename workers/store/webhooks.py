@@ -1,8 +1,8 @@
 """A tenant's endpoints (`webhooks`): where it is told of events, of which, and with which secrets.
 
-An endpoint: _id (whk_...), tenant, url, events (patterns), enabled, disabled_reason, secrets [{secret, until}] (the
-first signs for good, the others until their date), created_at, updated_at (Unix seconds). A secret is kept readable: it
-signs; it is shown once, by whoever made it.
+An endpoint: _id (whk_...), tenant, name (may be missing), url, events (patterns), enabled, disabled_reason, secrets
+[{secret, until}] (the first signs for good, the others until their date), created_at, updated_at (Unix seconds). A
+secret is kept readable: it signs; it is shown once, by whoever made it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,15 @@ class Webhooks:
         self._docs = db["webhooks"]
 
     def create(
-        self, tenant: str, url: str, events: Sequence[str], secret: str, *, enabled: bool, now_s: float
+        self,
+        tenant: str,
+        url: str,
+        events: Sequence[str],
+        secret: str,
+        *,
+        enabled: bool,
+        now_s: float,
+        name: str = "",
     ) -> Doc | None:
         """A new endpoint; None where the tenant has as many as it may."""
         if self._docs.count_documents({"tenant": tenant}, limit=MOST_ENDPOINTS) >= MOST_ENDPOINTS:
@@ -43,6 +51,7 @@ class Webhooks:
         doc: Doc = {
             "_id": new_id("whk_", int(now_s * 1000)),
             "tenant": tenant,
+            "name": name,
             "url": url,
             "events": list(events),
             "enabled": enabled,
@@ -70,7 +79,7 @@ class Webhooks:
         return found
 
     def change(self, endpoint_id: str, tenant: str, new: dict[str, Any]) -> Doc | None:
-        """Write these of url, events and enabled; None if there is no such endpoint."""
+        """Write these of name, url, events and enabled; None if there is no such endpoint."""
         literal: Doc = {name: {"$literal": value} for name, value in new.items()}
         if new.get("enabled"):
             literal["disabled_reason"] = None
@@ -93,10 +102,10 @@ class Webhooks:
             endpoint_id, tenant, {"secrets": {"$cond": [again, "$secrets", {"$concatArrays": [fresh, kept]}]}}
         )
 
-    def disable(self, endpoint_id: str, reason: str) -> None:
-        """Tell it nothing more, until its tenant enables it."""
+    def disable(self, endpoint_id: str, url: str, reason: str) -> None:
+        """Tell it nothing more, until its tenant enables it; not if it is at another URL by now."""
         new = {"enabled": False, "disabled_reason": {"$literal": reason}, "updated_at": NOW_S}
-        self._docs.update_one({"_id": endpoint_id, "enabled": True}, [{"$set": new}])
+        self._docs.update_one({"_id": endpoint_id, "enabled": True, "url": url}, [{"$set": new}])
 
     def remove(self, endpoint_id: str, tenant: str) -> bool:
         """Take it away; deliveries to it die at their next attempt."""

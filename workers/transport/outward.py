@@ -28,7 +28,7 @@ from workers.core.webhooks import KEPT_ANSWER_BYTES, Answered, retry_after_s
 from workers.transport.port import USER_AGENT
 
 Lookup = Callable[[str, int], Awaitable[Sequence[Address]]]
-_LOOKUPS_AT_ONCE = 64
+LOOKUPS_AT_ONCE = 64
 _CHECK_S = 3.0
 # Of a name with many addresses, and of one that does not answer: the others get their turn within the time.
 _MOST_ADDRESSES = 4
@@ -44,10 +44,13 @@ class NoSuchName(BadTarget):
 
 
 class Names:
-    """The system's resolver, on threads of its own: one name server that is silent holds up nobody else."""
+    """The system's resolver, on threads of its own: one name server that is silent holds up nobody else.
 
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_LOOKUPS_AT_ONCE, thread_name_prefix="names")
+    A silent one keeps its thread for longer than anybody waits for it.
+    """
+
+    def __init__(self, at_once: int = LOOKUPS_AT_ONCE) -> None:
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="names")
         self._lock, self.busy = threading.Lock(), 0
 
     async def __call__(self, host: str, port: int) -> Sequence[Address]:
@@ -84,6 +87,7 @@ class Outward:
         *,
         deadline_s: float,
         lookup: Lookup,
+        check_lookup: Lookup | None = None,
         proxy: str | None = None,
         ca_file: Path | None = None,
     ) -> None:
@@ -91,11 +95,13 @@ class Outward:
 
         Args:
             deadline_s: for one post in all: lookup, connect, TLS, send, answer.
+            check_lookup: for `check`, where its lookups must not take the room of those for `post`.
             proxy: of the setting; with user and password if it asks for them.
             ca_file: certificate authorities to trust besides the usual ones, PEM.
         """
         self.rules, self.deadline_s = rules, deadline_s
-        self._lookup, self._proxy = lookup, _proxy(proxy)
+        self._lookup, self._check_lookup = lookup, check_lookup or lookup
+        self._proxy = _proxy(proxy)
         # Read when it is first needed, which takes a while; a file that somebody has named, at once.
         self._trust = None if ca_file is None else _trust(ca_file)
 
@@ -107,7 +113,7 @@ class Outward:
         target = target_of(url, self.rules)
         try:
             async with asyncio.timeout(_CHECK_S):
-                await self._addresses(target)
+                await self._addresses(target, self._check_lookup)
         except TimeoutError:
             pass
         except NoSuchName as error:
@@ -126,14 +132,15 @@ class Outward:
             found = {"error": f"no answer within {self.deadline_s:g} s"}
         except BadTarget as error:
             found = {"error": f"not sent: the URL {error}"}
-        except (httpcore.NetworkError, httpcore.TimeoutException) as error:
+        # httpcore lets the faults of TLS through that come to light behind the handshake.
+        except (httpcore.NetworkError, httpcore.TimeoutException, OSError) as error:
             found = {"error": _words_of(error)}
         except (httpcore.ProtocolError, httpcore.ProxyError, httpcore.UnsupportedProtocol) as error:
             found = {"error": f"no HTTP answer ({type(error).__name__})"}
         return Answered(took_ms=round((time.monotonic() - began) * 1000), **found)
 
     async def _post(self, target: Target, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
-        addresses = await self._addresses(target)
+        addresses = await self._addresses(target, self._lookup)
         sent = {
             "host": target.host_header,
             "user-agent": USER_AGENT,
@@ -173,13 +180,13 @@ class Outward:
             "retry_after_s": retry_after_s(told.get(b"retry-after")),
         }
 
-    async def _addresses(self, target: Target) -> tuple[Address, ...]:
+    async def _addresses(self, target: Target, lookup: Lookup) -> tuple[Address, ...]:
         literal = target.literal
         if literal is not None:
             return self.rules.choose([literal])
         if self._proxy is not None:
             return ()
-        return self.rules.choose(await self._lookup(target.host, target.port))
+        return self.rules.choose(await lookup(target.host, target.port))
 
 
 class Pinned(httpcore.AsyncNetworkBackend):
@@ -259,8 +266,7 @@ def _proxy(url: str | None) -> httpcore.Proxy | None:
     if url is None:
         return None
     parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
     auth = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
-    place = httpcore.URL(
-        scheme=parts.scheme, host=cast("str", parts.hostname), port=parts.port or 80, target="/"
-    )
+    place = httpcore.URL(scheme=parts.scheme, host=cast("str", parts.hostname), port=port, target="/")
     return httpcore.Proxy(place, auth=auth)

@@ -28,7 +28,8 @@ def accounts(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> Accounts:
     """Ceilings that are read anew each time."""
     monkeypatch.setattr("workers.store.accounts.CAP_FRESH_S", 0.0)
     stores.db["accounts"].delete_many({})
-    stores.db["usage"].delete_many({})
+    for name in ("usage", "batch_jobs", "batch_shards"):
+        stores.db[name].delete_many({})
     return Accounts(stores.db)
 
 
@@ -129,6 +130,56 @@ def test_an_account_begins_with_what_the_month_has_cost_until_then(
         stores.db["usage"].insert_one({"_id": f"old{number}", **row})
     assert money(accounts, opened(stores, accounts, batch_id)).spent_usd == 8.0
     assert Ledger(stores.db).spent_usd("nobody", "2026-11") == 0.0
+
+
+def test_an_account_that_begins_late_counts_what_running_batches_of_the_month_have_cost(
+    stores: Stores, accounts: Accounts, cap: Caps
+) -> None:
+    cap(10.0)
+    batch_id = running(stores)
+    (shard,) = stores.queued(batch_id, 5)
+    stores.db["batch_shards"].update_one({"_id": shard}, {"$set": {"counts.cost_usd": 6.0}})
+    now_s = stores.state(batch_id)["created_at"]
+    id_ = opened(stores, accounts, batch_id, now_s)
+    assert money(accounts, id_).spent_usd == 6.0
+    refused = accounts.hold(id_, shard, 1, settled_usd=6.0, in_flight_usd=5.0)
+    assert not refused.granted and refused.free_usd == 4.0, "what it had cost counts once"
+    next_month_s = now_s + 32 * 86_400
+    assert money(accounts, opened(stores, accounts, batch_id, next_month_s)).spent_usd == 0.0
+
+
+def test_what_was_spent_while_a_ceiling_was_away_counts_when_it_is_back(
+    stores: Stores, accounts: Accounts, cap: Caps
+) -> None:
+    cap(10.0)
+    one, two = running(stores), running(stores)
+    id_ = opened(stores, accounts, one)
+    assert accounts.hold(id_, shard_id(one, 1), 1, settled_usd=2.0, in_flight_usd=0.0).granted
+    assert accounts.settle(id_, shard_id(one, 1), 1, settled_usd=5.0)
+    cap(None)
+    assert accounts.hold(id_, shard_id(two, 1), 1, settled_usd=0.0, in_flight_usd=99.0).granted
+    share = {"provider": "sim", "model": "m", "cost_usd": 9.0}
+    row = {"tenant": "default", "ended_day": "2026-11-30", "shares": [share]}
+    stores.db["usage"].insert_one({"_id": "ended meanwhile", **row})
+    cap(10.0)
+    refused = accounts.hold(id_, shard_id(two, 1), 1, settled_usd=0.0, in_flight_usd=2.0)
+    assert not refused.granted and refused.free_usd == 1.0
+    assert money(accounts, id_).spent_usd == 9.0, "with what the first batch still holds"
+
+
+@pytest.mark.parametrize("gone", ["the ceiling in it", "the account"])
+def test_a_shard_whose_account_was_touched_by_others_still_has_its_ceiling(
+    stores: Stores, accounts: Accounts, cap: Caps, gone: str
+) -> None:
+    cap(1.0)
+    batch_id = running(stores)
+    id_ = opened(stores, accounts, batch_id)
+    if gone == "the account":
+        stores.db["accounts"].delete_one({"_id": id_})
+    else:
+        stores.db["accounts"].update_one({"_id": id_}, {"$unset": {"budget.limit_usd": ""}})
+    refused = accounts.hold(id_, shard_id(batch_id, 1), 1, settled_usd=0.0, in_flight_usd=2.0)
+    assert not refused.granted and refused.limit_usd == 1.0
 
 
 def test_the_end_of_a_batch_leaves_nothing_of_it_held_and_may_be_repeated(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from bson import encode
@@ -74,6 +75,10 @@ def test_a_rotated_key_ends_when_its_grace_does(keys: ApiKeys) -> None:
     ends = keys.revoke(known.id, grace_s=60.0)
     assert ends is not None and ends.revoked_at is not None and not ends.revoked
     assert works(keys, key)
+    # What it makes until then must not outlive it: both its ends count.
+    assert ends.ends_at == ends.revoked_at
+    sooner = replace(ends, expires_at=ends.revoked_at - 1)
+    assert sooner.ends_at == sooner.expires_at and known.ends_at is None
 
 
 def test_a_key_ends_with_the_mark_on_its_tenant_and_without_its_tenant(keys: ApiKeys, stores: Stores) -> None:

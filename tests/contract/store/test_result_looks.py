@@ -11,6 +11,7 @@ from tests.support.results import results
 from workers.core.messages import ItemError, Result
 from workers.core.retrying import Row
 from workers.core.wire import item_object, output_line
+from workers.store import result_looks
 from workers.store.result_looks import ItemFilter, ResultLooks, count_failures, row_of
 from workers.store.results import rows_of
 
@@ -33,7 +34,9 @@ def test_the_database_counts_failures_as_a_count_of_their_rows_does(
     stores: Stores, rows: list[Result]
 ) -> None:
     looks = laid_out(stores, b=rows, b2=[Result(1, "other", "call", error=ItemError("timeout", ""))])
-    counted = {(kind.code, kind.status): kind for kind in looks.failures(["b"])}
+    total, kinds = looks.failures(["b"])
+    counted = {(kind.code, kind.status): kind for kind in kinds}
+    assert total == sum(not row.ok for row in rows)
     docs = stores.db["batch_results"].find(rows_of("b") | {"ok": False}).sort("_id", 1)
     expected = {(kind.code, kind.status): kind for kind in count_failures(map(row_of, docs))}
     assert {key: kind.count for key, kind in counted.items()} == {
@@ -55,7 +58,7 @@ def test_every_item_is_on_the_page_of_its_status_and_its_code_alone(
         for result, _ in looks.page("b", after_line=0, limit=99, only=ItemFilter(kind)):
             found[result.line].append(kind)
     assert found == {result.line: [item_object(result, None)["status"]] for result in rows}
-    for kind_of in looks.failures(["b"]):
+    for kind_of in looks.failures(["b"])[1]:
         page = looks.page("b", after_line=0, limit=99, only=ItemFilter(code=kind_of.code))
         assert {result.line for result, _ in page} >= set(kind_of.samples)
 
@@ -85,3 +88,14 @@ def test_a_retry_reads_failures_from_the_index_and_no_document(stores: Stores) -
     where = {"_id": {"$gt": "b:", "$lt": "b;"}, "ok": False}
     plan = stores.db["batch_results"].find(where, shown).sort("_id", 1).explain()["executionStats"]
     assert (plan["totalDocsExamined"], plan["nReturned"]) == (0, 49)
+
+
+def test_failures_of_kinds_that_are_not_told_are_counted_all_the_same(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(result_looks, "MAX_KINDS", 1)
+    failed = [Result(n, f"c{n}", "call", error=ItemError(f"code_{min(n, 2)}", "")) for n in range(1, 4)]
+    looks = laid_out(stores, b=failed, b2=[])
+    for lineage in (["b"], ["b", "b2"]):
+        total, kinds = looks.failures(lineage)
+        assert (total, [(kind.code, kind.count) for kind in kinds]) == (3, [("code_2", 2)])

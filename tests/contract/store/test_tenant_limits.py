@@ -176,6 +176,17 @@ async def test_without_redis_half_of_a_processs_part_of_the_tenant_is_kept() -> 
         ]
 
 
+async def test_without_redis_a_call_beyond_its_tenants_minute_takes_all_its_tokens_of_the_provider() -> None:
+    async with connect("redis://127.0.0.1:1/0", timeout_s=0.1) as nowhere:
+        now_s = [50.0]
+        limiter = Limiter(nowhere, holder="a", processes=1, breaker=RULES, clock=lambda: now_s[0])
+        of, rates = owner(Rates(None, 100)), Rates(None, 240_000)
+        await ask(limiter, "p", of, 1, rates)
+        now_s[0] += 600.0
+        assert await ask(limiter, "p", of, 1, rates, tokens=100_000) == [NOW]
+        assert await ask(limiter, "p", None, 1, rates) == [NotNow("limit", pytest.approx(44.0, abs=0.1))]
+
+
 # --- the law
 
 

@@ -16,6 +16,7 @@ from tests.support.api import Api, answered, never_ran, refused
 from workers.core import states
 from workers.core.identity import shard_id
 from workers.core.messages import Item, ItemError, Result, ShardPlan
+from workers.core.webhooks import secret_from
 from workers.store.shard_docs import shard_doc
 
 pytestmark = pytest.mark.integration
@@ -91,6 +92,15 @@ def test_a_retry_is_a_linked_batch_on_the_parents_file_with_its_options(api: Api
         3,
     )
     assert stored["generation"] == 1
+
+
+def test_a_retry_tells_its_parents_receiver_and_shows_the_secret_to_nobody_who_did_not_set_it(api: Api) -> None:
+    parent = ended(api, refused(1))
+    webhook = {"url": "http://127.0.0.1:9/", "secret": secret_from(b"p" * 32)}
+    api.work.db["batch_jobs"].update_one({"_id": parent}, {"$set": {"webhook": webhook}})
+    child = retry(api, parent).json()
+    assert child["batchwright"]["webhook"] == {"url": webhook["url"]}
+    assert api.work.batches.get(child["id"])["webhook"] == webhook  # type: ignore[index]
 
 
 def test_one_retry_is_open_at_a_time_and_the_next_takes_what_the_line_has_left(api: Api) -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import openai
 import pytest
 
 from tests.support.api import Api, answered, refused
+from tests.support.late import Late
 from workers.core import savings, states
 from workers.core.budget import account_id, month_of
 from workers.core.identity import shard_id
 from workers.store.budgets import Budgets
 from workers.store.ledger import Ledger
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Late("openai")
 
 pytestmark = pytest.mark.integration
 

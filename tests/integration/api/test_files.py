@@ -42,6 +42,13 @@ def test_a_file_comes_back_as_it_was_sent(api: Api) -> None:
     assert api.sdk.files.content(made.id).content == content
 
 
+def test_a_file_without_bytes_is_kept_for_another_purpose_and_comes_back(api: Api) -> None:
+    form = {"files": {"file": ("empty.txt", b"")}, "data": {"purpose": "user_data"}}
+    made = api.call("POST", "/v1/files", **form).json()
+    reply = api.call("GET", f"/v1/files/{made['id']}/content")
+    assert (made["bytes"], reply.status_code, reply.content) == (0, 200, b"")
+
+
 def test_a_packed_file_and_a_packed_body_are_stored_unpacked(api: Api) -> None:
     content = b"".join(map(input_line, range(3000)))
     form = b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n' + _FILE_PART

@@ -5,10 +5,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
-import openai
 import pytest
 from bson import encode
 
@@ -17,8 +16,14 @@ from app.api.errors import ApiError
 from app.api.services import fingerprint
 from tests.support.api import Api
 from tests.support.eventually import eventually
+from tests.support.late import Late
 from workers.core.api_keys import recognisable
 from workers.store.api_keys import ApiKeys
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Late("openai")
 
 pytestmark = pytest.mark.integration
 
@@ -110,6 +115,24 @@ def test_a_key_makes_none_that_outlives_it(api: Api) -> None:
     lasting = made(api)
     assert code_of(ask(api, "POST", f"keys/{lasting['id']}/rotate", key=mine["key"])) == (403, "not_allowed")
     assert ask(api, "GET", "batches", key=lasting["key"])[0] == 200, "a refused rotation ends nothing"
+
+
+def test_a_rotated_admin_key_makes_none_that_outlives_its_grace(api: Api) -> None:
+    # given an admin key that somebody rotates because it leaked, with grace for those who still use it
+    leaked = made(api, scopes=["admin"])
+    assert ask(api, "POST", f"keys/{leaked['id']}/rotate", {"grace_s": 600})[0] == 200
+    ends_at = ask(api, "GET", "keys")[1]["data"][1]["revoked_at"]
+    assert ends_at is not None
+    # then whoever has it stays no longer by it
+    assert code_of(ask(api, "POST", "keys", {"expires_in_s": 7200}, key=leaked["key"])) == (
+        403,
+        "not_allowed",
+    )
+    assert made(api, by=leaked["key"], scopes=["admin"])["expires_at"] == ends_at
+    assert code_of(ask(api, "POST", f"keys/{made(api)['id']}/rotate", key=leaked["key"])) == (
+        403,
+        "not_allowed",
+    )
 
 
 def test_another_tenants_key_is_the_same_404_as_none(api: Api) -> None:

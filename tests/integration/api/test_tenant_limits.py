@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 import pytest
 
 from tests.integration.api.test_tenants import ask, key_of, made
 from tests.support.api import Api, input_line
+from tests.support.late import Late
 from workers.core.identity import shard_id
 from workers.store.worker_processes import WorkerProcesses
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Late("openai")
 
 pytestmark = pytest.mark.integration
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from tests.support.api import Api
 from workers.core.tenancy import TenantLimits, TenantRules
 from workers.store.mongo import EPOCH
 from workers.store.stores import stores_of
-from workers.store.tenants import Tenants
+from workers.store.tenants import LINGERS_S, Tenants
 
 pytestmark = pytest.mark.integration
 
@@ -133,6 +135,30 @@ def test_an_erased_tenant_is_gone_with_all_it_had_and_its_keys_end_first(api: Ap
         assert not [doc for doc in db[collection].find() if name in str(doc)], collection
     assert db["batch_jobs"].find_one({"_id": batch.id}) is None
     assert db["files.chunks"].count_documents({"files_id": file_id}) == 0
+
+
+@pytest.mark.parametrize("reused", [False, True], ids=["free", "reused"])
+def test_an_upload_that_outlasts_its_tenant_leaves_nothing_under_its_name(api: Api, reused: bool) -> None:
+    name = made(api)
+    mine = key_of(api, name)
+    assert ask(api, "GET", "batches", key=mine)[0] == 200
+    docs = api.work.db["tenants"]
+
+    def slowly() -> Iterator[bytes]:
+        yield b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+        # All of the tenant goes before the first byte of the file is stored,
+        assert ask(api, "DELETE", f"tenants/{name}")[0] == 200
+        docs.update_one({"_id": name}, {"$set": {"erasing_since": EPOCH}})
+        assert ask(api, "DELETE", f"tenants/{name}")[0] in (200, 404)
+        if reused:  # and a minute later its name is somebody else's.
+            assert ask(api, "POST", "tenants", {"id": name})[0] == 200
+            docs.update_one({"_id": name}, {"$set": {"created_at": time.time() + LINGERS_S}})
+        yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n{}\r\n--b--\r\n'
+
+    headers = {"content-type": "multipart/form-data; boundary=b", "authorization": f"Bearer {mine}"}
+    reply = api.call("POST", "/v1/files", content=slowly(), headers=headers)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (409, "tenant_erasing")
+    assert api.work.db["files"].find_one({"tenant": name}) is None
 
 
 def test_the_keys_of_a_tenant_end_with_the_mark(api: Api) -> None:

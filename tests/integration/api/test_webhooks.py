@@ -107,7 +107,9 @@ def test_an_endpoint_is_made_shown_changed_rotated_and_removed(api: Api, receive
     changed = api.call("PATCH", path, json={"enabled": False, "events": ["tenant.*"]}).json()
     assert (changed["enabled"], changed["events"], changed["url"]) == (False, ["tenant.*"], receiver.url)
     own = secret_from(b"z" * 24)
-    rotated = api.call("POST", f"{path}/rotate-secret", json={"secret": own, "grace_s": 60}).json()
+    reply = api.call("POST", f"{path}/rotate-secret", json={"secret": own, "grace_s": 60})
+    rotated = reply.json()
+    assert reply.headers["cache-control"] == "no-store", "nobody on the way keeps a secret"
     assert rotated["secret"] == own and 50 < rotated["old_secret_until"] - time.time() < 70
     assert api.call("POST", f"{path}/rotate-secret").json()["secret"].startswith("whsec_")
     assert api.call("DELETE", path).json() == {"id": endpoint["id"], "object": "webhook", "deleted": True}
@@ -169,3 +171,68 @@ def test_another_tenants_endpoints_and_deliveries_are_not_there(api: Api, receiv
         assert refusal(api.call(method, place, headers=other, **sent)) == (404, "id", None)
     assert api.call("GET", HOOKS, headers=other).json()["data"] == []
     assert receiver.got == []
+
+
+def test_the_official_sdk_handles_endpoints_by_its_own_calls(api: Api, receiver: Receiver) -> None:
+    hooks = api.sdk.webhooks
+    # given one that the SDK makes, its answer strictly as the SDK's types say
+    created = hooks.create(name="ci", url=receiver.url, event_types=["batch.expired"])
+    assert created.signing_secret.startswith("whsec_") and created.object == "webhook_endpoint"
+    shown = hooks.retrieve(created.id)
+    assert shown.to_dict() == {k: v for k, v in created.to_dict().items() if k != "signing_secret"}
+    assert (shown.name, shown.url, shown.event_types) == ("ci", receiver.url, ["batch.expired"])
+    # it is one of ours, and ours are the SDK's
+    assert api.call("GET", f"{HOOKS}/{created.id}").json()["events"] == ["batch.expired"]
+    later = made(api, receiver.url)
+    assert hooks.retrieve(later["id"]).event_types == ["tenant.budget_warning", "tenant.budget_reached"]
+    listed = [each.id for each in hooks.list(limit=1)]
+    assert listed[:2] == [later["id"], created.id], "newest first, page after page"
+    changed = hooks.update(created.id, name="cd", event_types=["batch.cancelled"])
+    assert (changed.name, changed.url, changed.event_types) == ("cd", receiver.url, ["batch.cancelled"])
+    # when it is tested while the secret changes
+    rotated = hooks.rotate_secret(created.id, keep_old_secret_active_for_24_hours=True)
+    receiver.replies = [Reply(418), Reply(200)]
+    came = hooks.test(created.id, event_type="batch.completed")
+    assert (came.success, came.status_code, came.event_type) == (True, 418, "batch.completed")
+    hooks.rotate_secret(created.id)
+    hooks.test(created.id, event_type="batch.failed")
+    # then both secrets check the first event, and neither the second
+    first, second = receiver.got
+    for secret in (created.signing_secret, rotated.signing_secret):
+        assert hooks.unwrap(first.body, first.headers, secret=secret).type == "batch.completed"
+        with pytest.raises(openai.InvalidWebhookSignatureError):
+            hooks.unwrap(second.body, second.headers, secret=secret)
+    assert hooks.event_types.list().data[:2] == ["batch.completed", "batch.failed"]
+    gone = hooks.delete(created.id)
+    assert (gone.id, gone.deleted, gone.object) == (created.id, True, "webhook_endpoint.deleted")
+    with pytest.raises(openai.NotFoundError):
+        hooks.retrieve(created.id)
+
+
+@pytest.mark.parametrize(
+    ("changes", "param", "code"),
+    [
+        ({"url": "https://127.0.0.2/"}, "url", "invalid_webhook_url"),
+        ({"event_types": ["response.completed"]}, "event_types.0", "invalid_value"),
+        ({"event_types": []}, "event_types", "array_below_min_length"),
+        ({"name": None}, "name", "missing_required_parameter"),
+        ({"enabled": False}, "enabled", "unknown_parameter"),
+    ],
+)
+def test_what_the_sdk_sends_wrong_is_refused_with_its_parameter(
+    api: Api, changes: dict[str, Any], param: str, code: str
+) -> None:
+    body = {"name": "n", "url": "https://8.8.8.8/", "event_types": ["batch.failed"]} | changes
+    assert refusal(api.call("POST", "/v1/webhook_endpoints", json=body)) == (400, param, code)
+
+
+def test_a_receiver_that_is_not_there_is_the_sdks_error(api: Api) -> None:
+    with receiving() as one:
+        created = api.sdk.webhooks.create(name="n", url=one.url, event_types=["batch.expired"])
+    with pytest.raises(openai.BadRequestError) as caught:
+        api.sdk.webhooks.test(created.id, event_type="batch.failed")
+    assert (caught.value.code, caught.value.param) == ("webhook_not_reached", "url")
+    with pytest.raises(openai.BadRequestError) as caught:
+        api.sdk.webhooks.list(after="whk_none")
+    assert caught.value.param == "after"
+    api.sdk.webhooks.delete(created.id)

@@ -115,3 +115,19 @@ def test_a_late_planner_leaves_the_shards_of_a_started_batch_alone(stores: Store
     status = Finalizer(nouns.stores_of(stores.db)).advance(batch_id)
     assert status == ("cancelled" if cancelled else "in_progress")
     assert len(stores.results.recorded(batch_id, 1, LINES)) == (LINES if cancelled else 0)
+
+
+def test_a_batch_that_was_refused_at_its_create_is_never_planned(stores: Stores) -> None:
+    """Its maker may have died between the two writes, and its file may be there: deleted, or no input file."""
+    refusal = {"code": "invalid_request", "message": "no", "param": "file_id", "line": None}
+    batch_id = stores.batch([chat_line("c1", "q")], refusal=refusal)
+    Planner(stores, "p1", max_items=3).planning.plan(batch_id)
+    assert (stores.state(batch_id)["status"], stores.state(batch_id)["errors"]) == ("failed", [refusal])
+    assert planned_lines(stores, batch_id) == []
+
+
+def test_a_file_that_is_gone_is_missed_in_the_name_of_its_own_tenant(stores: Stores) -> None:
+    batch_id = stores.batch(tenant="acme", input_file_id="file-gone")
+    Planner(stores, "p1", max_items=3).planning.plan(batch_id)
+    text = "Cannot find file file-gone, or organization acme does not have access to it."
+    assert stores.state(batch_id)["errors"][0]["message"] == text

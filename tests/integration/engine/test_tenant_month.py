@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +12,7 @@ from tests.support.batches import chat_line
 from tests.support.engine import Engine, open_engine, reply
 from tests.support.eventually import eventually
 from tests.support.servers import TestServers
-from workers.core.budget import money_of, new_budget
+from workers.core.budget import money_of, month_of, new_budget
 from workers.core.messages import HttpResponse
 from workers.store.mongo import Doc
 
@@ -31,6 +33,8 @@ def anew(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("workers.store.accounts.CAP_FRESH_S", 0.0)
     for name in ("accounts", "usage"):
         engine.stores.db[name].delete_many({})
+    # What other tests left behind at rest has cost something, too.
+    engine.stores.db["batch_jobs"].update_many({}, {"$set": {"booked": True}})
     engine.play(three_tokens)
     yield
     cap(engine, None)
@@ -75,6 +79,21 @@ def test_batches_of_a_tenant_rest_together_and_go_on_when_the_ceiling_is_raised(
     assert [engine.stores.state(each)["status"] for each in (one, two)] == ["completed"] * 2
     closed = account(engine)["budget"]
     assert closed["holds"] == {} and closed["spent_usd"] == 30.0 and closed["lost_usd"] == 0.0
+
+
+def test_the_databases_clock_says_the_month_and_no_workers(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cap(engine, 4.0)
+    wrong = SimpleNamespace(time=lambda: 0.0, monotonic=time.monotonic)
+    for module in ("workers.engine.errand.time", "workers.sweeper.time"):
+        monkeypatch.setattr(module, wrong, raising=False)
+    now = engine.stores.db.client.admin.command("hello")["localTime"]
+    batch_id, shard = engine.plan(lines("by whose clock", 3))
+    assert engine.run(shard) == "released: paused"
+    assert account(engine)["month"] == month_of(now.timestamp())
+    engine.runtime.sweeper._try_again(float("inf"))
+    assert engine.stores.state(batch_id)["pause_reason"] == "tenant_budget", "it is the same month still"
 
 
 def test_the_lower_of_two_ceilings_decides_and_neither_is_passed(engine: Engine) -> None:

@@ -147,3 +147,30 @@ def test_slow_receivers_hold_up_themselves_alone(telling: Telling, receiver: Rec
             await notifier.settled()
 
         asyncio.run(while_it_is_silent())
+
+
+def test_receivers_on_one_host_hold_up_those_of_their_own_tenant_alone(
+    telling: Telling, receiver: Receiver
+) -> None:
+    # given a service that many tenants use as the receiver of a batch, and one of them has it say nothing
+    end = threading.Event()
+    receiver.replies = [Reply(after=end)]
+    own = {"url": receiver.url, "secret": SECRET}
+    for _ in range(PER_LANE + 1):
+        telling.failed(tenant="a", webhook=own)
+
+    async def while_it_is_silent() -> str:
+        notifier = telling.notifier()
+        await notifier.round()
+        await asyncio.to_thread(receiver.wait_for, PER_LANE)
+        # when another one's batch ends
+        theirs = telling.failed(tenant="b", webhook=own)
+        await notifier.round()
+        await asyncio.to_thread(receiver.wait_for, PER_LANE + 1)
+        end.set()
+        await notifier.settled()
+        return theirs
+
+    # then it has slots of its own
+    theirs = asyncio.run(while_it_is_silent())
+    assert json.loads(receiver.got[-1].body)["data"]["id"] == theirs

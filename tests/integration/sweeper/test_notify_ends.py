@@ -32,6 +32,11 @@ def test_one_that_is_gone_is_told_nothing_more(telling: Telling, receiver: Recei
     telling.round()
     (row,) = telling.rows()
     assert (row["state"], len(receiver.got)) == ("dead", 1)
+    # Whoever has been told 410 by an URL of before says nothing of the one that is there now.
+    telling.stores.webhooks.change(gone, "default", {"enabled": True})
+    telling.stores.webhooks.disable(gone, receiver.url + "&before", "it answered 410 Gone")
+    endpoint = telling.stores.webhooks.get(gone, "default")
+    assert endpoint is not None and endpoint["enabled"]
     # Enabled again, the dead one can be sent.
     receiver.replies = [Reply(200)]
     changed = telling.stores.webhooks.change(gone, "default", {"enabled": True})

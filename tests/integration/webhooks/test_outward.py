@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import threading
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import trustme
 from tests.support.receiver import Reply, receiving
 from workers.core.addresses import Address, BadTarget, Rules, networks
 from workers.core.webhooks import Answered
+from workers.transport.outward import Names as SystemNames
 from workers.transport.outward import NoSuchName, Outward
 
 pytestmark = pytest.mark.integration
@@ -156,6 +158,25 @@ def test_the_certificate_is_held_against_the_name(authority: tuple[ssl.SSLContex
     assert untrusted.error is not None and untrusted.error.startswith("TLS: ")
 
 
+def test_tls_that_breaks_behind_the_handshake_is_told_as_such(authority: tuple[ssl.SSLContext, Path]) -> None:
+    context, ca = authority
+
+    def forge(listening: socket.socket) -> None:
+        plain, _ = listening.accept()
+        with context.wrap_socket(plain, server_side=True) as secured:
+            secured.recv(65_536)
+            with socket.socket(fileno=secured.detach()) as bare:
+                bare.sendall(b"\x17\x03\x03\x00\x20" + b"x" * 32)  # a record that nobody has encrypted
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        forger = threading.Thread(target=forge, args=(listening,), daemon=True)
+        forger.start()
+        url = f"https://{NAME}:{listening.getsockname()[1]}/"
+        (answered,) = post(outward(Names(["127.0.0.1"]), ca=ca), url)
+        forger.join(5)
+    assert answered.error == "TLS: no agreement"
+
+
 def check(way: Outward, url: str) -> None:
     asyncio.run(way.check(url))
 
@@ -171,3 +192,32 @@ def test_a_url_is_checked_when_it_is_registered() -> None:
             check(way, f"https://{NAME}/")
     # A name server that says nothing now may say something when it matters.
     check(Outward(Rules(), deadline_s=5, lookup=silence), f"https://{NAME}/")
+
+
+def test_registering_names_that_nobody_answers_for_leaves_deliveries_their_lookups(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # given name servers that say nothing, asked by as many checks as there is room for
+    silent = threading.Event()
+
+    def answers(host: str, port: int, **_: object) -> list[object]:
+        if host.startswith("silent"):
+            silent.wait(10)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", answers)
+    sending, checking = SystemNames(1), SystemNames(1)
+    way = Outward(HERE, deadline_s=5, lookup=sending, check_lookup=checking)
+
+    async def while_they_are_silent(port: int) -> Answered:
+        checks = [asyncio.create_task(way.check(f"http://silent{n}.example.com:{port}/")) for n in range(3)]
+        came = await way.post(f"http://{NAME}:{port}/", {}, b"{}")
+        assert checking.busy == 1 and sending.busy == 0
+        silent.set()
+        await asyncio.gather(*checks)
+        return came
+
+    with receiving() as receiver:
+        assert asyncio.run(while_they_are_silent(receiver.port)).delivered
+    for names in (sending, checking):
+        names.close()

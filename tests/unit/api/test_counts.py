@@ -96,3 +96,15 @@ def test_a_paused_batch_says_so() -> None:
 def test_a_batch_that_ended_after_a_pause_does_not_rest() -> None:
     ended = {"paused_at": 12.0, "ending": "done", "status": "completed"}
     assert extension(ended, {}, simulated=True)["paused"] is False
+
+
+async def test_a_batch_that_was_looked_at_before_its_first_answer_is_simulated_all_the_same_at_its_end() -> None:
+    nothing_yet = SimpleNamespace(summed=lambda _: Sums({}, 0))
+    batches = SimpleNamespace(save_counts=lambda *_: None)
+    with ThreadPoolExecutor(1) as pool:
+        fields: dict[str, Any] = {"settings": Settings(), "shards": nothing_yet, "batches": batches, "pool": pool}
+        counts = Counts(Services(**(NOT_NEEDED | fields)))
+        assert not (await counts.shown(RUNNING))["batchwright"]["simulated"]
+        final = Sums({"sim": Tally(recorded=7, completed=7)}, 0)
+        ended = RUNNING | {"status": "completed", "counts": final.as_dict(final.total)}
+        assert (await counts.shown(ended))["batchwright"]["simulated"]

@@ -143,3 +143,27 @@ async def test_a_stream_whose_key_does_not_act_any_more_ends() -> None:
             each async for each in taken(watcher, until_over=False, keep_awake_s=0.001, check_every_s=0.0)
         ]
     assert (told, watcher.ended) == ([None], "revoked")
+
+
+class StoreOfTwo(FakeStore):
+    """Batches of two tenants have news, b's first, told with and without whose they are."""
+
+    def going(self, _: str, __: str, ___: int) -> list[str]:
+        return []
+
+    def tenant_of(self, batch_id: str) -> str:
+        return "b" if batch_id == "batch_b" else "a"
+
+    def changes(self, stopped: Callable[[], bool]) -> Iterator[Opened | Changed]:
+        yield Opened()
+        yield from (Changed("batch_b", "b"), Changed("batch_b", None), Changed("batch_a", None))
+
+
+async def test_who_follows_all_batches_hears_of_no_other_tenants() -> None:
+    hub, services = hub_on(StoreOfTwo())
+    watcher = hub.join("a", yes)
+    await hub.follow_all(watcher)
+    await asyncio.wait_for(watcher.awake.wait(), 5)
+    assert list(watcher.following) == ["batch_a"]
+    hub.leave(watcher)
+    services.stopping.set()

@@ -9,6 +9,9 @@ import pytest
 from pymongo import MongoClient
 
 from app.api.application import create_app
+from app.api.door import check
+from app.api.errors import ApiError
+from app.api.retrying import RetryBatch
 from app.api.services import Services, services_on
 from config.settings import Settings
 from workers.queue import Queue
@@ -52,3 +55,19 @@ def _services() -> Services:
         f"mongodb://{NOBODY}", serverSelectionTimeoutMS=20, connectTimeoutMS=100
     )
     return services_on(Settings(), mongo["nothing"], Queue(f"redis://{NOBODY}/0"))
+
+
+@pytest.mark.parametrize(
+    ("filter_", "param", "code", "words"),
+    [
+        ({"codes": ["x"] * 101}, "filter.codes", "array_above_max_length", "at most 100 elements"),
+        ({"lines": [[1, 2, 3]]}, "filter.lines.0", "array_above_max_length", "at most 2 elements"),
+        ({"lines": [[1]]}, "filter.lines.0", "array_below_min_length", "at least 2 elements"),
+    ],
+)
+def test_an_array_of_a_wrong_length_is_called_an_array(
+    filter_: dict[str, Any], param: str, code: str, words: str
+) -> None:
+    with pytest.raises(ApiError, match=words) as caught:
+        check(RetryBatch, {"filter": filter_})
+    assert (caught.value.param, caught.value.code) == (param, code)

@@ -60,10 +60,10 @@ async def api(services: Services) -> AsyncIterator[httpx.AsyncClient]:
 def services_with(**stores: Any) -> Services:
     mongo: MongoClient[dict[str, Any]] = MongoClient(f"mongodb://{NOBODY}", serverSelectionTimeoutMS=20)
     services = services_on(Settings(), mongo["nothing"], Queue(f"redis://{NOBODY}/0"))
-    known = SimpleNamespace(id="key_1", tenant="default", allows=SCOPES, expires_at=None)
+    known = SimpleNamespace(id="key_1", tenant="default", allows=SCOPES, ends_at=None)
     known.expired = known.revoked = False
     keys = SimpleNamespace(find=lambda _: known, note_use=lambda _: True)
-    free = SimpleNamespace(rules_of=lambda _: TenantRules(), most=lambda _: None)
+    free = SimpleNamespace(rules_of=lambda _: TenantRules(), most=lambda _: None, stays=lambda *_: True)
     for name, store in {"api_keys": keys, "tenants": free, "backlog": free, **stores}.items():
         setattr(services, name, store)
     return services

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from app.cli.errors import CliError
 from app.cli.follow import Followed
 from app.cli.summary import remarks
 from app.cli.targets import targets_for
+from app.client.errors import ApiRefused
 from app.client.models import BatchInfo, batch_from
 
 
@@ -26,13 +28,15 @@ def batch(status: str, **more: Any) -> BatchInfo:
 class Server:
     """Answers with one batch; has no files."""
 
-    def __init__(self, known: BatchInfo) -> None:
-        self.known = known
+    def __init__(self, known: BatchInfo, *, is_retried: bool = False) -> None:
+        self.known, self.is_retried = known, is_retried
 
     def get(self, batch_id: str) -> BatchInfo:
         return self.known
 
-    def download_merged(self, batch_id: str, which: str, target: Path, *, partial: bool) -> int:
+    def download_merged(self, batch_id: str, which: str, target: Path, *, partial: bool = False) -> int:
+        if self.is_retried and not partial:
+            raise ApiRefused("a retry runs", status=409, code="batch_not_finished")
         return target.write_bytes(b"a line\n" if which == "output" else b"")
 
 
@@ -44,9 +48,10 @@ def mine(tmp_path: Path) -> Path:
     return path
 
 
-def serve(known: BatchInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+def serve(known: BatchInfo, monkeypatch: pytest.MonkeyPatch, *, is_retried: bool = False) -> None:
     monkeypatch.setattr(downloads, "load", lambda: None)
-    monkeypatch.setattr(downloads, "named_server", lambda settings: nullcontext(Server(known)))
+    server = Server(known, is_retried=is_retried)
+    monkeypatch.setattr(downloads, "named_server", lambda settings: nullcontext(server))
 
 
 def test_a_refused_batch_has_nothing_to_bring_and_says_why_it_was_refused(
@@ -79,6 +84,24 @@ def test_a_merged_download_without_errors_leaves_no_empty_file_of_ours(
     assert mine.read_text() == "a line\n"
     assert '"error_path": null' in capsys.readouterr().out
     assert [path.name for path in mine.parent.iterdir()] == [mine.name]
+
+
+@pytest.mark.parametrize("is_retried", [True, False])
+def test_a_merged_download_says_whether_a_retry_may_still_add_to_it(
+    mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], is_retried: bool
+) -> None:
+    serve(batch("completed"), monkeypatch, is_retried=is_retried)
+    assert download("batch_1", output=mine, errors=None, partial=True, merge=True, as_json=True) == 0
+    assert json.loads(capsys.readouterr().out)["partial"] is is_retried
+    assert mine.read_text() == "a line\n"
+
+
+def test_a_retry_that_found_nothing_to_run_can_be_named_for_the_merged_file(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(batch("failed"), monkeypatch)
+    assert download("batch_1", output=mine, errors=None, partial=False, merge=True, as_json=True) == 0
+    assert mine.read_text() == "a line\n"
 
 
 def test_a_run_without_answers_leaves_a_named_file_and_says_so(mine: Path) -> None:

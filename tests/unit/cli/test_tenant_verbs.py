@@ -114,7 +114,18 @@ def test_flags_become_the_words_of_the_server_and_none_takes_back(serve: Any) ->
     assert changed.json == {"weight": None, "limits": {"max_concurrency": None}}
 
 
-@pytest.mark.parametrize("flags", [(), ("--weight", "much"), ("--max-concurrency", "1.5")])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        (),
+        ("--weight", "much"),
+        ("--max-concurrency", "1.5"),
+        # JSON has no word for these but null, which would take the ceiling off.
+        *(("--max-cost-usd-per-month", text) for text in ("nan", "inf", "1e999")),
+        # Two and a half for many people, and no 250 for anybody.
+        ("--max-cost-usd-per-month", "2,50"),
+    ],
+)
 def test_a_change_of_nothing_or_by_no_number_is_not_sent(serve: Any, flags: tuple[str, ...]) -> None:
     server = serve()
     assert run("tenants", "set", "acme", *flags).exit_code == 2

@@ -258,3 +258,18 @@ def test_twenty_thousand_lines_take_little_memory() -> None:
     assert kept == 20_000
     # Two indexes of 65,536 slots of 16 bytes; an object of 90 bytes a line would add 0.34 MB.
     assert 2_000_000 < kept_bytes < 2_420_000 and peak_bytes < 3_250_000
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        request("a", model="unknown"),
+        request("a").replace(b'"method": "POST"', b'"method": "GET"'),
+        json.dumps({"custom_id": "a", "method": "POST", "url": CHAT, "body": {"messages": []}}).encode(),
+    ],
+)
+def test_a_custom_id_is_used_by_its_first_line_even_if_that_one_is_bad(first: bytes) -> None:
+    """A retry with another model may mend that line: then two answers of one file would have the same custom_id."""
+    _, _, problems = File([first, request("b"), request("a")]).plan(skip_invalid=True)
+    assert [(each.line, each.code) for each in problems][1:] == [(3, "duplicate_custom_id")]
+    assert "line 1" in problems[1].message

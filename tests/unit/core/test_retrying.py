@@ -141,6 +141,45 @@ def test_reasons_are_alternatives_and_so_are_places_and_an_item_meets_one_of_eac
     assert list(lines_to_retry([rows], wanted)) == taken
 
 
+@given(FILTERS, st.integers(1, 10))
+def test_ranges_of_lines_may_come_in_any_order_and_overlap(wanted: Wanted, line: int) -> None:
+    said = {"lines": [list(each) for each in wanted.lines] * 2, "custom_ids": ["c0"]}
+    assert Wanted.from_doc(said).takes(row(line, 0, "timeout")) == any(
+        first <= line <= last for first, last in wanted.lines
+    )
+
+
+class CountedInt(int):
+    """A number that counts how often it is compared."""
+
+    compared = 0
+
+    def _counted(self, other: object, result: bool) -> bool:
+        CountedInt.compared += 1
+        return result
+
+    def __lt__(self, other: int) -> bool:
+        return self._counted(other, int(self) < int(other))
+
+    def __le__(self, other: int) -> bool:
+        return self._counted(other, int(self) <= int(other))
+
+    def __gt__(self, other: int) -> bool:
+        return self._counted(other, int(self) > int(other))
+
+    def __ge__(self, other: int) -> bool:
+        return self._counted(other, int(self) >= int(other))
+
+
+def test_a_line_is_looked_for_among_ten_thousand_ranges_in_a_few_steps() -> None:
+    """A million failures and as many ranges as a body may name would else be ten billion comparisons."""
+    wanted = Wanted(lines=tuple((10 * n, 10 * n + 1) for n in range(1, 10_001)))
+    CountedInt.compared = 0
+    assert wanted.takes(row(CountedInt(70_001), 0, "timeout"))
+    assert not wanted.takes(row(CountedInt(70_005), 0, "timeout"))
+    assert CountedInt.compared < 50
+
+
 def test_a_filter_reads_what_the_api_has_written_of_it() -> None:
     said = {"codes": ["timeout"], "lines": [[2, 3]], "never_ran": False}
     assert Wanted.from_doc(said) == Wanted(frozenset({"timeout"}), never_ran=False, lines=((2, 3),))

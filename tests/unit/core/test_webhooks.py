@@ -28,6 +28,7 @@ from workers.core.webhooks import (
     shown_answer,
     signed_headers,
     signing,
+    tested_on,
     wants,
 )
 
@@ -189,3 +190,11 @@ def test_the_pages_receiver_without_a_library_takes_what_is_signed_and_nothing_e
     assert not names["is_ours"](body, headers, secret_from(b"u" * 32))
     old = signed_headers("evt_0123_completed", now - timedelta(seconds=400), body, [secret])
     assert not names["is_ours"](body, old, secret)
+
+
+@pytest.mark.parametrize(
+    ("kind", "about"),
+    [("webhook.test", "whk_1"), ("batch.failed", "batch_test_1"), ("tenant.budget_reached", "acme")],
+)
+def test_a_sample_of_an_event_tells_of_what_it_would_and_of_no_batch_that_is(kind: str, about: str) -> None:
+    assert tested_on(kind, "whk_1", "acme") == about

@@ -1,0 +1,78 @@
+"""A WebSocket whose client does not read, or goes in the middle of an answer: how the talk ends, and what is logged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from fastapi import WebSocket, WebSocketDisconnect
+
+from app.api import event_socket
+from app.api.event_topic import Watcher
+
+pytestmark = pytest.mark.fast
+
+
+class Hub:
+    """Lets everybody in."""
+
+    def join(self, tenant: str, check: Any) -> Watcher:
+        return Watcher(tenant, check)
+
+    def leave(self, watcher: Watcher) -> None:
+        watcher.end("left")
+
+
+class Socket:
+    """Takes the first message it is sent; then nobody reads, or the client is gone. It asks for a pong, once."""
+
+    def __init__(self, *, gone: bool) -> None:
+        api = SimpleNamespace(messages_per_minute=9)
+        services = SimpleNamespace(settings=SimpleNamespace(api=api))
+        self.app = SimpleNamespace(state=SimpleNamespace(services=services, hub=Hub(), keys=None))
+        self.scope: dict[str, Any] = {"subprotocols": ["batchwright", "bearer.key"]}
+        self.headers: dict[str, str] = {}
+        self.gone = gone
+        self.read = asyncio.Event()
+        self.closed: list[int] = []
+        self.asked = 0
+
+    async def accept(self, subprotocol: str | None) -> None:
+        assert subprotocol == "batchwright"
+
+    async def receive(self) -> dict[str, Any]:
+        await self.read.wait()
+        self.asked += 1
+        if self.asked > 1:
+            await asyncio.Event().wait()
+        return {"type": "websocket.receive", "text": '{"type": "ping"}'}
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if not self.read.is_set():
+            self.read.set()
+        elif self.gone:
+            raise WebSocketDisconnect(1006)
+        else:
+            await asyncio.Event().wait()
+
+    async def close(self, code: int, reason: str) -> None:
+        self.closed.append(code)
+
+
+@pytest.mark.parametrize(("gone", "codes"), [(False, [1013]), (True, [])], ids=["does not read", "is gone"])
+async def test_an_answer_that_nobody_takes_ends_the_talk_as_an_event_does_and_is_no_fault_of_ours(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, gone: bool, codes: list[int]
+) -> None:
+    async def caller(*_: Any) -> Any:
+        return SimpleNamespace(tenant="a", scopes={"read"})
+
+    monkeypatch.setattr(event_socket, "caller_of", caller)
+    monkeypatch.setattr(event_socket, "STALL_S", 0.02)
+    socket = Socket(gone=gone)
+    async with asyncio.timeout(5):
+        await event_socket.batch_events_socket(cast("WebSocket", socket))
+    assert socket.closed == codes
+    assert [each for each in caplog.records if each.levelno >= logging.ERROR] == []
