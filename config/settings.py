@@ -9,14 +9,13 @@ from __future__ import annotations
 from config.catalog import Catalog, ModelTraits
 from config.describe import SettingDoc, describe_settings, env_example
 from config.errors import SettingsError
+from config.faces import Api, Flower
 from config.loading import load_settings
 from config.provider import Limits, Provider, ProviderKind, Timeouts
 from config.secret import Secret
 from config.tree import (
-    Api,
     Batch,
     Cache,
-    Flower,
     Lease,
     Log,
     Retry,

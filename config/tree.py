@@ -16,9 +16,9 @@ from typing import Literal
 
 from config.catalog import Catalog
 from config.catalog_file import builtin_catalog
+from config.faces import Api, Flower, Webhook
 from config.prices import OwnPrice
 from config.provider import Provider
-from config.secret import Secret
 from config.setting import setting
 
 _REDIS = ("redis", "rediss", "unix")
@@ -74,39 +74,6 @@ class Servers:
         10, "Connections to MongoDB the API keeps open; a worker keeps those it uses.", minimum=0
     )
     mongodb_max_pool: int = setting(50, "Connections to MongoDB per process, at most.", minimum=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Api:
-    """The HTTP API: where it listens, what it takes, and how clients of ours reach it."""
-
-    host: str = setting("127.0.0.1", "Address the API listens on.")
-    port: int = setting(8000, "API's port; 0, or unset and taken: a free one.", minimum=0, maximum=65_535)
-    max_file_bytes: int = setting(200 * _MB, "Largest input file.", minimum=1)
-    max_requests: int = setting(50_000, "Most requests in one input file.", minimum=1)
-    max_streams: int = setting(1_000, "Most open event streams and WebSockets of one API process.", minimum=1)
-    max_streams_per_tenant: int = setting(100, "Most of them that one tenant may have.", minimum=1)
-    messages_per_minute: int = setting(30, "Messages that one WebSocket may send in a minute.", minimum=1)
-    url: str | None = setting(
-        None, "API the command line talks to. Unset: the running stack's.", schemes=_HTTP
-    )
-    key: Secret | None = setting(  # noqa: RUF009 - a dataclass field, made in setting.py
-        None, "API key the command line sends, here or to `url`. Unset: the stack's own.", sensitive=True
-    )
-    bootstrap_key: Secret | None = setting(  # noqa: RUF009 - a dataclass field, made in setting.py
-        None,
-        "An API key of the first tenant, taken in at every start of the API.",
-        also=("BATCHWRIGHT_BOOTSTRAP_KEY",),
-        sensitive=True,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flower:
-    """The monitoring page."""
-
-    port: int = setting(5555, "Flower's port; 0, or unset and taken: a free one.", minimum=0, maximum=65_535)
-    enabled: bool = setting(True, "Start Flower with the stack. The small profile turns it off.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,21 +160,6 @@ class Batch:
         900.0, "An upload that nobody goes on with is removed after this.", minimum=1
     )
     max_line_bytes: int = setting(_MIB, "Longest line of an input file.", minimum=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Webhook:
-    """Where events may be sent: by default to public addresses over HTTPS alone."""
-
-    allow_http: bool = setting(False, "Webhooks may go to http:// URLs, too; for development.")
-    allow_private: str = setting(
-        "none",
-        "Networks that are not public and may be reached all the same: none, all, or 10.0.0.0/8,127.0.0.1.",
-    )
-    timeout_s: float = setting(15.0, "One attempt in all, from lookup to answer.", minimum=1, maximum=60)
-    proxy: str | None = setting(
-        None, "Proxy for webhooks; it must refuse what is private itself.", schemes=_HTTP, sensitive=True
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

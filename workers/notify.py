@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from workers.core.identity import new_id
 from workers.core.webhooks import (
+    MOST_ATTEMPTS,
     TEST_EVENT,
     Answered,
     Next,
@@ -27,7 +28,7 @@ from workers.core.webhooks import (
     body_of,
     signed_headers,
     signing,
-    tested_on,
+    subject_of_test,
 )
 from workers.store.deliveries import age_s, deliveries_of
 from workers.store.mongo import STORE_TROUBLE, Doc
@@ -40,7 +41,7 @@ K = TypeVar("K")
 
 AT_ONCE, PER_TENANT, PER_LANE = 64, 8, 4
 TESTS_PER_TENANT = 4
-PAGE = 200
+PAGE, PAGES_A_ROUND = 200, 10
 # From a batch's end to the first attempt it is this long at most, where there is room.
 LOOK_EVERY_S = 1.0
 # Beyond an attempt's own time, to write down what came of it.
@@ -99,8 +100,12 @@ class Notifier:
 
     async def round(self) -> None:
         """Carry over, make deliveries, and begin to send what is due and has room."""
-        while await self.threads.call(self.tell) == PAGE:
-            pass  # a page at a time
+        for _ in range(PAGES_A_ROUND):
+            if await self.threads.call(self.tell) < PAGE:
+                break
+        else:
+            # Who ends a hundred thousand batches at once must not keep what is due from being sent meanwhile.
+            self.nudge()
         due, last = self.stores.deliveries.tenants_due, self._after
         tenants = await self.threads.call(due, last, PAGE)
         if last and len(tenants) < PAGE:
@@ -146,7 +151,7 @@ class Notifier:
             "object": "event",
             "created_at": int(now.timestamp()),
             "type": kind,
-            "data": {"id": tested_on(kind, endpoint["_id"], tenant)},
+            "data": {"id": subject_of_test(kind, endpoint["_id"], tenant)},
         }
         body = body_of(event)
         headers = signed_headers(event_id, now, body, signing(endpoint["secrets"], now))
@@ -206,7 +211,10 @@ class Notifier:
             return Answered(0, error="cannot be sent")
 
     async def _receiver(self, row: Doc) -> tuple[str, list[str], str | None]:
-        """Its URL and secrets as they are now, or why there is nobody to tell."""
+        """Its URL and secrets as they are now, or why it is sent no more."""
+        if row["attempts"] > MOST_ATTEMPTS:
+            # Each attempt is counted before it is made: whatever ends a process in the middle has an end itself.
+            return "", [], "no attempt came to its end"
         if row["endpoint"] is None:
             return row["own"]["url"], [row["own"]["secret"]], None
         endpoint = await self.threads.call(self.stores.webhooks.get, row["endpoint"], row["tenant"])

@@ -219,10 +219,12 @@ class Sweeper:
         """So that nobody who asks what batches have cost has to wait for a sum of all of them."""
 
         def sum_up(tenant: str) -> None:
-            while time.monotonic() < until and self.stores.ledger.sum_up(tenant):
-                pass
+            while self.stores.ledger.sum_up(tenant):
+                if time.monotonic() > until:
+                    self._behind = True
+                    return
 
-        self._behind |= not self._walk("ledger").each(self.stores.ledger.tenants, sum_up, until)
+        self._walk("ledger").each(self.stores.ledger.tenants, sum_up, until)
 
     def _retain(self, until: float) -> None:
         self._behind |= not self._retention.round(until)

@@ -82,17 +82,23 @@ def new_batch(
         "plan": {"opened": False},
         "counts": {},
     }
+    return doc | _only_if_said(wanted, idempotency_key)
+
+
+def _only_if_said(wanted: CreateBatch, idempotency_key: str | None) -> Doc:
+    said: Doc = {}
+    ours = wanted.batchwright
     if ours.max_cost_usd is not None:
-        doc["budget"] = new_budget(ours.max_cost_usd)
+        said["budget"] = new_budget(ours.max_cost_usd)
     if ours.webhook is not None:
-        doc["webhook"] = {"url": ours.webhook.url, "secret": ours.webhook.secret or new_secret()}
+        said["webhook"] = {"url": ours.webhook.url, "secret": ours.webhook.secret or new_secret()}
     if ours.run_key is not None:
-        doc["run_key"] = ours.run_key
+        said["run_key"] = ours.run_key
     if idempotency_key is not None:
-        doc["idempotency_key"] = idempotency_key
+        said["idempotency_key"] = idempotency_key
     if wanted.output_expires_after is not None:
-        doc["output_expires_after_s"] = wanted.output_expires_after.seconds
-    return doc
+        said["output_expires_after_s"] = wanted.output_expires_after.seconds
+    return said
 
 
 def shown_to_its_maker(shown: Doc, doc: Doc) -> Doc:

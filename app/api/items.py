@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -56,7 +57,15 @@ async def items(  # noqa: PLR0913, PLR0917  a query parameter each
         return await _pending(behind, batch_id, cursor, limit)
     only = ItemFilter(status, code, custom_id)
     after_line = after if cursor is None else _line_in(cursor)
-    found = await behind.run(behind.looks.page, batch_id, after_line=after_line, limit=limit + 1, only=only)
+    look = partial(behind.looks.page, batch_id, after_line=after_line, limit=limit + 1, only=only)
+    try:
+        found = await behind.run(look)
+    except TimeoutError:
+        # No 503: whoever sends the same again has the database pass the same items again.
+        text = (
+            "Too many items had to be passed to find these; begin nearer to them (after), or ask for a line."
+        )
+        raise bad_request(text, param="after", code="search_too_long") from None
     providers = await behind.run(behind.shards.providers_of, [shard_id for _, shard_id in found])
     shown = [item_object(result, providers.get(shard_id)) for result, shard_id in found[:limit]]
     more = len(found) > limit

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.api.auth import Admin
 from app.api.door import check, read_body
-from app.api.errors import bad_request
+from app.api.errors import bad_request, conflict
 from app.api.json_reply import json_reply, page_reply, secret_reply
 from app.api.services import Behind
 from app.api.shapes_webhooks import (
@@ -130,19 +130,18 @@ async def rotate_webhook_endpoint_secret(
 
 @router.post(
     _AT + "/{webhook_endpoint_id}/test",
-    responses=gives(EndpointTested, 404, 413, 415, 429),
+    responses=gives(EndpointTested, 404, 409, 413, 415, 429),
     openapi_extra=takes(TestEndpoint),
 )
 async def test_webhook_endpoint(
     webhook_endpoint_id: str, request: Request, tenant: Admin, behind: Behind
 ) -> Response:
-    """Send a sample event now, once. A receiver without an answer is a 400: the SDKs' result has no word for it."""
+    """Send a sample event now, once. A receiver without an answer is a 409: the SDKs' result has no word for it."""
     wanted = check(TestEndpoint, await read_body(request))
     endpoint = await endpoint_of(behind, webhook_endpoint_id, tenant)
     _, answered = await tested(behind, endpoint, wanted.event_type)
     if answered.status is None:
-        text = f"The receiver gave no answer: {answered.problem}."
-        raise bad_request(text, param="url", code="webhook_not_reached")
+        raise conflict(f"The receiver gave no answer: {answered.problem}.", code="webhook_not_reached")
     return json_reply(
         {
             "object": "webhook_endpoint.test",

@@ -30,7 +30,9 @@ def download(
 
     with named_server(load()) as client:
         batch = client.get(batch_id)
-        if batch.status == "failed" and not merge:  # a retry that found nothing to run leaves its line as it is
+        if (
+            batch.status == "failed" and not merge
+        ):  # a retry that found nothing to run leaves its line as it is
             raise refused(batch, batch.id)
         if not batch.ended and not partial:
             raise CliError(

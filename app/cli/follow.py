@@ -85,8 +85,9 @@ class Follower:
             for each in watched:
                 if each.seconds is None:
                     self._look(each)
-            self._show(watched, started_s)
-            added = self._patiently(lambda: more(watched)) if more is not None else None
+            if watched:
+                self._show(watched, started_s)
+            added = self._next(watched, more)
             if added is not None:
                 watched.append(added)
                 continue
@@ -96,6 +97,12 @@ class Follower:
             running = sum(each.seconds is None for each in watched)
             # Ten batches are not asked ten times as often as one.
             self.sleep(poll_delay_s(self.clock() - started_s) * max(1.0, running / 4))
+
+    def _next(self, watched: list[Followed], more: More | None) -> Followed | None:
+        if more is None:
+            return None
+        # Who has never answered is not being restarted: a wrong address is said at once.
+        return self._patiently(lambda: more(watched)) if watched else more(watched)
 
     def _look(self, each: Followed) -> None:
         before = each.batch.done

@@ -100,7 +100,9 @@ def flushed(code: int) -> int:
 def _usage(error: Any) -> errors.CliError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "batchwright"
-    return errors.CliError(error.format_message().rstrip("."), hint=f"see `{path} --help`")
+    # typer checks some values by pydantic, whose own prefix says nothing to a person.
+    message = error.format_message().replace(": Value error, ", ": ").rstrip(".")
+    return errors.CliError(message, hint=f"see `{path} --help`")
 
 
 def _bug(error: Exception) -> errors.CliError:

@@ -80,7 +80,7 @@ def rotate(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Make a key in another one's place, with its rights, and show it, this once.
+    """Put a new key in the place of another, and show it, this once.
 
     Without --grace the old one ends at once.
     """

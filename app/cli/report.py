@@ -65,7 +65,9 @@ def print_remarks(remarks: Sequence[str], places: Sequence[tuple[str, str]] = ()
     """What must be said in words, and where the files lie."""
     out = console()
     for remark in remarks:
-        out.print(words.clean(remark), style="yellow", soft_wrap=True)
+        # A sentence is folded between words; one with a command in it stays whole, to be copied.
+        whole = not out.is_terminal or "`" in remark
+        out.print(words.clean(remark), style="yellow", soft_wrap=whole)
     for what, path in places:
         out.print(words.clean(f"{what}: {path}"), soft_wrap=True)
 

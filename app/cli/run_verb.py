@@ -73,7 +73,7 @@ def run(  # noqa: PLR0913, PLR0917  a flag each
     partial: _Partial = False,
     json: Json = False,
 ) -> None:
-    """Answer files of requests, or every row of a table, and write the answers.
+    """Answer files of requests, or every row of a table.
 
     Starts what is needed, shows the progress, and stops what it has started.
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from workers.core.choose import Chosen
 
 _SHOWN = 3
+_NARROWEST, _WIDEST = 40, 120
 _STANDARD_ERRORS = 2.0
 _HOW = (
     "cost of all: the sample's mean, two standard errors to either side; equal and cached requests make it less; "
@@ -259,7 +260,9 @@ def _print(sample: Sample) -> None:
         ("cost of all", _cost_words(cost)),
         ("time of all", " to ".join(dict.fromkeys(map(words.duration, sample.seconds)))),
     ]
-    report.print_fields([*rows, *((name, words.one_line(text, 120)) for name, text in sample.answers)])
+    beside = 2 + max(len(name) for name, _ in [*rows, *sample.answers])
+    width = max(_NARROWEST, min(_WIDEST, report.console().width - beside))
+    report.print_fields([*rows, *((name, words.one_line(text, width)) for name, text in sample.answers)])
 
 
 def _cost_words(cost: Spread | None) -> str:

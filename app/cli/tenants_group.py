@@ -69,9 +69,9 @@ def create(  # noqa: PLR0913, PLR0917  a flag each
     max_cost_usd_per_month: _Cost = None,
     json: Json = False,
 ) -> None:
-    """Make a tenant; `batchwright keys create --tenant NAME` then makes its first key.
+    """Make a tenant.
 
-    What is not settled is not limited.
+    `batchwright keys create --tenant NAME` then makes its first key. What is not settled is not limited.
     """
     from app.cli import tenant_verbs
 
@@ -147,9 +147,10 @@ def erase(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Erase a tenant with its keys, batches, results and files, for ever.
+    """Erase a tenant and all it has, for ever.
 
-    Its keys end at once and its batches are cancelled; the rest goes within a minute or so, also if you leave.
+    Its keys end at once and its batches are cancelled; these, results and files go within a minute or so, also if
+    you leave.
     """
     from app.cli import tenant_verbs
 

@@ -72,13 +72,18 @@ def _verdict(path: Path, rules: Rules) -> Verdict:
 
 
 def _endpoint_in(path: Path) -> str | None:
-    """What the first line that can be served asks for: a first line without it must not hide all the others."""
+    """What the first line that can be served asks for: a first line without it must not hide all the others.
+
+    Where no line asks for anything, any endpoint does: each of them says what it lacks.
+    """
+    asked = False
     with suppress(OSError), path.open("rb") as file:
         for raw in file:
             endpoint = endpoint_of(raw)
             if endpoint in SERVED_ENDPOINTS:
                 return endpoint
-    return None
+            asked = asked or endpoint is not None
+    return None if asked else SERVED_ENDPOINTS[0]
 
 
 def as_dict(verdict: Verdict) -> dict[str, Any]:

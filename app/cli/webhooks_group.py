@@ -20,20 +20,15 @@ webhooks = typer.Typer(
 )
 
 _Id = Annotated[str, typer.Argument(metavar="ID", help="The webhook, whk_...")]
+# Not from the environment: a receiver's WEBHOOK_SECRET there would make a rotation one to the same secret.
 _Secret = Annotated[
-    str | None,
-    typer.Option(
-        "--secret",
-        envvar="WEBHOOK_SECRET",
-        metavar="whsec_...",
-        help="Sign by this; else one is made.",
-    ),
+    str | None, typer.Option("--secret", metavar="whsec_...", help="Sign by this; else one is made.")
 ]
 
 
 @webhooks.callback(invoke_without_command=True)
 def root(context: typer.Context) -> None:
-    """Settle who is told of the ends of batches, and see what was delivered."""
+    """Settle who is told how batches end, and see deliveries."""
     if context.invoked_subcommand is None:
         print(context.get_help())
 

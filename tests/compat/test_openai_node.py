@@ -10,6 +10,7 @@ import pytest
 
 from tests.compat.conftest import CHAT, Stack, lines
 from tests.compat.node_sdk import HERE, run_script
+from tests.support.receiver import receiving
 
 pytestmark = pytest.mark.compat
 MANY = 101
@@ -35,6 +36,15 @@ def test_the_node_sdk_uploads_creates_polls_downloads_cancels_pages_and_is_refus
     proved = json.loads(run_script(HERE / "flows.mjs", tmp_path, environ))
     assert set(proved) == {"uploads", "lifecycle", "cancelling", "paging", "once", "refusals"}
     assert proved["lifecycle"] == 3
+
+
+def test_the_node_sdk_handles_webhooks_by_its_own_calls(stack: Stack, tmp_path: Path) -> None:
+    with receiving() as receiver:
+        environ = {**stack.environ(), "RECEIVER": receiver.url}
+        made = json.loads(run_script(HERE / "endpoints.mjs", tmp_path, environ))
+        (got,) = receiver.got
+    event = stack.sdk.webhooks.unwrap(got.body, got.headers, secret=made["secret"])
+    assert event.type == "batch.completed"
 
 
 def test_the_lock_names_no_address() -> None:

@@ -72,8 +72,10 @@ print(checked.rows, len(checked.parts), done.failed, peak_bytes)
 def environ(home: Path) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BATCHWRIGHT_")}
     ours = {"BATCHWRIGHT_DATA_DIR": str(home / "data"), "PYTHONPATH": python_path()}
-    # Few calls at once make a run that is long enough to be stopped twice.
-    return kept | ours | {"BATCHWRIGHT_API_MAX_REQUESTS": "300", "BATCHWRIGHT_WORKER_MAX_CALL_SLOTS": "5"}
+    # Few calls at once make a run that is long enough to be stopped twice; what a killed worker held is free
+    # again after its lease, which is a minute unless said otherwise.
+    sizes = {"BATCHWRIGHT_API_MAX_REQUESTS": "300", "BATCHWRIGHT_WORKER_MAX_CALL_SLOTS": "5"}
+    return kept | ours | sizes | {"BATCHWRIGHT_LEASE_S": "3"}
 
 
 def test_a_million_rows_need_the_memory_of_a_few(tmp_path: Path) -> None:

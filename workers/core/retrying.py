@@ -154,11 +154,10 @@ class InOrder:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a lineage gets no further child now; `batch_id` is the batch that stands in the way, if one does."""
+    """Why a lineage gets no further child now."""
 
     code: str
     message: str
-    batch_id: str | None = None
 
 
 def refusal_of_retry(root_id: str, lineage: Sequence[Mapping[str, Any]]) -> Refusal | None:
@@ -176,7 +175,7 @@ def refusal_of_retry(root_id: str, lineage: Sequence[Mapping[str, Any]]) -> Refu
             text = f"Only a batch that has ended can be retried; this one is {last['status']}."
             return Refusal("batch_not_finished", text)
         text = f"{last['_id']}, a retry of this batch, is {last['status']}; there is one at a time."
-        return Refusal("retry_in_progress", text, last["_id"])
+        return Refusal("retry_in_progress", text)
     if root.get("in_progress_at") is None:
         text = f"No item of this batch was ever accepted ({root['status']}); create it anew from its file."
         return Refusal("nothing_to_retry", text)
@@ -186,7 +185,9 @@ def refusal_of_retry(root_id: str, lineage: Sequence[Mapping[str, Any]]) -> Refu
     return NOTHING_LEFT if done >= root["total"] else None
 
 
-NOTHING_LEFT = Refusal("nothing_to_retry", "No item of this batch is without a success and fits the filter.")
+NOTHING_LEFT = Refusal(
+    "nothing_to_retry", "Nothing is left to retry: no item without a success, or none that fits the filter."
+)
 
 
 def generation_of(batch: Mapping[str, Any]) -> int:

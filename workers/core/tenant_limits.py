@@ -12,12 +12,6 @@ from workers.core.messages import LineProblem
 from workers.core.tenancy import TenantRules
 
 QUEUED_ITEMS = "queued_items_limit"
-# By a shard's reason: the name of the limit as an operator sets it.
-NAME_OF = {
-    "tenant_requests": "requests_per_minute",
-    "tenant_tokens": "tokens_per_minute",
-    "tenant_concurrency": "max_concurrency",
-}
 
 
 def rates_of(rules: Mapping[str, TenantRules]) -> dict[str, Rates]:

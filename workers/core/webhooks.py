@@ -33,7 +33,7 @@ PATTERNS = ("*", "batch.*", "tenant.*", *EVENT_TYPES)
 DELIVERY_S = 3 * 86_400.0
 _WAITS_S = (5.0, 30.0, 120.0, 600.0, 1_800.0, 3_600.0, 7_200.0)
 _LAST_WAIT_S = 10_800.0
-_MOST_ATTEMPTS = 30
+MOST_ATTEMPTS = 30
 _JITTER = 0.2
 _MAX_RETRY_AFTER_S = 6 * 3_600.0
 KEPT_ANSWER_BYTES = 1_024
@@ -96,7 +96,7 @@ def after_attempt(answered: Answered, attempts: int, age_s: float, jitter: float
     wait_s = _WAITS_S[attempts - 1] if attempts <= len(_WAITS_S) else _LAST_WAIT_S
     wait_s *= 1.0 + _JITTER * jitter
     wait_s = max(wait_s, min(answered.retry_after_s or 0.0, _MAX_RETRY_AFTER_S))
-    if attempts >= _MOST_ATTEMPTS or age_s + wait_s > DELIVERY_S:
+    if attempts >= MOST_ATTEMPTS or age_s + wait_s > DELIVERY_S:
         return Next("dead")
     return Next("pending", wait_s)
 
@@ -114,7 +114,7 @@ def is_pattern(text: str) -> bool:
     return text in PATTERNS
 
 
-def tested_on(kind: str, endpoint: str, tenant: str) -> str:
+def subject_of_test(kind: str, endpoint: str, tenant: str) -> str:
     """What an event of this type tells of when it only tests an endpoint: of a batch that never was, for one."""
     if kind == TEST_EVENT:
         return endpoint

@@ -27,7 +27,6 @@ _NEVER_S = float("inf")
 _EXPIRED: Doc = {"$lte": [{"$ifNull": ["$expires_at", _NEVER_S]}, NOW_S]}
 # A rotated key is revoked at a time to come: until then it works.
 _REVOKED: Doc = {"$lte": [{"$ifNull": ["$revoked_at", _NEVER_S]}, NOW_S]}
-_WORKS: Doc = {"$expr": {"$not": [{"$or": [_EXPIRED, _REVOKED]}]}}
 _SHOWN: Doc = {
     **dict.fromkeys(
         ("tenant", "id", "name", "prefix", "scopes", "created_at", "expires_at", "revoked_at"), 1

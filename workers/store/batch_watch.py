@@ -14,6 +14,7 @@ from pymongo import DESCENDING
 from pymongo.read_concern import ReadConcern
 
 from workers.core.states import TERMINAL_BATCH
+from workers.store.batches import LONG
 from workers.store.mongo import Db, Doc
 
 # How long the server holds a question for which there is no news: so much later a stop is heard at most.
@@ -40,8 +41,8 @@ class BatchWatch:
         self._docs = db["batch_jobs"].with_options(read_concern=ReadConcern("majority"))
 
     def get(self, batch_id: str) -> Doc | None:
-        """The batch, whoever's it is: the caller has seen that it is theirs."""
-        return self._docs.find_one({"_id": batch_id})
+        """The batch as it is shown, whoever's it is: the caller has seen that it is theirs."""
+        return self._docs.find_one({"_id": batch_id}, LONG)
 
     def tenant_of(self, batch_id: str) -> str | None:
         """Whose batch it is."""

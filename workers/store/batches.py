@@ -27,7 +27,7 @@ _DAY_S, _LEAST_S = 86_400, 3600.0
 # By type as well: to `$expr` a date that is not there is due.
 _EXPIRED: Doc = {"expire_at": {"$lt": NEVER}} | is_due("expire_at")
 # What may be long and is never shown: the filter of a retry has up to a megabyte. The planner's claim reads it.
-_LONG: Doc = {"retry": 0}
+LONG: Doc = {"retry": 0}
 _IN_RETENTION: Doc = {"$expr": {"$gt": [{"$ifNull": ["$expire_at", NEVER]}, NOW]}}
 
 
@@ -50,7 +50,12 @@ class Batches:
         """
         if tenant is None:
             return self._docs.find_one({"_id": batch_id})
-        return self._docs.find_one({"_id": batch_id, "tenant": tenant} | _IN_RETENTION, _LONG)
+        return self._docs.find_one({"_id": batch_id, "tenant": tenant} | _IN_RETENTION, LONG)
+
+    def get_many(self, batch_ids: Sequence[str], tenant: str) -> dict[str, Doc]:
+        """Those of these batches that are the tenant's and still kept, as they are shown, by id."""
+        where = {"_id": {"$in": list(batch_ids)}, "tenant": tenant} | _IN_RETENTION
+        return {doc["_id"]: doc for doc in self._docs.find(where, LONG)}
 
     def page(self, tenant: str, *, after: str | None, limit: int, run_key: str | None = None) -> list[Doc]:
         """Newest first, those older than `after`."""
@@ -59,7 +64,7 @@ class Batches:
             where["_id"] = {"$lt": after}
         if run_key:
             where["run_key"] = run_key
-        return list(self._docs.find(where, {"log": 0} | _LONG).sort("_id", DESCENDING).limit(limit))
+        return list(self._docs.find(where, {"log": 0} | LONG).sort("_id", DESCENDING).limit(limit))
 
     def by_idempotency_key(self, tenant: str, key: str) -> Doc | None:
         """The batch that was created under this key; one that has expired gives the key back."""
@@ -84,7 +89,7 @@ class Batches:
         Not the batch itself once its retention is over: its results go piece by piece from then on.
         """
         kept: Doc = {"$or": [{"_id": root_id} | _IN_RETENTION, _children(root_id)]}
-        found = self._docs.find(kept, {"log": 0} | _LONG)
+        found = self._docs.find(kept, {"log": 0} | LONG)
         return sorted((doc for doc in found if generation_of(doc) < below), key=generation_of)
 
     def flags(self, batch_ids: Iterable[str]) -> dict[str, Doc]:

@@ -22,7 +22,6 @@ from workers.store.mongo import EPOCH, NOW, Db, Doc, after_s, distinct_after, in
 from workers.store.outbox import PENDING
 
 _SHOWN_TRIES = 40
-STATES = ("pending", "delivered", "dead")
 
 
 def deliveries_of(event_row: Doc, endpoints: Iterable[Doc], own_lane: str) -> list[Doc]:

@@ -90,18 +90,23 @@ class Ledger:
         return True
 
     def spent_usd(self, tenant: str, month: str) -> float:
-        """What the tenant's batches have cost that ended in this month, `2026-11`, and those made in it that run."""
-        where = {"tenant": tenant, "ended_day": {"$gte": f"{month}-01", "$lte": f"{month}-31"}}
+        """What the tenant's batches have cost that were made in this month, `2026-11`, and that ended in it or run.
+
+        Not those that ran over its first midnight: what they cost before, the account of the month before has.
+        """
+        where: Doc = {"tenant": tenant, "ended_day": {"$gte": f"{month}-01", "$lte": f"{month}-31"}}
+        where["created_day"] = {"$gte": f"{month}-01"}
         begin_s = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC).timestamp()
         running = [batch["_id"] for batch in self.unbooked(tenant, begin_s)]
         booked = _sum(self._rows, where | {"_id": {"$nin": running}}, {"$sum": "$shares.cost_usd"})
         return booked + _sum(self._shards, {"batch_id": {"$in": running}}, "$counts.cost_usd")
 
     def _begin_part(self, tenant: str) -> Doc | None:
-        rows = self._rows.find({"tenant": tenant, "part": ""}, {"_id": 1}).sort("_id", 1).limit(PART_ROWS)
-        ids = [row["_id"] for row in rows]
-        if len(ids) < PART_ROWS:
+        in_none = self._rows.find({"tenant": tenant, "part": ""}, {"_id": 1}).sort("_id", 1)
+        # Asked every few seconds: first whether there are enough, which takes the index alone.
+        if not list(in_none.clone().skip(PART_ROWS - 1).limit(1)):
             return None
+        ids = [row["_id"] for row in in_none.limit(PART_ROWS)]
         # A batch whose finalizer has not come back counts by its own document.
         open_ = {doc["_id"] for doc in self._batches.find({"_id": {"$in": ids}, "booked": None}, {"_id": 1})}
         ids = [id_ for id_ in ids if id_ not in open_]

@@ -65,11 +65,6 @@ class Outbox:
         source.update_many({"_id": {"$in": ids}}, {"$pull": {"events": {"id": {"$in": carried}}}})
         return len(found)
 
-    def page(self, tenant: str, *, after: str | None, limit: int) -> list[Doc]:
-        """The tenant's events by id, those after `after`."""
-        where = {"tenant": tenant, "_id": {"$gt": after or ""}}
-        return list(self._events.find(where).sort("_id", 1).limit(limit))
-
     def untold(self, limit: int) -> list[Doc]:
         """Events of which no delivery has been made yet, up to `limit`."""
         return list(self._events.find({"state": PENDING}).sort("_id", 1).limit(limit))

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import orjson
+from pymongo.errors import ExecutionTimeout
 
+from workers.core.errors import MissingBytes
 from workers.core.identity import batch_of, line_of, result_id
 from workers.core.messages import NEVER_RAN_CODES, Result
 from workers.core.retrying import Row, code_of, settled
@@ -90,11 +92,14 @@ class ResultLooks:
         """Results in input order without their bodies, each with its shard's id, those after a line.
 
         Nothing but the batch's range narrows a search for a custom_id: an index on it would cost every insert more
-        than the few who look for one save.
+        than the few who look for one save. Raises TimeoutError where that takes too long.
         """
         where = rows_of(batch_id, after_line) | only.where()
         docs = self._docs.find(where, {"body": 0}, max_time_ms=LOOK_MS).sort("_id", 1).limit(limit)
-        return [(without_body(doc), doc["shard"]) for doc in docs]
+        try:
+            return [(without_body(doc), doc["shard"]) for doc in docs]
+        except ExecutionTimeout as error:
+            raise TimeoutError(f"{batch_id}: not found within {LOOK_MS} ms") from error
 
     def one(self, batch_id: str, line: int) -> tuple[Result, str] | None:
         """The result of a line with its body, and its shard's id."""
@@ -121,7 +126,10 @@ class ResultLooks:
         ]
 
     def lines(self, lineage: Sequence[str], *, ok: bool) -> Iterator[bytes]:
-        """The merged output (`ok`) or error file: for each line its first success, or else its latest failure."""
+        """The merged output (`ok`) or error file: for each line its first success, or else its latest failure.
+
+        Raises MissingBytes for a result that was there and is not any more.
+        """
         piece: list[Row] = []
         size = 0
         for row in settled(self.generations(lineage, failures=not ok)):
@@ -137,8 +145,9 @@ class ResultLooks:
     def _whole(self, rows: Sequence[Row]) -> Iterator[bytes]:
         results = self._results.get_many([row.id for row in rows])
         for row in rows:
-            if row.id in results:
-                yield output_line(batch_of(row.id), results[row.id])
+            if row.id not in results:  # a file that left it out would look like a whole one
+                raise MissingBytes(f"{row.id} was taken away while it was read")
+            yield output_line(batch_of(row.id), results[row.id])
 
     def _rows(self, batch_id: str, *, ok: bool | None, custom_ids: bool) -> Iterator[Row]:
         where = rows_of(batch_id) | ({} if ok is None else {"ok": ok})

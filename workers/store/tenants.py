@@ -117,10 +117,6 @@ class Tenants:
         found = self._tenants.find({"_id": {"$gt": after or ""}}, _SHOWN).sort("_id", 1).limit(limit)
         return [_entry(doc) for doc in found]
 
-    def weights(self) -> dict[str, float]:
-        """Every tenant's weight."""
-        return {name: rules.weight for name, rules in self.rules().items()}
-
     def rules(self) -> dict[str, TenantRules]:
         """What is settled for every tenant."""
         return {doc["_id"]: rules_in(doc) for doc in self._tenants.find({}, _RULES)}

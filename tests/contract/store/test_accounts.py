@@ -126,8 +126,15 @@ def test_an_account_begins_with_what_the_month_has_cost_until_then(
     batch_id = running(stores)
     share = {"provider": "sim", "model": "m", "cost_usd": 4.0}
     for number, day in enumerate(["2026-10-31", "2026-11-01", "2026-11-30", "2026-12-01"]):
-        row = {"tenant": "default", "ended_day": day, "shares": [share]}
+        row = {"tenant": "default", "created_day": day, "ended_day": day, "shares": [share]}
         stores.db["usage"].insert_one({"_id": f"old{number}", **row})
+    over_midnight = {
+        "tenant": "default",
+        "created_day": "2026-10-31",
+        "ended_day": "2026-11-01",
+        "shares": [share],
+    }
+    stores.db["usage"].insert_one({"_id": "paid in October", **over_midnight})
     assert money(accounts, opened(stores, accounts, batch_id)).spent_usd == 8.0
     assert Ledger(stores.db).spent_usd("nobody", "2026-11") == 0.0
 
@@ -159,7 +166,7 @@ def test_what_was_spent_while_a_ceiling_was_away_counts_when_it_is_back(
     cap(None)
     assert accounts.hold(id_, shard_id(two, 1), 1, settled_usd=0.0, in_flight_usd=99.0).granted
     share = {"provider": "sim", "model": "m", "cost_usd": 9.0}
-    row = {"tenant": "default", "ended_day": "2026-11-30", "shares": [share]}
+    row = {"tenant": "default", "created_day": "2026-11-29", "ended_day": "2026-11-30", "shares": [share]}
     stores.db["usage"].insert_one({"_id": "ended meanwhile", **row})
     cap(10.0)
     refused = accounts.hold(id_, shard_id(two, 1), 1, settled_usd=0.0, in_flight_usd=2.0)

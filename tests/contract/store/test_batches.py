@@ -13,6 +13,7 @@ from tests.support.eventually import eventually
 from workers.core import states
 from workers.core.states import BATCH_MOVES, BatchStatus, Move
 from workers.core.tally import Tally
+from workers.store.batch_watch import BatchWatch
 
 pytestmark = pytest.mark.integration
 FINAL = {"counts": Tally().as_dict()}
@@ -133,6 +134,7 @@ def test_lists_and_lineages_leave_out_what_may_be_long_and_is_never_shown(stores
     assert all("retry" not in doc for doc in stores.batches.page("default", after=None, limit=10))
     assert all("retry" not in doc for doc in stores.batches.lineage(root))
     assert "retry" not in (stores.batches.get(child, "default") or {"retry": 1})
+    assert "retry" not in (BatchWatch(stores.db).get(child) or {"retry": 1})
     claimed = stores.batches.claim_plan(child, "test", 60.0)
     assert claimed is not None and claimed["retry"]["custom_ids"]
 
@@ -153,6 +155,7 @@ def test_a_tenant_sees_its_own_batches_newest_first(stores: Stores) -> None:
     assert shown == ["batch_002", "batch_001"]
     assert stores.batches.get("batch_009", "default") is None
     assert stores.batches.get("batch_009", "other") is not None
+    assert set(stores.batches.get_many(["batch_001", "batch_009", "batch_x"], "default")) == {"batch_001"}
 
 
 def test_counts_of_an_ended_batch_do_not_change(stores: Stores) -> None:

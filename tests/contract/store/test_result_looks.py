@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.support.batches import Stores, records
 from tests.support.results import results
+from workers.core.errors import MissingBytes
 from workers.core.messages import ItemError, Result
 from workers.core.retrying import Row
 from workers.core.wire import item_object, output_line
@@ -99,3 +100,14 @@ def test_failures_of_kinds_that_are_not_told_are_counted_all_the_same(
     for lineage in (["b"], ["b", "b2"]):
         total, kinds = looks.failures(lineage)
         assert (total, [(kind.code, kind.count) for kind in kinds]) == (3, [("code_2", 2)])
+
+
+def test_a_merged_file_breaks_off_rather_than_leave_out_a_line_that_is_taken_away_meanwhile(
+    stores: Stores,
+) -> None:
+    looks = laid_out(stores, b=[Result(line, f"c{line}", "call", 200, b"{}") for line in range(1, 1_200)])
+    lines = looks.lines(["b"], ok=True)
+    assert b'"c1"' in next(lines)
+    stores.db["batch_results"].delete_one({"_id": "b:000000900"})
+    with pytest.raises(MissingBytes):
+        list(lines)

@@ -49,7 +49,10 @@ def test_a_tenant_is_made_once_and_keeps_its_secret(stores: Stores) -> None:
     first, again = stores.tenants.ensure(), stores.tenants.ensure()
     assert first == again and len(first.secret) == 32
     assert stores.tenants.ensure("other").secret != first.secret
-    assert stores.tenants.weights() == {"default": 1.0, "other": 1.0}
+    assert {name: rules.weight for name, rules in stores.tenants.rules().items()} == {
+        "default": 1.0,
+        "other": 1.0,
+    }
     with pytest.raises(LookupError):
         stores.tenants.get("nobody")
 

@@ -94,7 +94,9 @@ def test_a_retry_is_a_linked_batch_on_the_parents_file_with_its_options(api: Api
     assert stored["generation"] == 1
 
 
-def test_a_retry_tells_its_parents_receiver_and_shows_the_secret_to_nobody_who_did_not_set_it(api: Api) -> None:
+def test_a_retry_tells_its_parents_receiver_and_shows_the_secret_to_nobody_who_did_not_set_it(
+    api: Api,
+) -> None:
     parent = ended(api, refused(1))
     webhook = {"url": "http://127.0.0.1:9/", "secret": secret_from(b"p" * 32)}
     api.work.db["batch_jobs"].update_one({"_id": parent}, {"$set": {"webhook": webhook}})

@@ -43,8 +43,8 @@ def test_a_file_comes_back_as_it_was_sent(api: Api) -> None:
 
 
 def test_a_file_without_bytes_is_kept_for_another_purpose_and_comes_back(api: Api) -> None:
-    form = {"files": {"file": ("empty.txt", b"")}, "data": {"purpose": "user_data"}}
-    made = api.call("POST", "/v1/files", **form).json()
+    empty = {"file": ("empty.txt", b"")}
+    made = api.call("POST", "/v1/files", files=empty, data={"purpose": "user_data"}).json()
     reply = api.call("GET", f"/v1/files/{made['id']}/content")
     assert (made["bytes"], reply.status_code, reply.content) == (0, 200, b"")
 

@@ -45,7 +45,6 @@ def test_what_is_settled_stands_where_those_who_enforce_it_read(api: Api) -> Non
     tenants = Tenants(api.work.db)
     rules = TenantRules(2.0, TenantLimits(requests_per_minute=60, max_storage_bytes=10**12), 50, 7)
     assert tenants.rules_of(name) == tenants.rules()[name] == rules
-    assert tenants.weights()[name] == 2.0
     # a change names what changes; null takes a limit back
     change = {"limits": {"requests_per_minute": None, "max_concurrency": 4}, "max_cost_usd_per_month": None}
     status, seen = ask(api, "PATCH", f"tenants/{name}", change)

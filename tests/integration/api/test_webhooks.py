@@ -229,9 +229,10 @@ def test_what_the_sdk_sends_wrong_is_refused_with_its_parameter(
 def test_a_receiver_that_is_not_there_is_the_sdks_error(api: Api) -> None:
     with receiving() as one:
         created = api.sdk.webhooks.create(name="n", url=one.url, event_types=["batch.expired"])
-    with pytest.raises(openai.BadRequestError) as caught:
+    with pytest.raises(openai.ConflictError) as refused:
         api.sdk.webhooks.test(created.id, event_type="batch.failed")
-    assert (caught.value.code, caught.value.param) == ("webhook_not_reached", "url")
+    assert refused.value.code == "webhook_not_reached"
+    assert refused.value.response.headers["x-should-retry"] == "false"
     with pytest.raises(openai.BadRequestError) as caught:
         api.sdk.webhooks.list(after="whk_none")
     assert caught.value.param == "after"

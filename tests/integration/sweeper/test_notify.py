@@ -13,6 +13,7 @@ from standardwebhooks import Webhook
 
 from tests.support.receiver import Receiver, Reply, receiving
 from tests.support.telling import SECRET, Telling
+from workers import notify
 from workers.core.webhooks import Answered, Next, secret_from
 from workers.notify import PER_LANE
 
@@ -174,3 +175,18 @@ def test_receivers_on_one_host_hold_up_those_of_their_own_tenant_alone(
     # then it has slots of its own
     theirs = asyncio.run(while_it_is_silent())
     assert json.loads(receiver.got[-1].body)["data"]["id"] == theirs
+
+
+def test_a_flood_of_events_is_told_of_while_what_is_due_is_sent(
+    telling: Telling, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telling.endpoint(receiver.url)
+    for _ in range(3):
+        telling.failed()
+    monkeypatch.setattr(notify, "PAGE", 1)
+    monkeypatch.setattr(notify, "PAGES_A_ROUND", 2)
+    notifier = telling.notifier()
+    telling.round(notifier)
+    assert len(receiver.got) == 2 and len(telling.rows()) == 2
+    telling.round(notifier)
+    assert len(receiver.got) == 3 and len(telling.rows()) == 3

@@ -13,7 +13,7 @@ from standardwebhooks import Webhook
 
 from tests.support.receiver import Receiver, Reply
 from tests.support.telling import SECRET, Telling
-from workers.core.webhooks import Answered, secret_from
+from workers.core.webhooks import MOST_ATTEMPTS, Answered, secret_from
 from workers.notify import TESTS_PER_TENANT, Notifier
 from workers.store.threads import Threads
 
@@ -161,3 +161,22 @@ def test_what_cannot_be_sent_at_all_has_an_end_and_names_no_url(
     (row,) = telling.rows()
     assert (row["state"], row["tries"][0]["error"]) == ("pending", "cannot be sent")
     assert "LookupError" in caplog.text and "hidden" not in caplog.text
+
+
+def test_a_delivery_whose_attempts_all_died_with_their_process_has_an_end(
+    telling: Telling, receiver: Receiver
+) -> None:
+    telling.endpoint(receiver.url)
+    telling.failed()
+    telling.notifier().tell()
+    for _ in range(MOST_ATTEMPTS):  # each claimed, none settled
+        assert telling.stores.deliveries.claim("default", 30.0, []) is not None
+        telling.due()
+    telling.round()
+    (row,) = telling.rows()
+    assert (row["state"], row["tries"][0]["error"]) == ("dead", "no attempt came to its end")
+    assert receiver.got == []
+    # A replay begins anew.
+    telling.stores.deliveries.replay(row["_id"], "default")
+    telling.round()
+    assert telling.rows()[0]["state"] == "delivered"

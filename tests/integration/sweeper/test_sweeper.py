@@ -10,6 +10,7 @@ import pytest
 from tests.support.sweeping import Site
 from workers.core.silence import Clocks
 from workers.finalizer import Finalizer
+from workers.store.ledger import Ledger
 from workers.store.mongo import NEVER
 
 pytestmark = pytest.mark.integration
@@ -162,3 +163,15 @@ def test_only_one_process_sweeps_at_a_time(site: Site) -> None:
     other = Site(site.stores)
     other.sweeper.owner = "other"
     assert not other.sweeper.sweep()
+
+
+def test_what_batches_have_cost_is_summed_before_anybody_asks(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.store.ledger.PART_ROWS", 2)
+    ledger = Ledger(site.stores.db)
+    for number in range(5):
+        ledger.book({"_id": f"batch_{number}", "tenant": f"t{number % 2}", "created_at": 0.0}, [])
+    site.sweep()
+    parts = [doc["tenant"] for doc in site.stores.db["usage_parts"].find()]
+    assert sorted(parts) == ["t0", "t1"], "what is too little for a part is left"

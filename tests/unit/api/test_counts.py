@@ -73,7 +73,7 @@ async def test_who_saw_the_end_is_not_given_the_sum_of_one_who_came_before_it() 
     batches = SimpleNamespace(save_counts=lambda batch_id, counts: None)
     with ThreadPoolExecutor(4) as pool:
         fields: dict[str, Any] = {"settings": Settings(), "shards": SlowShards(), "batches": batches}
-        counts = Counts(Services(**(NOT_NEEDED | fields | {"pool": pool})))  # type: ignore[arg-type]
+        counts = Counts(Services(**(NOT_NEEDED | fields | {"pool": pool})))
         early = asyncio.ensure_future(counts.shown(RUNNING))
         await asyncio.to_thread(begun.wait, 5.0)
         final = Tally(recorded=7, completed=7).as_dict()
@@ -98,11 +98,16 @@ def test_a_batch_that_ended_after_a_pause_does_not_rest() -> None:
     assert extension(ended, {}, simulated=True)["paused"] is False
 
 
-async def test_a_batch_that_was_looked_at_before_its_first_answer_is_simulated_all_the_same_at_its_end() -> None:
+async def test_a_batch_looked_at_before_its_first_answer_is_simulated_all_the_same_at_its_end() -> None:
     nothing_yet = SimpleNamespace(summed=lambda _: Sums({}, 0))
     batches = SimpleNamespace(save_counts=lambda *_: None)
     with ThreadPoolExecutor(1) as pool:
-        fields: dict[str, Any] = {"settings": Settings(), "shards": nothing_yet, "batches": batches, "pool": pool}
+        fields: dict[str, Any] = {
+            "settings": Settings(),
+            "shards": nothing_yet,
+            "batches": batches,
+            "pool": pool,
+        }
         counts = Counts(Services(**(NOT_NEEDED | fields)))
         assert not (await counts.shown(RUNNING))["batchwright"]["simulated"]
         final = Sums({"sim": Tally(recorded=7, completed=7)}, 0)

@@ -11,6 +11,7 @@ import pytest
 from fastapi import WebSocket, WebSocketDisconnect
 
 from app.api import event_socket
+from app.api.door import check
 from app.api.event_topic import Watcher
 
 pytestmark = pytest.mark.fast
@@ -76,3 +77,27 @@ async def test_an_answer_that_nobody_takes_ends_the_talk_as_an_event_does_and_is
         await event_socket.batch_events_socket(cast("WebSocket", socket))
     assert socket.closed == codes
     assert [each for each in caplog.records if each.levelno >= logging.ERROR] == []
+
+
+async def test_a_thousand_batches_are_subscribed_to_by_ten_looks() -> None:
+    ids, looks = [f"batch_{n}" for n in range(1_000)], []
+
+    class Batches:
+        def get_many(self, some: list[str], tenant: str) -> dict[str, dict[str, Any]]:
+            looks.append(len(some))
+            return {batch_id: {"status": "in_progress", "created_at": 0} for batch_id in some}
+
+    async def run(call: Any, *args: Any) -> Any:
+        return call(*args)
+
+    async def yes() -> bool:
+        return True
+
+    socket = Socket(gone=False)
+    state = socket.app.state
+    state.services.run, state.services.batches = run, Batches()
+    followed: list[str] = []
+    state.hub.follow = lambda _, batch_id, __: followed.append(batch_id)
+    wanted = check(event_socket.Subscribe, {"type": "subscribe", "batches": ids})
+    await event_socket._Talk(cast("WebSocket", socket))._subscribe(Watcher("a", yes), wanted)
+    assert (looks, followed) == ([100] * 10, ids)

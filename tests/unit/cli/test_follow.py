@@ -108,3 +108,22 @@ def test_the_simulator_is_named_once_as_soon_as_it_shows() -> None:
     script = Script(*looks)
     follow(script)
     assert script.notes == [SIMULATED]
+
+
+def test_a_server_that_has_never_answered_is_not_waited_for() -> None:
+    script = Script()
+
+    def first(_watched: object) -> Followed | None:
+        raise ApiUnreachable("nothing answers there")
+
+    with pytest.raises(ApiUnreachable):
+        Follower(script, script, clock=lambda: script.now_s, sleep=script.sleep).follow([], first)
+    assert (script.now_s, script.notes) == (100.0, [])
+
+
+def test_nothing_is_shown_of_batches_before_there_is_one() -> None:
+    script = Script(batch(10, "completed"))
+    waiting = [Followed("a.csv", batch(0), started_s=100.0)]
+    follower = Follower(script, script, clock=lambda: script.now_s, sleep=script.sleep)
+    follower.follow([], lambda _: waiting.pop() if waiting else None)
+    assert [view.rows[0].done for view in script.views] == [10]

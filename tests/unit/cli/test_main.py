@@ -195,3 +195,16 @@ def test_version_and_help_are_found_under_the_names_that_people_try() -> None:
     assert call(app, ["help"]).stdout == call(app, ["--help"]).stdout
     assert call(app, ["help", "ls"]).stdout == call(app, ["ls", "--help"]).stdout
     assert call(app, ["help"]).exit_code == call(app, ["--version"]).exit_code == 0
+
+
+@pytest.mark.parametrize("group_name", ["", "cache", "keys", "models", "tenants", "webhooks"])
+def test_no_verb_is_cut_in_the_list_of_verbs(call: object, group_name: str) -> None:
+    listed = invoke(call, *group_name.split(), "--help").output.partition("Commands:")[2]
+    assert listed
+    assert [line for line in listed.splitlines() if line.endswith("...")] == []
+
+
+def test_a_value_that_is_none_of_those_allowed_is_refused_in_plain_words(call: object) -> None:
+    result = invoke(call, "cost", "--by", "nonsense")
+    assert result.exit_code == errors.WRONG_INPUT
+    assert result.stderr.startswith("error: Invalid value for '--by': 'nonsense' is not one of")

@@ -47,3 +47,16 @@ def test_a_table_that_does_not_fit_spends_no_room_on_gaps(
     report.print_table(("line", "what happened"), [("1", "three words " * 3)])
     wide, _, _, narrow, *_ = capsys.readouterr().out.splitlines()
     assert wide.startswith(" line   what happened") and narrow.startswith(" line what happened")
+
+
+def test_sentences_are_folded_between_words_and_commands_not_at_all(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a terminal of 20 columns
+    narrow = Console(width=20, force_terminal=True, color_system=None, highlight=False, markup=False)
+    monkeypatch.setattr(report, "console", lambda: narrow)
+    # when
+    report.print_remarks(["equal and cached requests", "`batchwright watch batch_1` shows it"])
+    # then
+    shown = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert shown == ["equal and cached", "requests", "`batchwright watch batch_1` shows it"]

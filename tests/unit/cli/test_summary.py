@@ -113,3 +113,10 @@ def test_failures_are_sorted_by_number_and_what_never_ran_is_none_of_them() -> N
 
 def failure(response: Any, error: Any = None) -> bytes:
     return json.dumps({"id": "1", "custom_id": "c", "response": response, "error": error}).encode()
+
+
+def test_what_was_all_done_before_we_came_has_no_time_of_ours() -> None:
+    ended = batch()
+    names = [name for name, _ in summary.fields(Outcome("a", ended, 0.0, done_before=ended.total))]
+    assert "time" not in names
+    assert "time" in [name for name, _ in summary.fields(Outcome("a", ended, 2.0))]

@@ -60,3 +60,15 @@ def test_a_file_that_is_right_says_who_will_answer_it(capsys: pytest.CaptureFixt
     found = json.loads(capsys.readouterr().out)
     assert found["models"] == [{"provider": "sim", "model": "sim-small", "requests": 1}]
     assert (found["requests"], found["endpoint"]) == (1, "/v1/chat/completions")
+
+
+def test_a_file_in_which_no_line_asks_for_anything_has_all_its_lines_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # given lines without any endpoint, as those of a table
+    bad = written("bad.jsonl", '{"text":"a"}', "[1]", '{"text":')
+    # when
+    assert validating.validate([bad], model=None, most=9, as_json=True) == 2
+    # then
+    problems = json.loads(capsys.readouterr().out)["error"]["problems"]
+    assert [problem["line"] for problem in problems] == [1, 2, 3]

@@ -63,6 +63,16 @@ def said(*words: str) -> tuple[int, str]:
     return result.exit_code, result.stdout
 
 
+@pytest.mark.parametrize("words", [("rotate", "whk_1"), ("create", "https://x")])
+def test_a_receivers_secret_in_the_environment_signs_for_nobody_else(
+    server: Server, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("WEBHOOK_SECRET", "whsec_receivers")
+    said(*words)
+    (asked,) = server.asked
+    assert asked.json is not None and "secret" not in asked.json
+
+
 @pytest.mark.parametrize(
     ("words", "method", "path", "body"),
     [

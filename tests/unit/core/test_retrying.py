@@ -233,7 +233,7 @@ def test_a_retry_needs_a_whole_lineage_that_has_ended_and_left_something(
     refusal = refusal_of_retry("b0", lineage)
     assert (refusal and refusal.code) == code
     if code == "retry_in_progress":
-        assert refusal is not None and refusal.batch_id == "b1" and "b1" in refusal.message
+        assert refusal is not None and "b1" in refusal.message
 
 
 @pytest.mark.parametrize("code", ["timeout", "http_503", "http_599", "rate_limited", *NEVER_RAN_CODES])

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from workers.core.fairness import AHEAD_S, Out, Waiting, choose, within_limits
 from workers.core.gcra import AHEAD_MS, Bucket
 from workers.core.lanes import TENANT_LIMITS, Rates
+from workers.core.progress_texts import REST
 from workers.core.rate import burst_of
-from workers.core.tenancy import TenantLimits, TenantRules
-from workers.core.tenant_limits import NAME_OF, beyond_queue, beyond_storage, queue_is_full, rates_of
+from workers.core.tenancy import LIMIT_NAMES, TenantLimits, TenantRules
+from workers.core.tenant_limits import beyond_queue, beyond_storage, queue_is_full, rates_of
 
 pytestmark = pytest.mark.fast
 COUNTS = st.integers(0, 10**7)
@@ -50,9 +51,9 @@ def test_only_tenants_whose_calls_are_limited_have_rates() -> None:
     assert rates_of(rules) == {"limited": Rates(None, 7, 2)}
 
 
-def test_every_reason_names_a_limit_that_can_be_set() -> None:
-    assert set(NAME_OF) == set(TENANT_LIMITS)
-    assert all(hasattr(TenantLimits(), name) for name in NAME_OF.values())
+@pytest.mark.parametrize("reason", TENANT_LIMITS)
+def test_every_reason_is_explained_by_the_name_of_a_limit_that_can_be_set(reason: str) -> None:
+    assert sum(f"({name})" in REST[reason] for name in LIMIT_NAMES) == 1
 
 
 # --- what is sent off

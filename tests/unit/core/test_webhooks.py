@@ -28,7 +28,7 @@ from workers.core.webhooks import (
     shown_answer,
     signed_headers,
     signing,
-    tested_on,
+    subject_of_test,
     wants,
 )
 
@@ -197,4 +197,4 @@ def test_the_pages_receiver_without_a_library_takes_what_is_signed_and_nothing_e
     [("webhook.test", "whk_1"), ("batch.failed", "batch_test_1"), ("tenant.budget_reached", "acme")],
 )
 def test_a_sample_of_an_event_tells_of_what_it_would_and_of_no_batch_that_is(kind: str, about: str) -> None:
-    assert tested_on(kind, "whk_1", "acme") == about
+    assert subject_of_test(kind, "whk_1", "acme") == about
