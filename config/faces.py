@@ -25,10 +25,10 @@ class Api:
     url: str | None = setting(
         None, "API the command line talks to. Unset: the running stack's.", schemes=_HTTP
     )
-    key: Secret | None = setting(  # noqa: RUF009 - a dataclass field, made in setting.py
+    key: Secret | None = setting(
         None, "API key the command line sends, here or to `url`. Unset: the stack's own.", sensitive=True
     )
-    bootstrap_key: Secret | None = setting(  # noqa: RUF009 - a dataclass field, made in setting.py
+    bootstrap_key: Secret | None = setting(
         None,
         "An API key of the first tenant, taken in at every start of the API.",
         also=("BATCHWRIGHT_BOOTSTRAP_KEY",),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.runner import runtestprotocol
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
@@ -84,6 +85,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         word == name and before != "not" for before, word in zip(["", *words], words, strict=False)
     )
     return None if asked_for else True
+
+
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Send the main process one message a test instead of five: a third of what a short test costs."""
+    config = item.config
+    if not hasattr(config, "workerinput"):
+        return None
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed or config.option.durations is not None:
+            config.hook.pytest_runtest_logreport(report=report)
+    return True
 
 
 def pytest_collection_finish() -> None:

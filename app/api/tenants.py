@@ -34,7 +34,7 @@ _MOST = 2**53
 
 def _name(text: str) -> str:
     if not is_tenant_name(text):
-        said = "'a' to 'z', '0' to '9', '-' and '_', 1 to 64 of them, the first and the last a letter or a digit"
+        said = "1 to 64 of 'a' to 'z', '0' to '9', '-' and '_', the first and the last a letter or a digit"
         raise PydanticCustomError("supported", "{supported}", {"supported": said})
     return text
 

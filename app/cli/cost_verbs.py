@@ -52,7 +52,7 @@ def of_batch(batch_id: str, *, as_json: bool) -> int:
             f"{batch_id} is {found['status'].replace('_', ' ')}: this is what it has cost so far",
             file=sys.stderr,
         )
-    print(_sum_words(found, found["data"]))
+    print(f"{_sum_words(found, found['data'])} in all")
     return 0
 
 

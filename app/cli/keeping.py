@@ -18,7 +18,8 @@ _File = Annotated[Path, typer.Argument(metavar="FILE", help="The file of the bac
 def backup(file: _File, json: Json = False) -> None:
     """Write everything the database holds into one file.
 
-    All batches, files, results, tenants and keys as they are at one moment; nothing needs to be stopped. The file holds secrets and is its owner's alone to read.
+    All batches, files, results, tenants and keys as they are at one moment; nothing needs to be stopped. The file
+    holds secrets and is its owner's alone to read.
     """
     from app.cli import backup_verbs
 

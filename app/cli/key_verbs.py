@@ -45,7 +45,8 @@ def list_(*, tenant: str | None, ended: bool, as_json: bool) -> int:
         report.print_json(rows)
         return OK
     columns = ("id", "tenant", "name", "begins", "scopes", "status", "expires", "last used")
-    report.print_table(columns, [_row(each) for each in rows])
+    spare = ("begins", "expires", "last used", "tenant")
+    report.print_table(columns, [_row(each) for each in rows], spare=spare)
     return OK
 
 

@@ -12,6 +12,7 @@ from app.cli.summary import Outcome
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 
 _PIPED_WIDTH = 200
@@ -83,25 +84,59 @@ def print_fields(rows: Sequence[tuple[str, str]]) -> None:
         out.print(line, soft_wrap=True)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
-    """A table with a line of names; `right` names the columns of numbers."""
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    spare: Sequence[str] = (),
+) -> None:
+    """A table with a line of names.
+
+    Args:
+        right: the columns of numbers.
+        spare: columns that a narrow terminal does without, the first one first.
+    """
+    out = console()
+    shown = list(columns)
+    table = _table(columns, rows, shown, right)
+    if _width_of(out, table) > out.width:
+        table.padding = 0  # every blank counts
+        for column in spare:
+            if _width_of(out, table) <= out.width:
+                break
+            shown.remove(column)
+            table = _table(columns, rows, shown, right)
+            table.padding = 0
+    _print_lines(out, table)
+
+
+def _table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], shown: Sequence[str], right: Sequence[str]
+) -> Table:
     from rich import box
-    from rich.measure import Measurement
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
+    for column in shown:
         # The first column names things, to be copied: it is never cut.
-        first = column == columns[0]
         table.add_column(
-            column, justify="right" if column in right else "left", no_wrap=first, overflow="fold"
+            column,
+            justify="right" if column in right else "left",
+            no_wrap=column == columns[0],
+            overflow="fold",
         )
     for row in rows:
-        table.add_row(*map(words.clean, row))
-    out = console()
-    if Measurement.get(out, out.options.update(width=_PIPED_WIDTH), table).maximum > out.width:
-        table.padding = 0  # every blank counts
-    _print_lines(out, table)
+        of = dict(zip(columns, row, strict=True))
+        table.add_row(*(words.clean(of[column]) for column in shown))
+    return table
+
+
+def _width_of(out: Console, table: Table) -> int:
+    """How wide a table would be with all the room it wants."""
+    from rich.measure import Measurement
+
+    return Measurement.get(out, out.options.update(width=_PIPED_WIDTH), table).maximum
 
 
 def _print_lines(out: Console, table: Any) -> None:
@@ -113,7 +148,7 @@ def _print_lines(out: Console, table: Any) -> None:
             print(line.rstrip())
 
 
-def _table_of_many(outcomes: Sequence[Outcome], width: int) -> Any:
+def _table_of_many(outcomes: Sequence[Outcome], width: int) -> Table:
     from rich import box
     from rich.table import Table
 

@@ -99,7 +99,7 @@ class TableOutcome:
         said = [SIMULATED] if self.batch.stats.simulated else []
         if 0 < self.batch.total <= self.done_before:
             said.append("all rows were asked by an earlier run: nothing was sent; --fresh starts anew")
-        if summary.all_from_cache([self._outcome]):
+        elif summary.all_from_cache([self._outcome]):
             said.append(summary.ALL_CACHED)
         for name, rows in list(self.missing.items())[:_MISSING_SHOWN]:
             said.append(f"{words.things(rows, 'row')} had nothing for {{{name}}}: an empty text was asked")

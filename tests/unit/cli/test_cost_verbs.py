@@ -74,7 +74,7 @@ def test_one_batch_says_that_it_still_runs(
     assert cost_verbs.of_batch("batch_1", as_json=False) == 0
     said = capsys.readouterr()
     assert asked == [("/v1/batches/batch_1/costs", {})]
-    assert "so far" in said.err and said.out.splitlines()[-1] == "$1.50, $0.5000 saved"
+    assert "so far" in said.err and said.out.splitlines()[-1] == "$1.50, $0.5000 saved in all"
     cost_verbs.of_batch("batch_1", as_json=True)
     assert json.loads(capsys.readouterr().out) == reply
 

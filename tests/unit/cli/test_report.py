@@ -60,3 +60,13 @@ def test_sentences_are_folded_between_words_and_commands_not_at_all(
     # then
     shown = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert shown == ["equal and cached", "requests", "`batchwright watch batch_1` shows it"]
+
+
+def test_a_narrow_terminal_does_without_what_can_be_spared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report, "console", lambda: Console(width=26, highlight=False))
+    report.print_table(
+        ("id", "a", "b", "c"), [("key_1", "aaaaaaaa", "bbbbbbbb", "cccccccc")], spare=("b", "a")
+    )
+    assert capsys.readouterr().out.splitlines()[0].split() == ["id", "a", "c"]

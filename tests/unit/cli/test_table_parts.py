@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
@@ -261,3 +262,16 @@ def test_the_outcome_is_the_sum_of_the_parts(table: CheckedTable) -> None:
     assert (said["calls"], said["cost_usd"], said["seconds"]) == (12, 3.0, 2.0)
     assert len(said["batch_ids"]) == 6
     assert outcome_of(table, batch(1, "completed"), batch(2, "expired")).batch.status == "expired"
+
+
+def test_a_table_that_an_earlier_run_has_answered_says_that_nothing_was_sent(table: CheckedTable) -> None:
+    # Given parts that were whole, and answered from the cache, when this run found them
+    rows = len(table.parts) * 2
+    ended = batch(11, "completed", cached=2)
+    found = [Followed("t", ended, 0.0, done_before=ended.done, seconds=0.0) for _ in table.parts]
+    again = replace(merged(table, found, None, out_of_money=False), missing={})
+    assert (again.batch.total, again.done_before) == (table.rows, rows)
+    said = [remark for remark in again.remarks() if "earlier run" in remark or "cache" in remark]
+    # Then that alone is said, and of a first run it is not
+    assert said == ["all rows were asked by an earlier run: nothing was sent; --fresh starts anew"]
+    assert not any("earlier run" in remark for remark in replace(again, done_before=0).remarks())
