@@ -17,7 +17,8 @@ class Api:
 
     host: str = setting("127.0.0.1", "Address the API listens on.")
     port: int = setting(8000, "API's port; 0, or unset and taken: a free one.", minimum=0, maximum=65_535)
-    max_file_bytes: int = setting(200 * _MB, "Largest input file.", minimum=1)
+    max_file_bytes: int = setting(200 * _MB, "Largest input file of a batch.", minimum=1)
+    max_other_file_bytes: int = setting(512 * _MB, "Largest file of another purpose.", minimum=1)
     max_requests: int = setting(50_000, "Most requests in one input file.", minimum=1)
     max_streams: int = setting(1_000, "Most open event streams and WebSockets of one API process.", minimum=1)
     max_streams_per_tenant: int = setting(100, "Most of them that one tenant may have.", minimum=1)

@@ -37,6 +37,7 @@ settings.load_profile("house")
 _ORDER = (
     "tests/e2e",
     "tests/integration/api",
+    "tests/integration/simulator",
     "tests/integration/engine",
     "tests/integration",
     "tests/unit/test_doctor_broker.py",  # waits for two seconds
@@ -44,17 +45,19 @@ _ORDER = (
     "tests/unit",
 )
 
-# Files that share what is dear to make: one API process, or a package whose import takes half a second. All files
-# of a row run in one process.
+# Files that share what is dear to make: one API process, one simulator, or a package whose import takes half a
+# second. All files of a row run in one process; a row must not last as long as half the suite.
 _TOGETHER = (
+    ("tests/integration/api/",),
     (
-        "tests/integration/api/",
-        "tests/integration/simulator/test_process.py",
-        "tests/contract/simulator/test_openai_sdk.py",
+        "tests/integration/simulator/",
+        "tests/contract/simulator/",
         "tests/contract/providers/test_answers.py",
+        "tests/unit/bench/test_engines.py",
         "tests/unit/providers/test_shape.py",
         "tests/unit/providers/test_responses_answers.py",
     ),
+    ("tests/integration/sweeper/", "tests/integration/webhooks/"),
 )
 
 # Folders of which nothing runs unless its marker, of the same name, is asked for: nobody else need import them.

@@ -69,17 +69,6 @@ def conflict(message: str, *, param: str | None = None, code: str | None = None)
     return ApiError(409, message, param=param, code=code, headers=NEVER_RETRY)
 
 
-def file_too_large(limit_bytes: int) -> ApiError:
-    """413 with the limit and the name of the setting that moves it."""
-    return ApiError(
-        413,
-        f"The file is larger than this server takes: the limit is {limit_bytes:,} bytes, "
-        "set by api.max_file_bytes (BATCHWRIGHT_API_MAX_FILE_BYTES).",
-        param="file",
-        code="file_too_large",
-    )
-
-
 def store_down() -> ApiError:
     """503: the database did not answer; the SDK tries again after the time we name."""
     return ApiError(

@@ -13,13 +13,14 @@ from starlette.requests import ClientDisconnect
 
 from app.api.auth import Submitter, Tenant
 from app.api.errors import bad_request, no_such_file
+from app.api.file_limits import limits_of
 from app.api.json_reply import json_reply, page_reply
 from app.api.packed import body_of
 from app.api.services import Behind, Services
 from app.api.shapes import File, FileDeleted, FileList
 from app.api.spec import BYTES, gives, streams, takes_form
 from app.api.streaming import streamed
-from app.api.uploading import FORM, FORM_OVERHEAD_BYTES, receive, refuse_length
+from app.api.uploading import FORM, receive
 from workers.core.states import is_terminal
 from workers.core.wire import file_object
 
@@ -34,9 +35,9 @@ async def create_file(request: Request, tenant: Submitter, behind: Behind) -> Re
     A body packed with gzip (Content-Encoding), or a file named NAME.jsonl.gz, is stored unpacked.
     """
     behind.disk.refuse_if_full()
-    limit_bytes = behind.settings.api.max_file_bytes
-    refuse_length(request.headers.get("content-length"), limit_bytes)
-    body = body_of(request, limit_bytes + FORM_OVERHEAD_BYTES, limit_bytes)
+    limits = limits_of(behind.settings.api)
+    limits.refuse_length(request.headers.get("content-length"))
+    body = body_of(request, limits)
     content_type = request.headers.get("content-type", "")
     try:
         length = request.headers.get("content-length")

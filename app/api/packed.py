@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request
 
 from app.api.door import encoding_of, unread_encoding
-from app.api.errors import ApiError, bad_request, file_too_large
+from app.api.errors import ApiError, bad_request
+from app.api.file_limits import FileLimits
 from workers.core.gunzip import BadCompression, Gunzip
 
 PACKED_NAME = ".jsonl.gz"
@@ -18,11 +19,9 @@ PIECE_BYTES = 1 << 20
 _GZIP = ("gzip", "x-gzip")
 
 
-def body_of(request: Request, most_bytes: int, limit_bytes: int) -> AsyncIterator[bytes]:
-    """The body of a request as it was before it was packed.
+def body_of(request: Request, limits: FileLimits) -> AsyncIterator[bytes]:
+    """The body of an upload as it was before it was packed.
 
-    Args:
-        most_bytes: of the whole form; `limit_bytes` is what its file may have, and what a refusal names.
     Raises: ApiError 415 for another packing than gzip; later, 413 for too much of it and 400 for what is no gzip.
     """
     encoding = encoding_of(request)
@@ -30,17 +29,16 @@ def body_of(request: Request, most_bytes: int, limit_bytes: int) -> AsyncIterato
         return request.stream()
     if encoding not in _GZIP:
         raise unread_encoding(encoding)
-    return _unpacked(request.stream(), most_bytes, limit_bytes)
+    return _unpacked(request.stream(), limits)
 
 
-async def _unpacked(chunks: AsyncIterator[bytes], most_bytes: int, limit_bytes: int) -> AsyncIterator[bytes]:
+async def _unpacked(chunks: AsyncIterator[bytes], limits: FileLimits) -> AsyncIterator[bytes]:
     gunzip, passed = Gunzip(PIECE_BYTES), 0
     try:
         async for chunk in chunks:
             for piece in gunzip.feed(chunk):
                 passed += len(piece)
-                if passed > most_bytes:
-                    raise file_too_large(limit_bytes)
+                limits.refuse_form(passed)
                 yield piece
         gunzip.finish()
     except BadCompression as error:

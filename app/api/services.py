@@ -233,7 +233,7 @@ def _cache_of(settings: Settings) -> Cache | None:
     )
 
 
-def _services_of(request: Request) -> Services:
+async def _services_of(request: Request) -> Services:  # a plain function would go to a thread and back
     return cast("Services", request.app.state.services)
 
 

@@ -20,7 +20,8 @@ from python_multipart.multipart import parse_options_header
 
 from app.api.bodies import ExpiresAfter
 from app.api.door import check, refuse_key
-from app.api.errors import ApiError, bad_request, conflict, file_too_large, missing
+from app.api.errors import ApiError, bad_request, conflict, missing
+from app.api.file_limits import BATCH, limits_of
 from app.api.form import Form
 from app.api.packed import PACKED_NAME, PIECE_BYTES, bad_packing
 from app.api.services import Services
@@ -39,7 +40,6 @@ STALL_S = 60.0
 TOUCH_EVERY_S = 10.0
 # A short retention of results must not take an input file away before anybody could make a batch of it.
 _BATCH_MAY_COME_S = 86_400.0
-FORM_OVERHEAD_BYTES = 1_000_000
 # The form as the OpenAPI document shows it.
 FORM: Doc = {
     "type": "object",
@@ -72,9 +72,9 @@ _EMPTY = "The input file is empty. Please ensure that the batch contains at leas
 class _Receiver:
     """One upload: begins it at its first bytes, stores block by block, ends or removes it."""
 
-    def __init__(self, services: Services, tenant: str, storage: Storage) -> None:
+    def __init__(self, services: Services, tenant: str, storage: Storage, content_length: str | None) -> None:
         self._services, self._tenant, self._storage = services, tenant, storage
-        self._limit_bytes = services.settings.api.max_file_bytes
+        self._limits, self._announced = limits_of(services.settings.api), content_length
         self._upload: Upload | None = None
         self._gunzip: Gunzip | None = None
         self._writing: asyncio.Task[None] | None = None
@@ -88,6 +88,7 @@ class _Receiver:
         arrived = self.form.take_block()
         if self._upload is None:
             self._refuse_name()
+            self._limits.refuse_length(self._announced, self.form.fields.get("purpose"))
             self._gunzip = Gunzip(PIECE_BYTES) if self._is_packed else None
             self._upload = await self._begin()
         try:
@@ -98,8 +99,7 @@ class _Receiver:
 
     async def _store(self, upload: Upload, block: bytes) -> None:
         self._size_bytes += len(block)
-        if self._size_bytes > self._limit_bytes:
-            raise file_too_large(self._limit_bytes)
+        self._limits.refuse(self._size_bytes, self.form.fields.get("purpose"))
         self._storage.refuse(self._size_bytes)
         await self._stored()
         faultpoints.passes(faultpoints.UPLOAD_BLOCK, self._size_bytes)
@@ -123,7 +123,7 @@ class _Receiver:
         await self._stored()
         if self._upload is None:  # pass_on began it
             raise missing("file")
-        if purpose == "batch":
+        if purpose == BATCH:
             _refuse_content(self._upload)
         await self._storage.claim(self._upload.file_id, self._size_bytes)
         try:
@@ -189,7 +189,7 @@ class _Receiver:
             refuse_key(said.encode("utf-8", "replace"), param)
         # A name without an ending says nothing: the SDKs call bare bytes "upload", and their first line will tell.
         ending = PurePath(self._name.lower()).suffix
-        if self.form.fields.get("purpose") == "batch" and ending not in ("", ".jsonl"):
+        if self.form.fields.get("purpose") == BATCH and ending not in ("", ".jsonl"):
             raise bad_request(_NOT_JSONL, param="file")
 
     async def _expires_at(self, purpose: str) -> float | None:
@@ -197,7 +197,7 @@ class _Receiver:
             match[1]: value for name, value in self.form.fields.items() if (match := _EXPIRES.fullmatch(name))
         }
         if not given:
-            if purpose != "batch":
+            if purpose != BATCH:
                 return None
             kept_s = await self._services.run(self._services.batches.retention_s, self._tenant)
             return self._begun_s + max(_BATCH_MAY_COME_S, kept_s)
@@ -234,7 +234,7 @@ async def receive(
         raise bad_request("Send the file as multipart/form-data with the parts 'purpose' and 'file'.")
     storage = await storage_of(services, tenant)
     storage.refuse_length(content_length)
-    receiver = _Receiver(services, tenant, storage)
+    receiver = _Receiver(services, tenant, storage, content_length)
     try:
         parser = receiver.form.parser(options[b"boundary"])
         async for chunk in _without_stalls(chunks):
@@ -265,16 +265,6 @@ async def _without_stalls(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             text = f"Nothing of the file has arrived for {STALL_S:.0f} s; send it again."
             raise ApiError(408, text, param="file", code="upload_stalled") from None
         yield chunk
-
-
-def refuse_length(content_length: str | None, limit_bytes: int) -> None:
-    """Raises ApiError 413 for a body whose announced length cannot fit, before any of it is read."""
-    if (
-        content_length
-        and content_length.isdigit()
-        and int(content_length) > limit_bytes + FORM_OVERHEAD_BYTES
-    ):
-        raise file_too_large(limit_bytes)
 
 
 def _refuse_content(upload: Upload) -> None:

@@ -107,7 +107,9 @@ def fields(outcome: Outcome) -> list[tuple[str, str]]:
     ]
     unknown = not batch.total  # until the file is checked, and if it is refused
     nothing = {"never ran": not stats.never_ran, "handed over": not stats.handed_over}
-    nothing |= {"saved": stats.saved_usd == 0, "time": 0 < batch.total <= outcome.done_before}
+    # Where nothing was waited for, a time would be that of looking.
+    looked = not outcome.seconds or 0 < batch.total <= outcome.done_before
+    nothing |= {"saved": stats.saved_usd == 0, "time": looked}
     nothing |= dict.fromkeys(("answered", "failed", "from the cache", "calls", "tokens"), unknown)
     return [row for row in rows if not nothing.get(row[0])]
 

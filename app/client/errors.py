@@ -73,14 +73,16 @@ def refusal(response: httpx.Response, base_url: str) -> UserError:
     return ApiRefused(
         message,
         status=response.status_code,
-        hint=_hint(response.status_code, request_id, known=bool(error)),
+        hint=_hint(response.status_code, request_id, error.get("code"), known=bool(error)),
         code=error.get("code"),
         param=error.get("param"),
         request_id=request_id,
     )
 
 
-def _hint(status: int, request_id: str | None, *, known: bool) -> str | None:
+def _hint(status: int, request_id: str | None, code: object, *, known: bool) -> str | None:
+    if code == "insufficient_scope":
+        return "an admin of the tenant makes a key that may: `batchwright keys create --scope ...`"
     if not known and status < 500:
         return "see whether BATCHWRIGHT_API_URL names a Batchwright server"
     if status >= 500:
@@ -113,7 +115,8 @@ def unreachable(error: httpx.TransportError, base_url: str) -> ApiUnreachable:
         reason = f"the connection broke ({str(error) or type(error).__name__})"
     return ApiUnreachable(
         f"cannot reach the server at {base_url}: {reason}",
-        hint="see whether it runs (`batchwright ps`), or start one with `batchwright up --detach`",
+        hint="see whether it runs (`batchwright ps` on its machine) and whether BATCHWRIGHT_API_URL is right, "
+        "or start one with `batchwright up --detach`",
     )
 
 

@@ -9,6 +9,9 @@ import math
 from dataclasses import dataclass
 
 Headers = list[tuple[str, str]]
+# What sums of thirds of a second lose on a clock that has run for months: neither a client that waited exactly nor the
+# last unit that is left must be lost to it.
+_SLACK_S = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +40,15 @@ class Meter:
 
     def remaining(self, now: float) -> int:
         """Units that may be spent at once now."""
-        debt = max(0.0, self.full_at - now) / self.limit.unit_s
-        return max(0, int(self.limit.capacity - debt + 1e-9))
+        debt = max(0.0, self.full_at - now - _SLACK_S) / self.limit.unit_s
+        return max(0, int(self.limit.capacity - debt))
 
     def wait_s(self, cost: int, now: float) -> float:
         """Seconds until `cost` units may be spent: 0 if now, infinite if they never fit."""
         if cost > self.limit.capacity:
             return math.inf
         free_at = max(self.full_at, now) + (cost - self.limit.capacity) * self.limit.unit_s
-        # A nanosecond of slack: sums of thirds of a second must not refuse a client that waited exactly.
-        return 0.0 if free_at - now <= 1e-9 else free_at - now
+        return 0.0 if free_at - now <= _SLACK_S else free_at - now
 
     def spent(self, cost: int, now: float) -> Meter:
         """The bucket after `cost` units."""

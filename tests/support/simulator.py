@@ -1,6 +1,6 @@
 """A simulator process for tests: on a free port, ended with the test session, its call log readable.
 
-A test module or conftest imports the fixture by name: `from tests.support.simulator import simulator`.
+The root conftest names it (`pytest_plugins`): a test process starts one. Each import of the fixture would start one more.
 For one with settings of its own: `with running_simulator(directory, "--rpm", "60") as simulator:`.
 """
 

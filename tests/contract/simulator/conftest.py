@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.late import Late
-from tests.support.simulator import Simulator, simulator
+from tests.support.simulator import Simulator
 
 if TYPE_CHECKING:
     import openai
     from openai import AsyncOpenAI
 else:
     openai = Late("openai")
-
-__all__ = ["simulator"]
 
 
 @pytest.fixture

@@ -185,6 +185,15 @@ def test_a_file_over_the_limit_is_told_the_limit_and_the_setting(api: Api, bytes
     assert list(api.work.db["files"].find({"state": "uploading"})) == []
 
 
+def test_a_file_of_another_purpose_has_a_limit_of_its_own(api: Api) -> None:
+    content = b"x" * (MAX_FILE_BYTES + 2_000_000)
+    made = api.sdk.files.create(file=("a.bin", content), purpose="user_data")
+    assert made.bytes == len(content)
+    late = {"file": ("a.jsonl", content), "purpose": (None, "batch")}  # its purpose comes behind it
+    reply = api.call("POST", "/v1/files", files=late)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (413, "file_too_large")
+
+
 def test_a_file_at_the_limit_is_taken(api: Api) -> None:
     content = input_line(1).ljust(MAX_FILE_BYTES, b"\n")
     assert api.sdk.files.create(file=("a.jsonl", content), purpose="batch").bytes == MAX_FILE_BYTES

@@ -15,9 +15,8 @@ from app.bench.peers.raw_pyreqwest import RawPyreqwest
 from app.bench.peers.serving import Engine, each_under, wrong_answers
 from app.bench.placement import Cores
 from app.bench.prompts import MODEL, SEED, Prompts
-from tests.support.simulator import Simulator, simulator
+from tests.support.simulator import Simulator
 
-__all__ = ["simulator"]
 RAW_LOOPS: list[type[Engine]] = [RawHttpx, RawPyreqwest]
 
 

@@ -33,6 +33,14 @@ def test_no_minute_grants_more_than_its_limit_and_one_burst(
         assert within <= per_minute + meter.limit.capacity + 1e-6
 
 
+@given(st.integers(1, 10**7), st.integers(1, 100), st.floats(0, 1e7))
+def test_what_is_left_is_what_was_not_spent_however_long_the_clock_has_run(
+    per_minute: int, cost: int, now: float
+) -> None:
+    limit = Limit("tokens", per_minute)
+    assert Meter(limit).spent(cost, now).remaining(now) == max(0, limit.capacity - cost)
+
+
 @given(st.integers(1, 1000), st.integers(1, 30), st.floats(0, 1e6))
 def test_whoever_waits_as_told_is_admitted(per_minute: int, calls: int, start: float) -> None:
     meter, now = Meter(Limit("requests", per_minute)), start
