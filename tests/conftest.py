@@ -51,7 +51,6 @@ _TOGETHER = (
     ("tests/integration/api/",),
     (
         "tests/integration/simulator/",
-        "tests/contract/simulator/",
         "tests/contract/providers/test_answers.py",
         "tests/unit/bench/test_engines.py",
         "tests/unit/providers/test_shape.py",

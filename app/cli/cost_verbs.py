@@ -12,6 +12,7 @@ from app.cli.session import named_server
 from app.client import calls
 
 _SUMS = ("calls", "not called", "tokens in", "tokens out", "cost", "saved")
+_SPARE = ("tokens in", "tokens out", "not called")
 _FIRST = {"day": ("day", "provider"), "provider": ("provider",), "model": ("model", "provider")}
 
 
@@ -28,7 +29,7 @@ def of_days(*, days: int, by: str, as_json: bool) -> int:
         for row in found["data"]
     ]
     if rows:
-        report.print_table((*names, "batches", *_SUMS), rows, right=("batches", *_SUMS))
+        report.print_table((*names, "batches", *_SUMS), rows, right=("batches", *_SUMS), spare=_SPARE)
     print(f"{_sum_words(found, found['data'])} in {words.things(days, 'day')}")
     return 0
 
@@ -46,7 +47,7 @@ def of_batch(batch_id: str, *, as_json: bool) -> int:
         for row in found["data"]
     ]
     if rows:
-        report.print_table((*names, *_SUMS), rows, right=("items", *_SUMS))
+        report.print_table((*names, *_SUMS), rows, right=("items", *_SUMS), spare=_SPARE)
     if not found["final"]:
         print(
             f"{batch_id} is {found['status'].replace('_', ' ')}: this is what it has cost so far",

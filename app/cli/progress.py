@@ -129,6 +129,8 @@ def tail(view: View) -> list[str]:
     done = all(row.status not in ("validating", "in_progress", "finalizing") for row in view.rows)
     if done:
         return [words.duration(view.elapsed_s)]
+    if view.total.paused:
+        return []  # the pace of the last seconds promises nothing
     said = [f"{words.rate(view.per_second)} items/s"]
     if view.left_s is not None and not view.waiting:
         said.append(f"{words.duration(view.left_s)} left")

@@ -5,10 +5,9 @@ preflight -> session -> submission (or the unfinished batch of an earlier run) -
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from app.cli.preflight import CheckedFile, Rules, check_file, no_provider, refus
 from app.cli.progress import SIMULATED
 from app.cli.sampling import Draw, Sample, speed_of, take
 from app.cli.session import Session, Wish, ended_by_signals, is_own_stack_needed, session
+from app.cli.stopping import telling_how_to_go_on
 from app.cli.summary import Outcome, exit_code
 from app.cli.targets import Target
 from app.cli.ways_out import Routes, for_model
@@ -74,7 +74,12 @@ def run(files: Sequence[Path], options: Options, output: Path | None, errors: Pa
     simulated = routes.simulates(chosen)
     wish = Wish(workers_of(options.workers, settings), simulated, routes.all_simulated)
     watched: list[Followed] = []
-    with ended_by_signals(), ExitStack() as held, telling_how_to_go_on(watched):
+    sampled = options.sample is not None
+    with (
+        ended_by_signals(),
+        ExitStack() as held,
+        telling_how_to_go_on(watched, stays=not own_stack, sampled=sampled),
+    ):
         display = live.display()
         found = opened(held, settings, wish, display)
         samples: list[Sample] = []
@@ -271,28 +276,3 @@ def refused(batch: BatchInfo, file: str, *, lines_before: int = 0) -> CliError:
 
 def _in_our_words(row: Problem) -> str:
     return no_provider(row.message) if row.code == "model_not_found" else row.message
-
-
-@contextmanager
-def telling_how_to_go_on(
-    watched: Sequence[Followed], what: str | None = None, total: int | None = None
-) -> Iterator[None]:
-    """Whoever stops us learns what becomes of the batches that are on their way.
-
-    Args:
-        what: what they are together; total: its items, where not all of them are in a batch yet.
-    """
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        _say_how_to_go_on(watched, what, total)
-        raise
-
-
-def _say_how_to_go_on(watched: Sequence[Followed], what: str | None, total: int | None) -> None:
-    done = sum(each.batch.done for each in watched)
-    total = total or sum(each.batch.total for each in watched)
-    what = what or ("the batch" if len(watched) == 1 else f"the {len(watched)} batches")
-    text = f"stopped; the same command goes on with {what}" if watched else "stopped before anything was sent"
-    kept = f": {words.count(done)} of {words.count(total)} results are kept" if total else ""
-    print(text + kept, file=sys.stderr, flush=True)

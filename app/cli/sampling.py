@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from app.cli import report, sending, words
 from app.cli.errors import AT_CEILING, OK, SOME_FAILED, CliError
 from app.cli.follow import Followed, Follower
+from app.cli.summary import Outcome, ceiling_words
 from app.client.jsonl import result_from
 from workers.core.identity import content_key
 
@@ -200,7 +201,9 @@ def shown_and_wanted(samples: Sequence[Sample], *, as_json: bool, yes: bool) -> 
         return yes and is_whole
     for sample in samples:
         _print(sample)
-    report.print_remarks([_HOW])
+    resting = [Outcome(f"the sample of {each.draw.name}", each.batch, 0.0) for each in samples]
+    remarks = [ceiling_words(each) for each in resting if each.batch.at_ceiling]
+    report.print_remarks([*remarks, *([_HOW] if any(sample.batch.done for sample in samples) else [])])
     if yes or not is_whole or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return yes and is_whole
     print("Go on with all of them? [y/N] ", end="", file=sys.stderr, flush=True)
@@ -257,9 +260,12 @@ def _print(sample: Sample) -> None:
         ("sample", f"{words.things(batch.total, 'item')} of {words.count(sample.draw.total)}, {batch.id}"),
         ("answered", f"{words.count(batch.completed)}, failed {words.count(batch.failed)}"),
         ("cost", words.money(batch.stats.cost_usd)),
-        ("cost of all", _cost_words(cost)),
-        ("time of all", " to ".join(dict.fromkeys(map(words.duration, sample.seconds)))),
     ]
+    if batch.done:  # nothing says nothing of all
+        rows += [
+            ("cost of all", _cost_words(cost)),
+            ("time of all", " to ".join(dict.fromkeys(map(words.duration, sample.seconds)))),
+        ]
     beside = 2 + max(len(name) for name, _ in [*rows, *sample.answers])
     width = max(_NARROWEST, min(_WIDEST, report.console().width - beside))
     report.print_fields([*rows, *((name, words.one_line(text, width)) for name, text in sample.answers)])

@@ -20,9 +20,10 @@ from app.cli import live, sampling, targets, words
 from app.cli.errors import CliError, FileProblem
 from app.cli.follow import Followed, Follower
 from app.cli.progress import Row
-from app.cli.run import Options, opened, refused, telling_how_to_go_on, workers_of
+from app.cli.run import Options, opened, refused, workers_of
 from app.cli.sampling import Draw, Sample, speed_of, take
 from app.cli.session import Wish, ended_by_signals, is_own_stack_needed
+from app.cli.stopping import telling_how_to_go_on
 from app.cli.table_join import joined
 from app.cli.table_outcome import TableOutcome, merged, row_of_table
 from app.cli.table_parts import Parts, part_batches
@@ -97,14 +98,17 @@ def run_table(path: Path, options: Options, asked: TableOptions, output: Path | 
     with display:
         display.stage(f"checking {path.name}")
         checked = _checked(path, asked, asking, answers, settings)
-    chosen = _chosen(asking, routes) if is_own_stack_needed(settings) else set()
+    own_stack = is_own_stack_needed(settings)
+    chosen = _chosen(asking, routes) if own_stack else set()
     targets.prepare_file(place)
     wish = Wish(workers_of(options.workers, settings), routes.simulates(chosen), routes.all_simulated)
     watched: list[Followed] = []
     with (
         ended_by_signals(),
         ExitStack() as held,
-        telling_how_to_go_on(watched, "the table", checked.rows),
+        telling_how_to_go_on(
+            watched, "the table", checked.rows, stays=not own_stack, sampled=options.sample is not None
+        ),
     ):
         found = opened(held, settings, wish, display)
         table = _Table(checked, answers, options, wish, found, display)
@@ -144,7 +148,13 @@ def _asking(options: Options, asked: TableOptions) -> Asking:
         raise CliError(f"cannot read {error.filename}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise CliError(f"{asked.prompt_file} is no UTF-8 text") from error
-    return Asking(parse(prompt or ""), options.model or AUTO, asked.system, schema)
+    template = parse(prompt or "")
+    if not template.names:
+        raise CliError(
+            "the prompt names no column: every row would be asked the same",
+            hint="name one in braces, such as {text}",
+        )
+    return Asking(template, options.model or AUTO, asked.system, schema)
 
 
 def _checked(

@@ -1,6 +1,6 @@
 """A simulator process for tests: on a free port, ended with the test session, its call log readable.
 
-The root conftest names it (`pytest_plugins`): a test process starts one. Each import of the fixture would start one more.
+The root conftest names it (`pytest_plugins`): a test process starts one. Each import would start one more.
 For one with settings of its own: `with running_simulator(directory, "--rpm", "60") as simulator:`.
 """
 

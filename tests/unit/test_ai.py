@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchwright import UserError, ai
@@ -174,7 +174,6 @@ def test_without_a_priority_the_cheapest_answers() -> None:
     ]
 
 
-@settings(max_examples=40)
 @given(
     st.sampled_from(ai.TaskType),
     st.sampled_from(PRIORITIES),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.doctor import machine, redis_check
@@ -61,7 +61,6 @@ def test_a_check_that_hangs_and_one_that_breaks_hide_nothing_of_the_others() -> 
 # --- round trips and clocks
 
 
-@settings(max_examples=30)
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=120))
 def test_a_round_trips_figures_are_in_order_and_among_the_times(seconds: list[float]) -> None:
     trip = RoundTrip.of(seconds)

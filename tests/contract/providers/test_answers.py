@@ -1,7 +1,7 @@
 """Our adapters against the simulator, which speaks all four APIs: what each can do, done over real HTTP.
 
 The simulator answers one prompt alike whatever API it came by, so the answer to each is known beforehand. That it
-speaks these APIs is held by the official SDKs (tests/contract/simulator); that every answer has OpenAI's shape is
+speaks these APIs is held by the official SDKs (tests/compat/simulator); that every answer has OpenAI's shape is
 held here by the types of OpenAI's SDK, strictly.
 """
 

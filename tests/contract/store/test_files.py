@@ -117,7 +117,7 @@ def test_a_line_that_is_too_long_shows_one_byte_more_than_it_may_have(stores: St
     st.lists(st.integers(1, 7), min_size=1, max_size=20),
     st.integers(1, 12),
 )
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_lines_are_the_same_however_the_chunks_fall(
     parts: list[bytes], sizes: list[int], max_line_bytes: int
 ) -> None:

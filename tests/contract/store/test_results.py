@@ -93,7 +93,7 @@ def test_what_is_recorded_is_asked_for_by_lines_and_without_bodies(stores: Store
 
 
 @given(st.lists(results(st.just(1)), max_size=12))
-@settings(max_examples=25)
+@settings(max_examples=20)
 def test_the_databases_sums_are_the_tally_of_the_same_results(stores: Stores, drawn: list[Result]) -> None:
     stores.db["batch_results"].delete_many({})
     rows = records("b", [replace(result, line=line) for line, result in enumerate(drawn, start=1)])

@@ -69,13 +69,19 @@ def test_shards_of_two_processes_have_no_more_calls_under_way_than_the_limit(eng
 
 
 def test_a_call_that_ends_makes_room_for_the_next_one_at_once(engine: Engine) -> None:
-    provider = Watched(0.0)
-    engine.play(provider.script)
-    plans = [engine.plan(prompts(f"at once {n}", 9)) for n in range(2)]
-    began = time.monotonic()
-    runs = [engine.begin_run(shard) for _, shard in plans]
-    assert [run.result(10.0) for run in runs] == ["done"] * 2
-    # Eighteen calls in threes: were each three to wait for the next look, it would be a second and a quarter.
-    assert time.monotonic() - began < 1.0 and provider.most == LIMIT
-    waits = [row.get("waited_s", {}) for batch_id, _ in plans for row in engine.rows(batch_id)]
-    assert {reason for each in waits for reason in each} == {"concurrency"}
+    # Eighteen calls in threes: were each three to wait for the next look, it could never be under a second and a
+    # quarter. A machine with much to do takes as long now and then, and is asked again.
+    for attempt in range(5):
+        provider = Watched(0.0)
+        engine.play(provider.script)
+        plans = [engine.plan(prompts(f"at once {attempt} {n}", 9)) for n in range(2)]
+        began = time.monotonic()
+        runs = [engine.begin_run(shard) for _, shard in plans]
+        assert [run.result(10.0) for run in runs] == ["done"] * 2
+        took_s = time.monotonic() - began
+        assert provider.most == LIMIT
+        waits = [row.get("waited_s", {}) for batch_id, _ in plans for row in engine.rows(batch_id)]
+        assert {reason for each in waits for reason in each} == {"concurrency"}
+        if took_s < 1.0:
+            break
+    assert took_s < 1.0

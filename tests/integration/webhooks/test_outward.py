@@ -167,6 +167,9 @@ def test_tls_that_breaks_behind_the_handshake_is_told_as_such(authority: tuple[s
             secured.recv(65_536)
             with socket.socket(fileno=secured.detach()) as bare:
                 bare.sendall(b"\x17\x03\x03\x00\x20" + b"x" * 32)  # a record that nobody has encrypted
+                bare.shutdown(socket.SHUT_WR)
+                while bare.recv(65_536):  # left unread, the rest of the request would cut the connection off
+                    pass
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         forger = threading.Thread(target=forge, args=(listening,), daemon=True)

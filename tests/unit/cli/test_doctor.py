@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import trustme
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -171,7 +171,6 @@ def test_running_workers_show_their_clients_and_a_stack_without_one_is_a_problem
 # --- how it reads
 
 
-@settings(max_examples=30)
 @given(
     st.lists(st.sampled_from(("a", "word", "12,345", "0.25 ms", "http://a.example/b-c")), min_size=1),
     st.integers(60, 140),

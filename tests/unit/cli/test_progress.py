@@ -84,3 +84,8 @@ def test_a_long_run_writes_fewer_lines() -> None:
 def test_a_paused_batch_names_the_verb_that_lets_it_go_on() -> None:
     text = waiting_text(Waiting("paused", "let it go on with POST /v1/..."), "batch_1")
     assert "`batchwright resume batch_1`" in text
+
+
+def test_what_is_paused_has_no_speed_and_no_time_left() -> None:
+    line = plain_line(View((replace(RUNNING, paused=True),), elapsed_s=2.0, per_second=388.0))
+    assert line.startswith("paused, 612 of 1,000 done") and line.endswith("cost $0.0123")

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.cli.errors import CliError
-from app.cli.sampling import Speed, Spread, cost_of_all, drawn, left_usd, seconds_of_all
+from app.cli.sampling import (
+    Draw,
+    Sample,
+    Speed,
+    Spread,
+    cost_of_all,
+    drawn,
+    left_usd,
+    seconds_of_all,
+    shown_and_wanted,
+)
+from app.client.models import batch_from
 
 
 @given(total=st.integers(1, 500), number=st.integers(1, 600), seed=st.text(max_size=5))
@@ -68,3 +82,20 @@ def test_what_a_sample_has_cost_is_taken_off_the_ceiling() -> None:
     with pytest.raises(CliError) as caught:
         left_usd(1.0, 1.0)
     assert caught.value.exit_code == 4
+
+
+def test_a_sample_that_rests_at_its_ceiling_says_so_and_guesses_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # given a sample of which nothing could be paid
+    known: dict[str, Any] = {"id": "batch_1", "status": "in_progress", "endpoint": "/v1/embeddings"}
+    known |= {"input_file_id": "file-1", "created_at": 1, "request_counts": {"total": 30}}
+    paused = {"paused": True, "pause_reason": "budget", "max_cost_usd": 0.0001}
+    draw = cast("Draw", SimpleNamespace(name="a.csv", total=6000))
+    sample = Sample(draw, batch_from(known | {"batchwright": paused}), (), None, (0.0, 9.0))
+    # when
+    assert not shown_and_wanted([sample], as_json=False, yes=True)
+    # then
+    said = capsys.readouterr().out
+    assert "the sample of a.csv rests at its ceiling of $0.0001" in said
+    assert "of all" not in said

@@ -57,6 +57,15 @@ def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BATCHWRIGHT_DATA_DIR", str(tmp_path / "data"))
 
 
+@pytest.mark.parametrize("prompt", ["", "Classify it", "Classify {{text}}"])
+def test_a_prompt_without_a_column_is_refused_since_all_rows_would_be_asked_the_same(
+    tmp_path: Path, prompt: str
+) -> None:
+    error = refusal(tmp_path, "text\na\n", replace(ASKED, prompt=prompt))
+    assert "names no column" in error.message
+    assert not (tmp_path / "data").exists()
+
+
 def test_faults_are_shown_by_row_and_column_before_anything_is_started(tmp_path: Path) -> None:
     error = refusal(tmp_path, "id,text\n1,a,b\n2," + "x" * 2_000_000 + "\n")
     places = [(each.field, each.code) for each in error.problems]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.core.budget import (
@@ -30,7 +30,6 @@ def hold(
     return {"fence": fence, "usd": sum(parts.values()), **parts}
 
 
-@settings(max_examples=50)
 @given(st.lists(AMOUNTS, max_size=20), AMOUNTS)
 def test_what_fits_is_the_longest_beginning_that_the_money_pays(costs: list[float], free_usd: float) -> None:
     number = fits(costs, free_usd)

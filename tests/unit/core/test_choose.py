@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config.catalog import PRIORITIES, Candidate, Catalog
@@ -209,7 +209,6 @@ def test_a_wrong_field_of_ours_is_a_problem_that_says_what_is_right(
     assert word in problem.message
 
 
-@settings(max_examples=40)
 @given(
     body=st.dictionaries(
         st.sampled_from(["messages", "input", "tools", "response_format", "text", "priority", "task_type"]),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config.catalog_file import builtin_catalog
@@ -112,7 +112,6 @@ NAMES = [offer.provider for offer in ALL]
 ENTRIES = st.sampled_from([*NAMES, *(f"{name}/gpt-6-luna" for name in NAMES)])
 
 
-@settings(max_examples=60)
 @given(
     st.lists(st.lists(ENTRIES, max_size=3).map(tuple), min_size=len(ALL), max_size=len(ALL)),
     st.sampled_from(["gpt-6-luna", "openai/gpt-6-luna", "claude-haiku-4-5", "quality", "llama3", AUTO]),

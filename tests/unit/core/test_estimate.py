@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config.catalog_file import builtin_catalog
@@ -132,7 +132,6 @@ def test_nothing_costs_nothing() -> None:
     assert total([]) == Estimate()
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 5), max_size=30))
 def test_what_is_paid_and_what_is_saved_is_what_all_would_cost(texts: list[int]) -> None:
     sums = estimator()

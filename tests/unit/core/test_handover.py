@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.core import handover, poison
@@ -21,7 +21,6 @@ def doc(**more: Any) -> dict[str, Any]:
     return {"_id": "batch.000001", "provider": "a", **more}
 
 
-@settings(max_examples=50)
 @given(st.dictionaries(st.integers(1, 40), CHOSEN, min_size=1))
 def test_every_moved_line_is_in_one_part_at_its_provider_and_model(moving: dict[int, Chosen]) -> None:
     parts = handover.parts(doc(), moving, {})
@@ -32,7 +31,6 @@ def test_every_moved_line_is_in_one_part_at_its_provider_and_model(moving: dict[
     assert parts == handover.parts(doc(), dict(reversed(moving.items())), {}), "the same when it is repeated"
 
 
-@settings(max_examples=50)
 @given(st.dictionaries(st.integers(1, 40), CHOSEN, min_size=2), st.data())
 def test_children_of_one_parent_never_share_an_id(moving: dict[int, Chosen], data: st.DataObject) -> None:
     """Not those of two hand-overs in one lease, and not with the halves of a split."""
@@ -46,7 +44,6 @@ def test_children_of_one_parent_never_share_an_id(moving: dict[int, Chosen], dat
     assert len(set(ids)) == len(ids)
 
 
-@settings(max_examples=50)
 @given(st.lists(st.sampled_from(PROVIDERS), min_size=1, max_size=12))
 def test_no_chain_of_hand_overs_comes_back_to_where_it_was(wishes: list[str]) -> None:
     shard = doc()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import bson
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.results import ATTEMPTS, WAITS
@@ -33,7 +33,6 @@ def tries(count: int) -> list[Attempt]:
     return [Attempt(float(n), "a", "timeout", None, "retry") for n in range(count)]
 
 
-@settings(max_examples=40)
 @given(HISTORIES)
 def test_a_history_comes_back_from_the_database_as_it_was(history: History) -> None:
     stored = bson.decode(bson.encode({"1": history.to_doc()}))

@@ -6,7 +6,7 @@ import base64
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.core.images import UNKNOWN_SIZE_TOKENS, image_size, image_tokens, tile_tokens
@@ -80,14 +80,12 @@ def test_a_picture_whose_size_nobody_sees_costs_the_most(place: str) -> None:
     assert image_tokens(place) == UNKNOWN_SIZE_TOKENS
 
 
-@settings(max_examples=60)
 @given(st.sampled_from(sorted(FILES)), st.integers(0, 60), st.binary(max_size=8))
 def test_a_header_cut_or_spoilt_anywhere_is_read_or_unknown(kind: str, at: int, junk: bytes) -> None:
     size = image_size(FILES[kind][:at] + junk)
     assert size is None or min(size) > 0
 
 
-@settings(max_examples=60)
 @given(st.integers(1, 10**5), st.integers(1, 10**5))
 def test_no_picture_costs_more_than_one_of_unknown_size(width: int, height: int) -> None:
     assert 255 <= tile_tokens(width, height) <= UNKNOWN_SIZE_TOKENS

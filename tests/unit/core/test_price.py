@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config.prices import OwnPrice
@@ -206,7 +206,6 @@ def test_cached_input_costs_as_much_as_other_input_where_nothing_is_said() -> No
     assert Price(2.0, 0.0).of(usage) == pytest.approx(2.0)
 
 
-@settings(max_examples=50)
 @given(TOKENS, TOKENS, TOKENS, TOKENS)
 def test_two_answers_cost_the_sum_of_both(in_1: int, out_1: int, in_2: int, out_2: int) -> None:
     one, two, price = Usage(in_1, out_1, in_1), Usage(in_2, out_2, in_2 // 2), Price(0.3, 1.2, 0.03)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.core.rate_headers import Allowance, allowances
@@ -83,7 +83,6 @@ def test_of_several_kinds_of_tokens_the_one_with_the_least_left_counts() -> None
     assert said == {"requests": 49, "tokens": 7000}
 
 
-@settings(max_examples=60)
 @given(*[st.text(max_size=8) | st.from_regex(r"-?[0-9.e]{1,9}(ms|s|m|h)?", fullmatch=True)] * 3)
 def test_no_word_of_a_provider_makes_us_fail_or_sleep_for_more_than_a_quarter_of_an_hour(
     limit: str, left: str, reset: str

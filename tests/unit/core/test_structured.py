@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.core.messages import Call
@@ -144,7 +144,6 @@ def test_asking_again_makes_a_list_of_a_plain_input() -> None:
     assert said[0]["content"] == "Price it."
 
 
-@settings(max_examples=60)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5),

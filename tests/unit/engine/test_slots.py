@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.engine.slots import CallSlots
@@ -45,7 +45,6 @@ def test_a_shard_that_leaves_frees_what_it_held() -> None:
     assert slots.take("two", 5) == 3
 
 
-@settings(max_examples=30)
 @given(
     st.lists(st.tuples(st.sampled_from(["a1", "a2", "b1"]), st.integers(-3, 6)), max_size=20),
     st.integers(1, 6),

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config.catalog import ModelTraits
@@ -246,7 +246,6 @@ values = st.recursive(
 
 
 @given(st.dictionaries(names, values), st.booleans())
-@settings(max_examples=25)
 def test_any_request_is_built_or_refused_and_never_changed(body: dict[str, Any], native: bool) -> None:
     call = Call(CHAT, "claude", body, {"top_k": 1}, ModelTraits(native_schema=native, min_cached_tokens=1))
     before = orjson.dumps(body)

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config.catalog import ModelTraits
@@ -250,7 +250,6 @@ bodies = st.binary(max_size=30) | st.builds(
 
 
 @given(bodies, st.integers(200, 599))
-@settings(max_examples=25)
 def test_any_bytes_give_a_reply_or_a_provider_error(raw: bytes, status: int) -> None:
     error = Anthropic().parse_error(HttpResponse(status, {}, raw))
     assert error.status is not None

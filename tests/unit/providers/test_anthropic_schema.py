@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema_rs
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.core.errors import Untranslatable
@@ -137,7 +137,6 @@ answers = st.recursive(
 
 
 @given(schemas, answers)
-@settings(max_examples=25)
 def test_every_answer_to_the_fitted_schema_answers_the_schema_as_given(schema: Any, answer: Any) -> None:
     before = orjson.dumps(schema)
     told, _ = fit(schema)

@@ -209,7 +209,6 @@ def test_an_error_inside_a_stream_is_the_streams(
 
 
 @given(st.integers(0, len(WHOLE)), st.binary(max_size=8), st.integers(0, 20))
-@settings(max_examples=25)
 def test_any_bytes_give_an_answer_or_a_provider_error(at: int, noise: bytes, dropped: int) -> None:
     try:
         _, reply = run([WHOLE[:at], noise, WHOLE[at + dropped :]])
@@ -236,7 +235,6 @@ def test_any_bytes_give_an_answer_or_a_provider_error(at: int, noise: bytes, dro
         ),
     ),
 )
-@settings(max_examples=25)
 def test_any_event_gives_an_answer_or_a_provider_error(kind: str, data: dict[str, Any]) -> None:
     try:
         run([start(), words(0, "x"), event(kind, **data), end()])

@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.core.errors import (
@@ -173,7 +173,6 @@ NESTED = st.recursive(
 OBJECTS = st.dictionaries(st.sampled_from("abc"), NESTED, max_size=3)
 
 
-@settings(max_examples=25)
 @given(OBJECTS, OBJECTS)
 def test_laying_the_same_options_over_twice_changes_nothing_more(body: Any, options: Any) -> None:
     before = copy.deepcopy((body, options))

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config.catalog import ModelTraits
@@ -257,7 +257,6 @@ BODIES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25)
 @given(BODIES, st.sampled_from([CHAT, RESPONSES, EMBEDDINGS, TRANSCRIPTIONS]), st.booleans())
 def test_building_never_changes_the_call_and_raises_nothing_else(
     body: dict[str, Any], endpoint: str, stream: bool

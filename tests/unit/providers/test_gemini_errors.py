@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.core.errors import (
@@ -166,7 +166,6 @@ LIKE_ERRORS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25)
 @given(
     st.sampled_from([200, 400, 403, 404, 429, 500]),
     st.binary()

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.gemini_requests import (
@@ -223,7 +223,6 @@ LIKE_ANSWERS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25)
 @given(
     st.binary()
     | LIKE_ANSWERS.map(lambda value: json.dumps(value).encode())

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.core.errors import Untranslatable
@@ -226,7 +226,6 @@ SCHEMAS = st.recursive(
 )
 
 
-@settings(max_examples=25)
 @given(SCHEMAS)
 def test_a_translation_has_only_accepted_keywords_and_a_refusal_names_a_place(schema: dict[str, Any]) -> None:
     whole = {**schema, "$defs": {"word": {"type": "string", "minLength": 2}}}

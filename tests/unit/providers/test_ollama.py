@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from config.catalog import ModelTraits
@@ -364,7 +364,6 @@ NAMES = (
 )
 
 
-@settings(max_examples=25)
 @given(
     body=st.dictionaries(st.sampled_from(NAMES), JSON, max_size=4),
     options=st.dictionaries(st.sampled_from(("options", "messages", "images", "x")), JSON, max_size=2),

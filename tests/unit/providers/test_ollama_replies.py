@@ -371,7 +371,6 @@ MESSAGES = st.fixed_dictionaries({}, optional={"content": JSON, "thinking": JSON
 OBJECTS = st.dictionaries(st.sampled_from(FIELDS), JSON | MESSAGES, max_size=5)
 
 
-@settings(max_examples=25)
 @given(
     data=st.binary(max_size=40) | JSON.map(orjson.dumps) | OBJECTS.map(orjson.dumps),
     endpoint=st.sampled_from((CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.providers import streams
@@ -35,7 +35,6 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[start:end] for start, end in zip([0, *cuts], ends, strict=True)]
 
 
-@settings(max_examples=25)
 @given(CUTS)
 def test_events_are_the_same_wherever_the_stream_is_cut(cuts: list[int]) -> None:
     reader = EventReader()
@@ -55,7 +54,6 @@ def test_an_event_whose_blank_line_never_came_is_read_at_the_end(rest: bytes) ->
     assert reader.finish() == []
 
 
-@settings(max_examples=25)
 @given(st.lists(st.binary(max_size=20).filter(lambda line: not set(line) & set(b"\r\n"))), st.data())
 def test_lines_are_the_same_wherever_the_stream_is_cut(lines: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(line + b"\n" for line in lines)
@@ -81,7 +79,6 @@ def test_a_line_of_megabytes_in_small_pieces_takes_no_longer_than_its_length() -
     assert time.process_time() - began_s < 2.0, "copying what is there at every piece takes half a minute"
 
 
-@settings(max_examples=25)
 @given(st.lists(st.binary(max_size=50)))
 def test_any_bytes_are_cut_into_something(chunks: list[bytes]) -> None:
     reader = EventReader()

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.simulator.config import SimulatorConfig
@@ -65,7 +65,6 @@ def in_own_shape(plan: Plan) -> bool:
     return set(body["error"]) == {"message", "type", "param", "code"}
 
 
-@settings(max_examples=150)
 @given(
     st.sampled_from([*OPENAI_PATHS, "/v1/messages"]),
     st.dictionaries(st.sampled_from(FIELDS), JSON_VALUES, max_size=4),

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.simulator.answers import answer_text
@@ -191,7 +191,6 @@ ODD: st.SearchStrategy[Any] = st.sampled_from(
 
 
 @given(st.data(), st.sampled_from(["/api/chat", "/api/generate", "/api/embed", "/api/embeddings"]))
-@settings(max_examples=60, deadline=None)
 def test_whatever_one_value_is_changed_to_the_answer_is_a_reply_or_a_refusal(
     data: st.DataObject, path: str
 ) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 else:
     anthropic = Late("anthropic")
 
+pytestmark = pytest.mark.compat
 SEED = 7
 CITY: dict[str, Any] = {
     "type": "object",

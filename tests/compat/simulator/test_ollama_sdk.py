@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 else:
     ollama = Late("ollama")
 
+pytestmark = pytest.mark.compat
 SEED = 7
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452")
 CITY = {

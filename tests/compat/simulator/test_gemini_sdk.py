@@ -17,6 +17,7 @@ from app.simulator.usage import TOKENS_PER_IMAGE, count_tokens
 from app.simulator.vectors import embedding
 from tests.support.simulator import Simulator
 
+pytestmark = pytest.mark.compat
 SEED = 7
 CITY = {
     "type": "object",

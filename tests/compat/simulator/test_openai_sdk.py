@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 else:
     openai = Late("openai")
 
+pytestmark = pytest.mark.compat
 SEED = 7
 WEATHER: dict[str, Any] = {
     "type": "function",
