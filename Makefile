@@ -14,7 +14,7 @@ export PYTHON
 # The stack and its tests are many short processes: without bytecode each of them would compile everything anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup run test test-fast test-load chaos chaos-quick chaos-writes soak benchmark bench bench-setup lint format types check docs lock clean compat
+.PHONY: help setup run test test-fast test-stack test-load chaos chaos-quick chaos-writes soak benchmark bench bench-setup lint format types check docs lock clean compat
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,11 +25,14 @@ setup: ## make .venv ready (silent when it is)
 run: setup ## answer the example files with the simulator
 	@$(PY) -m app.cli.main run $(FILES) $(ARGS)
 
-test: setup ## run the whole test suite
+test: setup ## run the test suite (test-stack, compat and chaos-quick are the rest of it)
 	@$(PY) -m pytest $(ARGS)
 
 test-fast: setup ## run the tests that need no server
 	@$(PY) -m pytest -m "not slow and not integration and not e2e and not live" $(ARGS)
+
+test-stack: setup ## run the tests that start servers, workers and stacks as users do (half a minute)
+	@$(PY) -m pytest -n 2 -m stack tests/stack $(ARGS)
 
 test-load: setup ## hold the engine to its laws under load (many minutes)
 	@$(PY) -m pytest -n 0 -s -m load tests/load $(ARGS)

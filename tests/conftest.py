@@ -35,7 +35,6 @@ settings.load_profile("house")
 
 # Files with the longest waits go first, so that no process is left alone with one of them at the end.
 _ORDER = (
-    "tests/e2e",
     "tests/integration/api",
     "tests/integration/engine",
     "tests/integration",
@@ -59,7 +58,7 @@ _TOGETHER = (
 )
 
 # Folders of which nothing runs unless its marker, of the same name, is asked for: nobody else need import them.
-_ASKED_FOR = ("chaos", "compat", "load")
+_ASKED_FOR = ("chaos", "compat", "load", "stack")
 
 
 class Together(LoadFileScheduling):  # type: ignore[misc]

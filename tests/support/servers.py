@@ -23,6 +23,7 @@ from pymongo import MongoClient
 from app.embedded import procinfo
 from app.embedded.commands import python_path
 from app.embedded.files import FileLock, read_json
+from tests.support.emptying import empty
 
 _KEEPER = Path(__file__).with_name("server_keeper.py")
 
@@ -53,9 +54,7 @@ class TestServers:
             with redis.Redis.from_url(url) as client:
                 client.flushdb()
         with MongoClient[dict[str, Any]](self.mongodb_url) as mongo:
-            database = mongo[self.mongodb_database]
-            for name in database.list_collection_names():
-                database[name].delete_many({})
+            empty(mongo[self.mongodb_database])
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from tests.support.apart import apart
 from tests.support.batches import Stores, open_stores
+from tests.support.emptying import empty
 from tests.support.eventually import eventually
 from tests.support.oldest_redis import OLDEST_REDIS
 from tests.support.servers import TestServers, servers
@@ -34,8 +35,7 @@ def opened(store_servers: TestServers) -> Iterator[Stores]:
 @pytest.fixture
 def stores(opened: Stores) -> Stores:
     """Every MongoDB store, with nothing in it."""
-    for name in opened.db.list_collection_names():
-        opened.db[name].delete_many({})
+    empty(opened.db)
     return opened
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.apart import apart
 from tests.support.batches import Stores, open_stores
+from tests.support.emptying import empty
 from tests.support.servers import TestServers, servers
 from tests.support.sweeping import Site
 from tests.support.telling import receiver, telling, threads
@@ -25,6 +26,5 @@ def sweeping_stores(servers: TestServers) -> Iterator[Stores]:
 @pytest.fixture
 def site(sweeping_stores: Stores) -> Site:
     """Nothing in the database, and a sweeper that has not swept yet."""
-    for name in sweeping_stores.db.list_collection_names():
-        sweeping_stores.db[name].delete_many({})
+    empty(sweeping_stores.db)
     return Site(sweeping_stores)

@@ -20,7 +20,7 @@ from app.embedded.process import ProcessSpec, rotate
 from app.embedded.supervisor import Supervisor
 from tests.support.fake_commands import fake
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 PATIENCE_S = 20.0
 
 

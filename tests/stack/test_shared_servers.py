@@ -15,7 +15,7 @@ from app.embedded import procinfo
 from app.embedded.leftovers import list_path
 from tests.support.servers import TestServers, _users
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 
 
 def test_a_test_process_has_databases_of_its_own_and_finds_them_empty(clean_servers: TestServers) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from app.embedded.commands import python_path
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.stack]
 ITEMS, DISTINCT = 240, 200
 
 

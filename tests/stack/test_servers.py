@@ -20,7 +20,7 @@ from app.embedded.ports import PortClaims
 from app.embedded.servers import Started
 from app.embedded.supervisor import Supervisor
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from tests.support.servers import TestServers
 
 __all__ = ["owner"]
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 NewStack = Callable[..., Stack]
 
 

@@ -13,7 +13,7 @@ from tests.support.batches import chat_line
 from tests.support.eventually import eventually
 from tests.support.workers import Site, WorkerProcess, started_worker
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 LIMITED_RPM = 200  # eight slots of one item each want more than the two seconds that may be granted ahead
 LIMITED = """
 [providers.limited]
