@@ -20,7 +20,7 @@ import pytest
 
 from app.embedded.commands import python_path
 
-pytestmark = [pytest.mark.compat, pytest.mark.slow]
+pytestmark = [pytest.mark.load, pytest.mark.slow]
 ROWS = 1_000_000
 MOST_RSS_BYTES = 100_000_000
 
