@@ -1,8 +1,8 @@
 """What was left lying: expired leases, old dispatches, ended windows, plans, batches near their end, uploads, events.
 
-In every worker and in the API; one acts at a time under a MongoDB lease. Every step is bounded and repeatable, so
-two at once would only do the same work twice. Steps look by index at what needs them, and page by id from where the
-last round stopped (walk.py); retention.py, erasure.py and orphans.py are steps of their own.
+In every worker, and in the API for when none lives; one acts at a time under a MongoDB lease. Every step is bounded and
+repeatable, so two at once would only do the same work twice. Steps look by index at what needs them, and page by id
+from where the last round stopped (walk.py); retention.py, erasure.py and orphans.py are steps of their own.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class Sweeper:
     lease_s: float
     dispatch_timeout_s: float
     stale_upload_s: float = STALE_UPLOAD_S
+    # The API answers requests meanwhile: closing a million items would make every one of them wait.
+    if_no_worker_lives: bool = False
     _silent_until: float = 0.0
     _looked: Clocks | None = None
     _behind: bool = False
@@ -82,6 +84,8 @@ class Sweeper:
 
         Raises: STORE_TROUBLE if the database is away; whatever else is wrong with a step stops no other.
         """
+        if self.if_no_worker_lives and self.stores.processes.count():
+            return False
         hold_s = max(2.0, self.every_s * 2)
         held_at = time.monotonic()
         if not self.stores.elections.hold("sweep", self.owner, hold_s):

@@ -76,7 +76,9 @@ async def cancel_batch(batch_id: str, request: Request, tenant: Submitter, behin
     await batch_of(behind, batch_id, tenant)
     moved = await behind.run(behind.batches.cancel, batch_id)
     doc = await batch_of(behind, batch_id, tenant)
-    if moved:  # after the look: clients are told `cancelling`, though a batch with nothing under way ends at once
+    if (
+        moved
+    ):  # after the look: clients are told `cancelling`, though a batch with nothing under way ends at once
         behind.end_soon(batch_id)
     status = doc["status"]
     if not moved and doc.get("ending") == states.Ending.EXPIRED and not states.is_terminal(status):

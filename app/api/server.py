@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,7 @@ from config.settings import Settings
 from workers.core.errors import UserError
 from workers.store.mongo import MONGO_DOWN
 
+SWITCH_S = 0.001
 _STOP_WITHIN_S = 1.2
 _STREAMS_WITHIN_S = 0.3
 _HINTS_WITHIN_S = 0.5
@@ -44,6 +46,8 @@ def serve(
 
     Raises: UserError for a taken port or a missing setting, MONGO_DOWN errors if MongoDB does not appear.
     """
+    # Store threads decode what MongoDB sends; the loop must not wait 5 ms for the interpreter behind each of them.
+    sys.setswitchinterval(SWITCH_S)
     held = _held_port(host, port)
     services = open_services(settings)
     _prepare(services, key_file)

@@ -190,6 +190,7 @@ def services_on(settings: Settings, db: Db, queue: Queue) -> Services:
         lease_s=lease.lease_s,
         dispatch_timeout_s=lease.dispatch_timeout_s,
         stale_upload_s=settings.batch.stale_upload_s,
+        if_no_worker_lives=True,
     )
     return Services(
         settings=settings,

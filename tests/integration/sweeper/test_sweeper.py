@@ -175,3 +175,17 @@ def test_what_batches_have_cost_is_summed_before_anybody_asks(
     site.sweep()
     parts = [doc["tenant"] for doc in site.stores.db["usage_parts"].find()]
     assert sorted(parts) == ["t0", "t1"], "what is too little for a part is left"
+
+
+def test_the_api_sweeps_only_while_no_worker_lives(site: Site) -> None:
+    # given an API's sweeper, and work for it
+    site.sweeper.if_no_worker_lives = True
+    batch_id = site.started(1)
+    site.window_over(batch_id)
+    # when a worker lives, then it is left to that one
+    site.nouns.processes.beat("w1@h:1", providers=["sim"], slots=1)
+    assert not site.sweeper.sweep()
+    # when it has gone, then the API does it
+    site.nouns.processes.leave("w1@h:1")
+    assert site.sweeper.sweep()
+    assert site.stores.state(batch_id)["ending"] == "expired"
