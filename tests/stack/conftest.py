@@ -1,4 +1,4 @@
-"""What starts servers, workers or whole stacks of its own, as users do; seconds each. `make test-stack` runs it."""
+"""What starts servers, workers or whole stacks of its own, as users do, or lets them die. `make test-stack` runs it."""
 
 from __future__ import annotations
 

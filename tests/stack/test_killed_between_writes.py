@@ -15,7 +15,7 @@ from tests.support.dying import How
 from tests.support.engine import Engine
 from tests.support.servers import TestServers
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ from workers.store.api_keys import ApiKeys
 from workers.store.mongo import NOW, Db, Doc
 from workers.store.snapshot import LEFT_OUT, Refill, refuse_half_restored, snapshot
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 
 
 def quiet(*_: object) -> None:
@@ -343,7 +343,7 @@ def test_the_rehearsal_of_the_page_about_backups_does_what_it_says(
     stores: Stores, target: Db, call: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stores.batch([chat_line("a", "hello")])
-    page = (Path(__file__).parents[3] / "docs" / "backup.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "backup.md").read_text(encoding="utf-8")
     taken, rehearsed = (
         page.partition("## Rehearse")[2].partition("```sh\n")[2].partition("```")[0].splitlines()
     )
