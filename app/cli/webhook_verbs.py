@@ -8,7 +8,7 @@ from typing import Any
 
 from app.cli import report, words
 from app.cli.batch_verbs import load
-from app.cli.errors import OK, SOME_FAILED
+from app.cli.errors import OK, SOME_FAILED, CliError
 from app.cli.session import named_server
 from app.client import webhook_calls as calls
 
@@ -39,6 +39,16 @@ def show(webhook_id: str, *, as_json: bool) -> int:
     """One of them."""
     with named_server(load()) as client:
         return _said(client.call(calls.get_webhook(webhook_id)), as_json=as_json)
+
+
+def change(
+    webhook_id: str, url: str | None, events: Sequence[str], enabled: bool | None, *, as_json: bool
+) -> int:
+    """Another URL, other events, on or off."""
+    if url is None and not events and enabled is None:
+        raise CliError("nothing to change", hint="give --url, --event, --enable or --disable")
+    with named_server(load()) as client:
+        return _said(client.call(calls.change_webhook(webhook_id, url, events, enabled)), as_json=as_json)
 
 
 def rotate(webhook_id: str, secret: str | None, grace_s: int | None, *, as_json: bool) -> int:

@@ -20,6 +20,12 @@ webhooks = typer.Typer(
 )
 
 _Id = Annotated[str, typer.Argument(metavar="ID", help="The webhook, whk_...")]
+_Events = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--event", metavar="E", help="Only these: batch.completed, batch.*, tenant.*, *; again for more."
+    ),
+]
 # Not from the environment: a receiver's WEBHOOK_SECRET there would make a rotation one to the same secret.
 _Secret = Annotated[
     str | None, typer.Option("--secret", metavar="whsec_...", help="Sign by this; else one is made.")
@@ -36,12 +42,7 @@ def root(context: typer.Context) -> None:
 @webhooks.command()
 def create(
     url: Annotated[str, typer.Argument(metavar="URL", help="Where events are sent, https://...")],
-    event: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--event", metavar="E", help="Only these: batch.completed, batch.*, tenant.*, *; again for more."
-        ),
-    ] = None,
+    event: _Events = None,
     secret: _Secret = None,
     json: Json = False,
 ) -> None:
@@ -68,6 +69,24 @@ def show(webhook_id: _Id, json: Json = False) -> None:
     from app.cli import webhook_verbs
 
     raise typer.Exit(webhook_verbs.show(webhook_id, as_json=json))
+
+
+@webhooks.command("set")
+def set_(
+    webhook_id: _Id,
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="Send events there from now on.")
+    ] = None,
+    event: _Events = None,
+    enabled: Annotated[
+        bool | None, typer.Option("--enable/--disable", help="Whether it is told; an answer 410 disables it.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Change a webhook; what is not named stays."""
+    from app.cli import webhook_verbs
+
+    raise typer.Exit(webhook_verbs.change(webhook_id, url, event or [], enabled, as_json=json))
 
 
 @webhooks.command()

@@ -35,6 +35,15 @@ def get_webhook(webhook_id: str) -> HttpCall[Reply]:
     return HttpCall("GET", _hook(webhook_id), _as_it_is)
 
 
+def change_webhook(
+    webhook_id: str, url: str | None, events: Sequence[str], enabled: bool | None
+) -> HttpCall[Reply]:
+    """PATCH /v1/webhooks/{id}; what is left out stays."""
+    given = {"url": url, "events": list(events) or None, "enabled": enabled}
+    body = {name: value for name, value in given.items() if value is not None}
+    return HttpCall("PATCH", _hook(webhook_id), _as_it_is, json=body)
+
+
 def remove_webhook(webhook_id: str) -> HttpCall[Reply]:
     """DELETE /v1/webhooks/{id}."""
     return HttpCall("DELETE", _hook(webhook_id), _as_it_is, repeatable=False)

@@ -126,3 +126,13 @@ def test_deliveries_are_asked_for_by_state_and_event_and_show_their_last_attempt
     assert code == 0 and "dlv_1" in shown and "500" in shown
     assert server.asked[0].params == {"status": "pending", "event": "batch.failed", "limit": "5"}
     assert said("deliveries", "--status", "lost")[0] == 2
+
+
+def test_a_webhook_is_changed_by_what_is_named_and_by_nothing_else(server: Server) -> None:
+    words = ["webhooks", "set", "whk_1", "--enable", "--event", "batch.failed", "--event", "tenant.*"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    (call,) = server.asked
+    assert (call.method, call.path) == ("PATCH", "/v1/webhooks/whk_1")
+    assert call.json == {"events": ["batch.failed", "tenant.*"], "enabled": True}
+    assert CliRunner().invoke(app, ["webhooks", "set", "whk_1"]).exit_code == 2
+    assert len(server.asked) == 1
