@@ -70,11 +70,6 @@ def list_deliveries(
     return HttpCall("GET", f"{_HOOKS}/deliveries", _as_it_is, params=params)
 
 
-def get_delivery(delivery_id: str) -> HttpCall[Reply]:
-    """GET /v1/webhooks/deliveries/{id}."""
-    return HttpCall("GET", _delivery(delivery_id), _as_it_is)
-
-
 def replay_delivery(delivery_id: str) -> HttpCall[Reply]:
     """POST /v1/webhooks/deliveries/{id}/replay."""
     return HttpCall("POST", f"{_delivery(delivery_id)}/replay", _as_it_is, json={}, repeatable=False)

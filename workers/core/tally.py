@@ -119,14 +119,6 @@ def tally_from(data: Mapping[str, Any] | None) -> Tally:
     return Tally(**{name: (data or {}).get(name, 0) for name in FIELD_NAMES})
 
 
-def add_costs(rows: Iterable[Mapping[str, Any]]) -> float | None:
-    """The money of stored tallies together, US dollars; None when the price of any answer in them is unknown."""
-    found = list(rows)
-    if any(row["unpriced"] for row in found):
-        return None
-    return round(sum(float(row["cost_usd"]) for row in found), 6)
-
-
 def total(tallies: Iterable[Tally]) -> Tally:
     """The sum of several."""
     out = Tally()
