@@ -20,6 +20,7 @@ from config.faces import Api, Flower, Webhook
 from config.prices import OwnPrice
 from config.provider import Provider
 from config.setting import setting
+from config.watching import Monitoring, Schedules
 
 _REDIS = ("redis", "rediss", "unix")
 _MONGODB = ("mongodb", "mongodb+srv")
@@ -88,6 +89,13 @@ class Worker:
         60.0,
         "A process with a free slot whose queue nobody empties for this long starts again; 0: never.",
         minimum=0,
+    )
+    http_host: str = setting("127.0.0.1", "Address at which a worker shows /metrics, /health and /ready.")
+    http_port: int | None = setting(
+        None,
+        "Port of that, one a process; 0: a free one. Unset: none, the API's page shows all.",
+        minimum=0,
+        maximum=65_535,
     )
 
 
@@ -271,6 +279,8 @@ class Settings:
     retry: Retry = field(default_factory=Retry)
     simulator: Simulator = field(default_factory=Simulator)
     log: Log = field(default_factory=Log)
+    monitoring: Monitoring = field(default_factory=Monitoring)
+    schedules: Schedules = field(default_factory=Schedules)
     catalog: Catalog = field(default_factory=builtin_catalog, repr=False)
     providers: tuple[Provider, ...] = ()
     prices: tuple[OwnPrice, ...] = ()

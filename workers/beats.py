@@ -16,6 +16,7 @@ from workers.engine.ports import Link
 from workers.engine.recorder import Recorder
 from workers.engine.sharing import Sharing
 from workers.engine.shelf import Shelf
+from workers.observed import OBSERVED
 from workers.store.cache import Cache
 from workers.store.limiter import Limiter
 from workers.store.mongo import STORE_TROUBLE
@@ -94,4 +95,5 @@ class Beats:
             loop_lag_s=max(0.0, loop_lag_s),
             resident_bytes=resident_bytes(),
             refused=dict(INTAKE.refused),
+            observed=OBSERVED.read(),
         )

@@ -1,8 +1,9 @@
 """The names of all metrics, with their labels and meaning: the one place where a metric is named.
 
-app/api/metrics.py fills them in for `/metrics`, docs/metrics.md lists them, and a test holds the two together.
+Counters and histograms are counted in observed.py; app/api/metrics.py fills in all for `/metrics`, docs/metrics.md
+lists them, and a test holds the two together.
 Names and base units follow https://prometheus.io/docs/practices/naming/. Labels are bounded: names of providers,
-protocols, error classes and seats of worker processes; never an id, a model or a host.
+protocols, error classes, routes and seats of worker processes; never an id, a model or a host.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from typing import Final, Literal
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric; a counter's name ends in `_total` and its value only grows while its process lives."""
+    """One metric; a counter's name ends in `_total` and its value only grows while its process lives.
+
+    A histogram is one of durations in seconds, by the bounds of core/histogram.py.
+    """
 
     name: str
-    kind: Literal["counter", "gauge"]
+    kind: Literal["counter", "gauge", "histogram"]
     help: str
     labels: tuple[str, ...] = ()
 
@@ -47,6 +51,19 @@ RESIDENT_BYTES: Final = Metric(
 )
 LOOP_LAG: Final = Metric(
     "batchwright_loop_lag_seconds", "gauge", "How late a timer of the process's event loop was.", _PROCESS
+)
+
+HTTP_REQUESTS: Final = Metric(
+    "batchwright_requests_total",
+    "counter",
+    "Requests the API has answered, by route and status.",
+    ("method", "endpoint", "status"),
+)
+HTTP_SECONDS: Final = Metric(
+    "batchwright_request_duration_seconds",
+    "histogram",
+    "From a request's head to the last byte of its answer.",
+    ("method", "endpoint"),
 )
 
 CLIENT_REQUESTS: Final = Metric(

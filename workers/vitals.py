@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
+from workers.observed import Readings
 from workers.transport.port import ClientStats
 
 Doc = dict[str, Any]
@@ -71,6 +72,7 @@ class Vitals:
         loop_lag_s: how late the beat's own timer was, by which everything in that loop was late.
         resident_bytes: memory of the process, see `resident_bytes()`.
         refused: messages from the broker that were dropped, by reason (core/inbound.py).
+        observed: what this process has counted and timed (observed.py).
     """
 
     transport: str
@@ -85,6 +87,7 @@ class Vitals:
     loop_lag_s: float = 0.0
     resident_bytes: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)
+    observed: Readings = field(default_factory=Readings)
 
     def to_doc(self) -> Doc:
         """A document for MongoDB; pairs instead of mappings, for `HTTP/1.1` has a dot, which no field may have."""
@@ -92,6 +95,7 @@ class Vitals:
         doc["providers"] = [[name, _provider_doc(each)] for name, each in self.providers.items()]
         doc["cache"] = [[name, self.cache[name]] for name in CACHE_COUNTS if name in self.cache]
         doc["refused"] = [list(pair) for pair in self.refused.items()]
+        doc["observed"] = self.observed.to_doc()
         return doc
 
     @classmethod
@@ -104,6 +108,7 @@ class Vitals:
         known["providers"] = {name: _provider(each) for name, each in doc["providers"]}
         known["cache"] = dict(doc["cache"])
         known["refused"] = dict(doc.get("refused", ()))
+        known["observed"] = Readings.from_doc(doc["observed"]) if "observed" in doc else Readings()
         return cls(**known)
 
 

@@ -1,4 +1,4 @@
-"""The application: routes, and one place where every reply gets its id and every failure its shape.
+"""The application: routes, and one place where every failure gets its shape; watching.py gives every reply its id.
 
 server.py serves what `create_app` gives. FastAPI's own errors (`{"detail": ...}`) break the SDKs.
 """
@@ -6,8 +6,8 @@ server.py serves what `create_app` gives. FastAPI's own errors (`{"detail": ...}
 from __future__ import annotations
 
 import logging
-import secrets
 import time
+from typing import cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -40,11 +40,12 @@ from app.api.door import complaint
 from app.api.errors import SERVER_ERROR, ApiError, reply_to, store_down
 from app.api.event_hub import EventHub
 from app.api.json_reply import json_reply
-from app.api.methods import Asgi, Message, Receive, Scope, Send, WithMethods, methods_at, not_allowed
+from app.api.methods import Asgi, WithMethods, methods_at, not_allowed
 from app.api.running_costs import RunningCosts
 from app.api.services import Services
 from app.api.shapes import Health
 from app.api.spec import gives
+from app.api.watching import Watched
 from workers.core.errors import StoreUnavailable
 from workers.store.batch_watch import BatchWatch
 from workers.store.mongo import MONGO_DOWN, STORE_TROUBLE, refuses_writes
@@ -82,7 +83,8 @@ def create_app(services: Services) -> Asgi:
     app.state.counts = Counts(services)
     app.state.running_costs = RunningCosts(services)
     app.state.hub = EventHub(services, app.state.counts, BatchWatch(services.db))
-    return _WithRequestId(WithMethods(app, _routes(app)))
+    app.state.watched = Watched(WithMethods(app, _routes(app)))
+    return cast("Asgi", app.state.watched)
 
 
 def routed() -> FastAPI:
@@ -119,35 +121,6 @@ def routed() -> FastAPI:
 def _routes(app: FastAPI) -> list[BaseRoute]:
     """All of them; FastAPI keeps those of a router behind one that stands for it."""
     return [*app.routes, *(route for part in PARTS for route in part.router.routes)]
-
-
-class _WithRequestId:
-    """Give each reply its `x-request-id`, and log what failed under it."""
-
-    def __init__(self, app: Asgi) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        request_id = f"req_{secrets.token_hex(12)}"
-        begun = ended = False
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal begun, ended
-            if message["type"] == "http.response.start":
-                begun = True
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
-            await send(message)
-            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
-
-        try:
-            await self._app(scope, receive, send_with_id)
-        except Exception:
-            log.exception("%s %s failed (%s)", scope["method"], scope["path"], request_id)
-            if begun and not ended:
-                raise  # the server breaks the connection off: the client must not take it for the whole
 
 
 def _refused(_: Request, error: Exception) -> Response:

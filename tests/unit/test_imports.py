@@ -33,7 +33,8 @@ ROOMS: dict[str, str] = {
     "workers.consumer": "tasks",
     "workers.telemetry": "telemetry",
     "workers.vitals": "vitals",
-    "workers.metrics": "vitals",
+    "workers.metrics": "observed",
+    "workers.observed": "observed",
     "workers.planning": "steps",
     "workers.dispatcher": "steps",
     "workers.finalizer": "steps",
@@ -75,18 +76,21 @@ ROOMS: dict[str, str] = {
 }
 
 _BASE = {"config", "core"}
-_STEPS = {*_BASE, "providers", "store", "engine", "celery_config", "queue", "telemetry", "steps"}
+# Whoever sees something counts it.
+_SEEN = {*_BASE, "observed"}
+_STEPS = {*_SEEN, "providers", "store", "engine", "celery_config", "queue", "telemetry", "steps"}
 _RUNTIME = {*_STEPS, "transport", "vitals", "runtime"}
 
 # Room -> the rooms it may import, besides itself.
 MAY_IMPORT: dict[str, set[str]] = {
     "config": set(),
     "core": {"config"},
+    "observed": {"core"},
     "providers": _BASE,
-    "store": _BASE,
-    "transport": _BASE,
-    "vitals": {*_BASE, "transport"},
-    "engine": {*_BASE, "providers", "store", "transport"},
+    "store": _SEEN,
+    "transport": _SEEN,
+    "vitals": {*_SEEN, "transport"},
+    "engine": {*_SEEN, "providers", "store", "transport"},
     "celery_config": _BASE,
     "queue": {*_BASE, "celery_config"},
     "telemetry": _BASE,
@@ -101,7 +105,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": {*_STEPS - {"engine"}, "transport", "vitals", "app"},
     "client": {*_BASE, "app", "embedded"},
     # Works while the API is down, so it asks the servers and the store itself; `cli` shows what it finds.
-    "doctor": {*_BASE, "celery_config", "store", "transport", "vitals", "app", "client", "embedded"},
+    "doctor": {*_SEEN, "celery_config", "store", "transport", "vitals", "app", "client", "embedded"},
     "backup": {*_BASE, "app", "store"},
     "tables": {*_BASE, "client"},
     "cli": {

@@ -57,6 +57,8 @@ def test_every_setting_is_understood_under_its_long_environment_name() -> None:
             value = doc.allowed.split()[5] + "host:1234"
         if doc.name == "retry.repeat_unknown":
             value = "0"
+        if doc.name == "monitoring.error_rate_threshold":
+            value = "0.5"
         settings = load_settings({doc.env: value})
         assert doc.name in settings.sources, doc.name
 
