@@ -74,9 +74,10 @@ types: setup ## check types (mypy, strict)
 
 check: lint types test ## everything that must hold before a change goes in
 
-docs: setup ## write .env.example, docs/cli.md and the table of docs/providers.md
+docs: setup ## write .env.example, docs/cli.md, docs/reference and the table of docs/providers.md
 	@$(PY) -m config.describe > .env.example
 	@$(PY) -m app.cli.reference > docs/cli.md
+	@$(PY) -m app.reference docs/reference
 	@$(PY) -m pytest -q -m ability --write-abilities=docs/providers.md tests/contract/providers tests/unit/providers
 
 # No address of a package index may enter a lock: everybody installs from the index they trust.

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from app.cli.reference import reference
+from app.reference.pages import pages
 from tests.support.abilities import ABILITIES, NOT_OFFERED, PROVIDERS, collected, table, table_of
+from workers.core.event_words import LOGGED, MEANINGS
+from workers.core.webhooks import EVENT_TYPES
 
 pytestmark = pytest.mark.fast
 ROOT = Path(__file__).parents[2]
@@ -19,6 +22,27 @@ CODE_PATH = re.compile(r"`((?:app|workers|config|tests)/[\w./]+\.(?:py|toml|lua)
 
 def test_the_command_line_page_is_what_the_commands_say() -> None:
     assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == reference(), "run `make docs`"
+
+
+@pytest.mark.parametrize("name", ["api.md", "errors.md", "events.md", "settings.md"])
+def test_a_reference_page_is_what_the_code_says(name: str) -> None:
+    assert (ROOT / "docs" / "reference" / name).read_text(encoding="utf-8") == pages()[name], (
+        "run `make docs`"
+    )
+
+
+def test_every_event_that_a_webhook_may_name_has_a_meaning() -> None:
+    assert set(EVENT_TYPES) <= set(MEANINGS)
+
+
+def test_every_entry_that_is_written_into_a_batchs_log_has_a_meaning() -> None:
+    written = {
+        name
+        for path in (ROOT / "workers" / "store").glob("*.py")
+        for name in re.findall(r'logged\("(batch\.[a-z_]+)"', path.read_text(encoding="utf-8"))
+    }
+    assert written
+    assert written <= set(LOGGED)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -70,6 +70,9 @@ _BY_CODE: dict[str, Hint] = {
 }
 
 
+KNOWN_CODES = tuple(_BY_CODE)
+
+
 def hint_of(code: str, status: int | None) -> Hint:
     """What to do about failures of this code (`retrying.code_of`) and status."""
     known = _BY_CODE.get(code)
