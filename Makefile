@@ -78,6 +78,7 @@ docs: setup ## write .env.example, docs/cli.md, docs/reference and the table of 
 	@$(PY) -m config.describe > .env.example
 	@$(PY) -m app.cli.reference > docs/cli.md
 	@$(PY) -m app.reference docs/reference
+	@$(PY) -m app.reference --dashboard > deploy/grafana/dashboards/batchwright.json
 	@$(PY) -m pytest -q -m ability --write-abilities=docs/providers.md tests/contract/providers tests/unit/providers
 
 # No address of a package index may enter a lock: everybody installs from the index they trust.

@@ -1,6 +1,5 @@
-"""The one place in the code that names the version; a test holds it equal to pyproject.toml's.
+"""The version, as the programs around the workers know it."""
 
-Not read from the installed package's metadata: a checkout on the path has none.
-"""
+from config.version import VERSION
 
-VERSION = "0.1.0"
+__all__ = ["VERSION"]

@@ -39,10 +39,16 @@ class Api:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flower:
-    """The monitoring page."""
+    """The monitoring page. Everybody is asked for the password, whatever the address."""
 
+    host: str = setting("127.0.0.1", "Address Flower listens on.")
     port: int = setting(5555, "Flower's port; 0, or unset and taken: a free one.", minimum=0, maximum=65_535)
     enabled: bool = setting(True, "Start Flower with the stack. The small profile turns it off.")
+    user: str = setting("batchwright", "Who may see Flower.")
+    password: Secret | None = setting(
+        None, "Flower's password. Unset: the stack makes one; without a stack Flower does not start.", sensitive=True
+    )
+    max_tasks: int = setting(20_000, "Tasks that Flower keeps in memory, the newest; 3 KB each.", minimum=100)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,7 @@ class Kind:
 
     Attributes:
         keyless: servers of this kind are used without a key, so an address alone names a provider.
+        loads: servers of this kind load models when they are asked for, which may take a minute.
     """
 
     base_url: str | None
@@ -51,6 +52,7 @@ class Kind:
     url_envs: tuple[str, ...]
     models: tuple[str, ...]
     keyless: bool = False
+    loads: bool = False
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
 
@@ -75,6 +77,7 @@ KINDS: Mapping[ProviderKind, Kind] = {
         ("OLLAMA_HOST",),
         ("*",),
         keyless=True,
+        loads=True,
         limits=Limits(concurrency=2),
         timeouts=Timeouts(read_s=300.0),
     ),
@@ -102,6 +105,7 @@ def from_environment(kind: ProviderKind, names: Names) -> Provider | None:
         options=_ollama_options(names) if kind == "ollama" else {},
         limits=_ollama_limits(names) if kind == "ollama" else traits.limits,
         timeouts=traits.timeouts,
+        prewarm=traits.loads,
     )
 
 

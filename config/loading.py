@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from config.alerts import read_alerts
 from config.catalog_file import TABLES as CATALOG_TABLES
 from config.catalog_file import read_catalog
 from config.dotenv import read_dotenv
@@ -85,8 +86,20 @@ def load_settings(
         catalog=catalog,
         providers=providers,
         prices=read_prices(table.get("prices", {}), toml_source),
+        alerts=read_alerts(table.get("alerts", []), toml_source, _thresholds(tree)),
         sources=MappingProxyType(sources),
     )
+
+
+def _thresholds(tree: Mapping[str, Any]) -> dict[str, float]:
+    """Of alert rules, by name, that settings of their own give."""
+    share: float = tree["monitoring"].error_rate_threshold
+    return {
+        "api_errors": share,
+        "items_failing": share,
+        "api_slow": tree["monitoring"].response_time_threshold_s,
+        "disk_filling": tree["disk"].warn_percent,
+    }
 
 
 def _is_set(spec: FieldSpec, section: str, values: Mapping[str, Any]) -> bool:
@@ -139,7 +152,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _refuse_unknown_keys(table: Mapping[str, Any], source: str) -> None:
-    keys = {"": {"providers", "prices", *CATALOG_TABLES, *sections()}} | {name: set() for name in sections()}
+    keys = {"": {"providers", "prices", "alerts", *CATALOG_TABLES, *sections()}} | {name: set() for name in sections()}
     for spec in specs():
         keys[spec.section] |= {spec.field, f"{spec.field}_file"} if spec.rule.sensitive else {spec.field}
     for name, value in table.items():

@@ -41,6 +41,8 @@ class Provider:
         headers: sent with every request; they may hold secrets, so they are in no repr.
         options: default `provider_options`, under those of each request.
         fallback: who answers when it fails for good, the first first: a provider's name, or `provider/model`.
+        prewarm: models that are loaded when a worker starts; True: those the settings name for it. Of use only for
+            a server of one's own, which loads models itself.
     """
 
     name: str
@@ -54,5 +56,6 @@ class Provider:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     fallback: tuple[str, ...] = ()
+    prewarm: bool | tuple[str, ...] = False
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)

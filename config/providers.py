@@ -17,6 +17,7 @@ from config.errors import SettingsError
 from config.fields import specs_of
 from config.kinds import ENV_KINDS, KINDS, URL_RULE, find_base_url, find_key, from_environment
 from config.names import Names
+from config.prewarm import read_prewarm
 from config.provider import Limits, Provider, Timeouts
 from config.secret import HIDDEN
 from config.values import allowed, read_value
@@ -35,6 +36,7 @@ _KEYS = (
     "options",
     "models",
     "fallback",
+    "prewarm",
     "limits",
     "timeouts",
 )
@@ -98,7 +100,10 @@ def _from_toml(
     changes: dict[str, Any] = {}
     for key in read.keys() & entry.keys():
         changes |= read[key](f"{dotted}.{key}", entry[key])
-    return replace(base, **changes)
+    provider = replace(base, **changes)
+    if "prewarm" not in entry:
+        return provider
+    return replace(provider, prewarm=read_prewarm(f"{dotted}.prewarm", entry["prewarm"], source, provider))
 
 
 def _start_from(
@@ -127,6 +132,7 @@ def _start_from(
         models=("*",) if own_place and kind == "openai" else traits.models,
         limits=traits.limits,
         timeouts=traits.timeouts,
+        prewarm=traits.loads,
     )
 
 

@@ -14,13 +14,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from config.alerts import BUILT_IN, AlertRule
 from config.catalog import Catalog
 from config.catalog_file import builtin_catalog
 from config.faces import Api, Flower, Webhook
 from config.prices import OwnPrice
 from config.provider import Provider
 from config.setting import setting
-from config.watching import Monitoring, Schedules
+from config.watching import Monitoring, Schedules, Warming
 
 _REDIS = ("redis", "rediss", "unix")
 _MONGODB = ("mongodb", "mongodb+srv")
@@ -82,6 +83,10 @@ class Worker:
     """The worker processes."""
 
     processes: int | None = setting(None, "Worker processes. Unset: one per core.", minimum=1)
+    providers: str | None = setting(
+        None,
+        "Providers a process works for, such as openai,azure; -openai means all but that one. Unset: all.",
+    )
     threads: int = setting(8, "Shards worked on at once per process.", minimum=1, maximum=64)
     drain_grace_s: float = setting(25.0, "Time for running calls to end at a stop.", minimum=0)
     max_call_slots: int = setting(512, "Calls at once per process and provider.", minimum=1)
@@ -281,9 +286,11 @@ class Settings:
     log: Log = field(default_factory=Log)
     monitoring: Monitoring = field(default_factory=Monitoring)
     schedules: Schedules = field(default_factory=Schedules)
+    warming: Warming = field(default_factory=Warming)
     catalog: Catalog = field(default_factory=builtin_catalog, repr=False)
     providers: tuple[Provider, ...] = ()
     prices: tuple[OwnPrice, ...] = ()
+    alerts: tuple[AlertRule, ...] = BUILT_IN
     sources: Mapping[str, str] = field(
         default_factory=lambda: MappingProxyType({}), compare=False, repr=False, hash=False
     )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import sys
 from typing import Any
 
 from celery import Celery
@@ -20,33 +22,37 @@ from celery.signals import (
     worker_shutting_down,
 )
 
+from config.serving import served
 from config.settings import load_settings
 from workers.celery_config import broker_url, celery_settings
 from workers.core.errors import UserError
 from workers.core.inbound import SHARD_ID
 from workers.tasks import register
-from workers.telemetry import set_up_logging
+from workers.telemetry import log_by
 
 log = logging.getLogger(__name__)
 
 _settings = load_settings()
-_providers = [provider.name for provider in _settings.providers]
+_providers = served((provider.name for provider in _settings.providers), _settings.worker.providers)
 
 app = Celery("batchwright", set_as_current=True)
 app.conf.update(celery_settings(broker_url(_settings.servers), _providers))
 app.conf.worker_consumer = "workers.inbound:Consumer"
 register(app, _providers)
+if "flower" in sys.argv:
+    log_by(_settings)  # of all that load this app Flower alone gives no signal before its first line
 
 
 @setup_logging.connect
 def _log(**_: Any) -> None:
-    set_up_logging(_settings.log.level, as_json=_settings.log.json)
+    log_by(_settings)
 
 
 @celeryd_init.connect
-def _guard(**_: Any) -> None:
+def _guard(sender: str, **_: Any) -> None:
     from workers.inbound import guard_broker
 
+    log_by(_settings, worker=str(sender).partition("@")[0])
     guard_broker()
 
 
@@ -67,6 +73,10 @@ def _start(sender: Any, **_: Any) -> None:
 
 @worker_ready.connect
 def _say_ready(**_: Any) -> None:
+    from workers.runtime import runtime
+
+    # Celery's own handler would start the process again, and drop what it does.
+    signal.signal(signal.SIGHUP, lambda *_: runtime().reloading.soon())
     if _settings.ready_file:
         _settings.ready_file.touch()
 

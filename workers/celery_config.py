@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -20,6 +21,12 @@ from config.tree import Servers
 
 PLAN_QUEUE = "plan"
 PLAN_TASK = "plan.batch"
+# What runs by the clock (chores.py, beat.py).
+SCHEDULES_QUEUE = "schedules"
+TICK_TASK = "chore.tick"
+TICK_S = 5.0
+# The first tick goes out at once.
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _DIRECT = "direct"
 # The broker's own default exchange: it needs no binding, so it delivers also after a Redis lost all it knew.
 DEFAULT_EXCHANGE = ""
@@ -103,8 +110,8 @@ def dead_letters() -> Queue:
 
 
 def celery_settings(broker_url: str, providers: Iterable[str]) -> dict[str, Any]:
-    """What `app.conf.update` takes: queue `plan` and one queue for each provider's shards."""
-    names = [PLAN_QUEUE, *(batch_queue(provider) for provider in sorted(set(providers)))]
+    """What `app.conf.update` takes: queues `plan` and `schedules`, one for each provider's shards, and beat's."""
+    names = [PLAN_QUEUE, SCHEDULES_QUEUE, *(batch_queue(provider) for provider in sorted(set(providers)))]
     rabbitmq = is_rabbitmq(broker_url)
     return {
         **(_RABBITMQ if rabbitmq else _REDIS),
@@ -140,6 +147,10 @@ def celery_settings(broker_url: str, providers: Iterable[str]) -> dict[str, Any]
         # one it would be a named exchange, which forgets its bindings with Redis and drops in silence.
         "task_default_exchange": DEFAULT_EXCHANGE,
         "task_default_exchange_type": _DIRECT,
+        # In memory: what is due when stands in MongoDB, so that beat has nothing to lose.
+        "beat_scheduler": "workers.beat:Scheduler",
+        "beat_schedule": {"tick": {"task": TICK_TASK, "schedule": TICK_S, "last_run_at": _LONG_AGO}},
+        "beat_max_loop_interval": TICK_S,
     }
 
 

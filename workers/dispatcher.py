@@ -18,7 +18,8 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from workers.celery_config import PLAN_QUEUE
+from workers import metrics
+from workers.celery_config import PLAN_QUEUE, SCHEDULES_QUEUE, TICK_S
 from workers.core.errors import StoreUnavailable
 from workers.core.fairness import (
     Out,
@@ -36,6 +37,7 @@ from workers.core.lanes import Rates
 from workers.core.tenancy import TenantRules
 from workers.core.tenant_limits import rates_of
 from workers.engine.seats import Seats
+from workers.observed import OBSERVED
 from workers.queue import Queue
 from workers.store.mongo import STORE_TROUBLE
 from workers.store.stores import Stores
@@ -137,7 +139,7 @@ class Dispatcher:
         return leaving + for_newcomers(seated, leaving, min(spare, newcomers))
 
     def overdue(self, older_than_s: float) -> tuple[dict[str, int], int]:
-        """What waits so long for a thread as one of ours could be, by provider; plans by their queue. Blocking.
+        """What waits so long for a thread as one of ours could be, by provider; plans and ticks by queue. Blocking.
 
         Beside it, how many batches among them have nothing running.
         """
@@ -145,7 +147,17 @@ class Dispatcher:
         waiting = {provider: sum(batches.values()) for provider, batches in found.items()}
         newcomers = self.stores.dispatches.without_lease(found) if found else 0
         plans = self.stores.dispatches.overdue_plans(older_than_s)
-        return waiting | ({PLAN_QUEUE: plans} if plans else {}), newcomers
+        silent_s = self.stores.chores.beat_silent_s()
+        ticks = 0 if silent_s is None or silent_s < TICK_S + older_than_s else self._ticks()
+        by_queue = {PLAN_QUEUE: plans, SCHEDULES_QUEUE: ticks}
+        return waiting | {name: count for name, count in by_queue.items() if count}, newcomers
+
+    def _ticks(self) -> int:
+        """Whether a tick waits: beat may also be silent, or not be run at all."""
+        try:
+            return self.queue.depth(SCHEDULES_QUEUE)
+        except StoreUnavailable:
+            return 0
 
     def fill_all(self) -> bool:
         """Fill every provider that has queued shards. False if another process held one of them. Blocking."""
@@ -158,8 +170,10 @@ class Dispatcher:
         due = self._due(going, sent, slots, without)
         # Each against its own slots: not every process serves every provider.
         window = {name: windows(sent, due, slots[name])[name] for name in going}
-        # Who has its window out already is not asked for its lease: that takes two writes, at every nudge.
-        open_ = [name for name in going if window[name] > sent.get(name, Sent()).shards]
+        # Another's limits are known to those who serve it: they fill it. And who has its window out already is not
+        # asked for its lease: that takes two writes, at every nudge.
+        ours = [name for name in going if name in self.rates]
+        open_ = [name for name in ours if window[name] > sent.get(name, Sent()).shards]
         filled = [self.fill(name, window[name], without) for name in open_]
         return all(filled)
 
@@ -237,3 +251,4 @@ class Dispatcher:
         chosen = enough(fair, out, self.rates.get(provider, Rates()))
         ours = self.stores.dispatches.dispatch([one.shard_id for one in chosen], secrets.token_hex(8))
         self.queue.publish_shards(provider, ours)
+        OBSERVED.count(metrics.SHARDS_DISPATCHED, provider, by=len(ours))

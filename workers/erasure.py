@@ -79,6 +79,9 @@ class Erasure:
         return len(found) < PAGE
 
     def _take_rest(self, tenant: str, until: float) -> bool:
+        while self.stores.recorded.let_go(tenant, SLICE):
+            if time.monotonic() > until:
+                return False
         while self.stores.belongings.remove_rest(tenant, SLICE):
             if time.monotonic() > until:
                 return False

@@ -17,6 +17,7 @@ from typing import Any
 from workers.core import savings, states
 from workers.core.budget import ended
 from workers.core.identity import view_file_id
+from workers.core.recorded import recorded_rows
 from workers.core.states import BatchStatus, Ending
 from workers.core.tally import Tally, total
 from workers.engine.closing import close_free
@@ -106,7 +107,8 @@ class Finalizer:
             "booked": True,
         }
         providers = self.stores.shards.providers_of(shard_id for shard_id, _ in by_shard)
-        self.stores.ledger.book(batch, savings.shares(by_shard, providers))
+        recorded = recorded_rows(by_shard, providers, summed.repeated)
+        self.stores.ledger.book(batch, savings.shares(by_shard, providers), recorded)
         if batch.get("budget") or batch.get("accounts"):
             # As it is now, since a shard settles after it has ended; a hold whose worker died before that ends here.
             fresh = self.stores.batches.get(batch_id) or batch

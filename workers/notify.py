@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
+from workers import metrics
 from workers.core.identity import new_id
 from workers.core.webhooks import (
     MOST_ATTEMPTS,
@@ -30,6 +31,7 @@ from workers.core.webhooks import (
     signing,
     subject_of_test,
 )
+from workers.observed import OBSERVED
 from workers.store.deliveries import age_s, deliveries_of
 from workers.store.mongo import STORE_TROUBLE, Doc
 from workers.store.stores import Stores
@@ -44,6 +46,8 @@ TESTS_PER_TENANT = 4
 PAGE, PAGES_A_ROUND = 200, 10
 # From a batch's end to the first attempt it is this long at most, where there is room.
 LOOK_EVERY_S = 1.0
+# How `/metrics` calls what follows an attempt.
+_OUTCOMES = {"delivered": "delivered", "pending": "failed", "dead": "given_up"}
 # Beyond an attempt's own time, to write down what came of it.
 _TO_SETTLE_S = 5.0
 
@@ -192,6 +196,9 @@ class Notifier:
         else:
             answered = await self._attempt(row, url, secrets)
             following = after_attempt(answered, row["attempts"], age_s(row), random.random())  # noqa: S311
+        if not refusal:
+            OBSERVED.time(metrics.WEBHOOK_SECONDS, seconds=answered.took_ms / 1000)
+        OBSERVED.count(metrics.WEBHOOK_ATTEMPTS, _OUTCOMES[following.state])
         if not await self.threads.call(self.stores.deliveries.settle, row, answered, following):
             return
         if following.disable and row["endpoint"]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from workers.core.histogram import Histogram
-from workers.metrics import Metric
+from workers.metric import Metric
 
 # Name of a metric, and its labels in the metric's own order.
 Series = tuple[str, tuple[str, ...]]

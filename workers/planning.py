@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
+from workers import metrics
 from workers.core.choose import Chosen
 from workers.core.errors import MissingBytes
 from workers.core.identity import shard_id
@@ -22,6 +23,7 @@ from workers.core.planner import EMPTY_FILE, Planner, PlanRules, ShardLimits, pr
 from workers.core.retrying import NOTHING_LEFT, InOrder, Wanted, generation_of, lines_to_retry
 from workers.core.tally import Tally
 from workers.core.tenant_limits import beyond_queue
+from workers.observed import OBSERVED
 from workers.store.mongo import Doc
 from workers.store.results import Record, record
 from workers.store.shard_docs import shard_doc
@@ -70,7 +72,10 @@ class Planning:
         if file is None:
             return self._fail(batch, [_missing_file(batch["input_file_id"], batch["tenant"])], 1)
         try:
-            return self._plan_file(batch, file)
+            began = time.monotonic()
+            done = self._plan_file(batch, file)
+            OBSERVED.time(metrics.PLAN_SECONDS, seconds=time.monotonic() - began)
+            return done
         except MissingBytes as error:
             return self._fail(batch, [_damaged_file(str(error))], 1)
         except PlanLost:

@@ -1,6 +1,6 @@
-"""Publish hints for workers: `plan.batch` and `shard.<provider>`, ids only, by the default exchange.
+"""Publish hints for workers: `plan.batch`, `shard.<provider>`, `chore.tick`, ids only, by the default exchange.
 
-The API, the dispatcher and the sweeper call it. MongoDB holds the truth, so a message may be lost or doubled:
+The API, the dispatcher, the sweeper and beat call it. MongoDB holds the truth, so a message may be lost or doubled:
 the sweeper publishes again, and a claim refuses what is done. rabbitmq.py has what differs for that broker.
 
 Messages are built with Celery's protocol 2 and sent by kombu's producer. `app.send_task(exchange='',
@@ -22,6 +22,8 @@ from workers.celery_config import (
     DEFAULT_EXCHANGE,
     PLAN_QUEUE,
     PLAN_TASK,
+    SCHEDULES_QUEUE,
+    TICK_TASK,
     batch_queue,
     celery_settings,
     is_rabbitmq,
@@ -66,6 +68,15 @@ class Queue:
         """Hand dispatched shards to the provider's queue. Raises StoreUnavailable, after which any part of
         them may have been sent: they can all be sent again."""
         self._publish(batch_queue(provider), shard_task(provider), shard_ids)
+
+    def publish_tick(self) -> None:
+        """Have a worker look at what is due, unless that is asked already. Raises StoreUnavailable.
+
+        While no worker lives there is one message, not one for every five seconds: neither broker could be told
+        to forget them (Redis knows no age of a message, RabbitMQ would keep them among the dead).
+        """
+        if self.depth(SCHEDULES_QUEUE) == 0:
+            self._publish(SCHEDULES_QUEUE, TICK_TASK, ["tick"])
 
     def depth(self, queue_name: str) -> int:
         """Messages that nobody has taken yet. Raises StoreUnavailable."""

@@ -1,6 +1,6 @@
 """One worker process: its stores, its connections, and the event loop they live in.
 
-The only place that knows every part. Celery's threads come in through `run_shard` and `plan`; everything
+The only place that knows every part. Celery's threads come in through `run_shard`, `plan` and `tick`; everything
 asynchronous runs in the one loop thread that this module owns.
 """
 
@@ -14,14 +14,17 @@ import socket
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import uvloop
+from structlog.contextvars import bound_contextvars
 
 from config.settings import Settings, load_settings
-from workers import wiring
+from workers import chores, wiring
+from workers.analytics import MinuteWriter
 from workers.beats import Beats
-from workers.celery_config import PLAN_QUEUE, batch_queue, broker_url
+from workers.celery_config import PLAN_QUEUE, SCHEDULES_QUEUE, batch_queue, broker_url
 from workers.core.tally import Tally
 from workers.departure import BROKEN_EXIT_CODE, Departure, kept_alive
 from workers.dispatcher import Dispatcher
@@ -36,15 +39,22 @@ from workers.engine.steward import Steward
 from workers.finalizer import CLOSE_S
 from workers.givingback import GivingBack
 from workers.queue import Queue
+from workers.reloading import Reloading
+from workers.roundtrips import Ask, RoundTrips, questions
+from workers.schedules import Firing, firing_of
+from workers.standing import Standing
 from workers.store import mongo, redis
+from workers.store.disk import Disk
 from workers.store.flights import Flights
 from workers.store.limiter import Limiter
+from workers.store.most_asked import MostAsked
 from workers.store.snapshot import refuse_half_restored
 from workers.store.stores import stores_of
 from workers.store.threads import Threads
 from workers.sweeper import Sweeper
 from workers.transport.choice import transport_name
 from workers.vitals import INTAKE
+from workers.warming import Warmth
 from workers.watchdog import Busy, Watchdog
 
 log = logging.getLogger(__name__)
@@ -71,10 +81,17 @@ class Runtime:
         db = self._client[settings.servers.mongodb_database]
         refuse_half_restored(db)
         mongo.ensure_indexes(db)
-        self.stores = stores_of(db, retention_days=settings.batch.retention_days)
+        self.stores = stores_of(
+            db,
+            retention_days=settings.batch.retention_days,
+            retention_hours=settings.monitoring.retention_hours,
+        )
+        self.figures = MinuteWriter(self.stores.minutes, enabled=settings.monitoring.enabled)
         self.queue = Queue(broker_url(settings.servers))
         self.providers = settings.providers
+        self.serves = wiring.serves(settings)
         self.finalizer = wiring.finalizer(self.stores)
+        self.firing: Firing = firing_of(settings, self.stores, self.queue, Disk(db).use)
         self.planning = wiring.planning(settings, self.providers, self.stores, self.owner)
         self.loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="engine", daemon=True)
@@ -93,11 +110,18 @@ class Runtime:
 
     def plan(self, batch_id: str) -> str:
         """Plan one batch; its shards are dispatched at once."""
-        with self._busy:
+        with self._busy, bound_contextvars(batch_id=batch_id):
             done = self.planning.plan(batch_id)
             self.finalizer.advance(batch_id, within_s=CLOSE_S)
         self.loop.call_soon_threadsafe(self.dispatcher.nudge)
         return done
+
+    def tick(self) -> str:
+        """Do what is due by the clock, each thing in one worker."""
+        if self.steward.draining:
+            return "draining"
+        with self._busy:
+            return chores.tick(self)
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the engine's loop and wait for it."""
@@ -153,9 +177,15 @@ class Runtime:
             self.steward.keep_limits(),
             self.flights.hear(self.sharing.flight_ended),
             self.beats.run(),
+            self.figures.run(self.threads.call),
             self.beats.count(),
+            RoundTrips(self._servers()).run(),
+            self.warmth.run(),
             self.watchdog.run(),
+            self.reloading.run(),
+            self.standing.run(),
         )
+        self.standing.open()
         self._tasks = [asyncio.create_task(kept_alive(run)) for run in runs]
 
     def _make_engine(self) -> None:
@@ -170,7 +200,9 @@ class Runtime:
         self.flights = Flights(self._control, lease_ms=int(lease.lease_s * 1000))
         self.cache = wiring.cache(settings, self._cache_redis)
         known = self.cache if settings.cache.enabled else None
-        self.shelf = Shelf(known, self.flights, stores.results, self.threads, self.recorder)
+        asked = MostAsked(self._cache_redis) if settings.warming.refresh and known else None
+        self.warmth = Warmth(asked, wiring.prewarm(settings, self.links, stores, self.threads, self.owner))
+        self.shelf = Shelf(known, self.flights, stores.results, self.threads, self.recorder, asked)
         self.heartbeat = Heartbeat(
             stores.shards,
             self.threads,
@@ -206,7 +238,7 @@ class Runtime:
             self.queue,
             self.threads,
             self.owner,
-            rates={name: link.rates for name, link in self.links.items()},
+            rates={name: self.links[name].rates for name in self.serves},
             seats=self.steward.seats,
         )
         self.sweeper = Sweeper(
@@ -225,6 +257,7 @@ class Runtime:
             self.threads,
             self.owner,
             transport_name(settings.http.transport),
+            self.serves,
             self.links,
             self.cache,
             self.sharing,
@@ -232,10 +265,12 @@ class Runtime:
             self.recorder,
             self.limiter,
             slots=settings.worker.threads,
+            last_seen=self.limiting.last_seen,
         )
         self.departure = Departure(self.steward, self.beats, self.loop, settings.worker.drain_grace_s)
+        self.reloading, self.standing = Reloading(self, load_settings), Standing(self)
         self.giving_back = GivingBack(self.steward, stores.dispatches, self.threads, self.loop)
-        own = (PLAN_QUEUE, *map(batch_queue, self.links))
+        own = (PLAN_QUEUE, SCHEDULES_QUEUE, *map(batch_queue, self.serves))
         self.watchdog = Watchdog(
             self.queue,
             lambda: [name for name in own if name not in INTAKE.cancelled],
@@ -253,9 +288,12 @@ class Runtime:
         await self.recorder.flush()
         await self.limiting.flush()
         await self.cache.flush_counts()
+        await self.figures.write(self.threads.call)
+        await self.warmth.flush()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.standing.close()
         for link in self.links.values():
             await link.transport.close()
         await self._control.aclose()
@@ -264,6 +302,10 @@ class Runtime:
             await self.threads.call(self.stores.processes.leave, self.owner)
         except mongo.STORE_TROUBLE as error:
             log.warning("cannot sign off: %s", type(error).__name__)
+
+    def _servers(self) -> dict[str, Ask]:
+        ping = partial(self._client.admin.command, "ping")
+        return questions(ping, self._control, self._cache_redis, self.queue, self.threads)
 
     def _tally_of(self, shard_id: str) -> Tally | None:
         return self.steward.tally(shard_id)  # made after the recorder, which needs this

@@ -14,12 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from workers import metrics
 from workers.celery_config import PLAN_QUEUE, batch_queue
 from workers.core.budget import account_id, goes_on, month_of
 from workers.core.errors import StoreUnavailable
 from workers.core.silence import Clocks, overslept, silent_until
 from workers.erasure import Erasure
 from workers.finalizer import Finalizer
+from workers.observed import OBSERVED
 from workers.orphans import Orphans
 from workers.queue import Queue
 from workers.retention import Retention
@@ -90,7 +92,7 @@ class Sweeper:
         held_at = time.monotonic()
         if not self.stores.elections.hold("sweep", self.owner, hold_s):
             return False
-        self._behind = False
+        self._behind, began = False, held_at
         for name, step in self._steps().items():
             if time.monotonic() - held_at > hold_s / 2:
                 held_at = time.monotonic()
@@ -98,6 +100,7 @@ class Sweeper:
                     break
             self._notice_gap(STEP_S)
             safely("sweep", name, partial(_for_a_while, step))
+        OBSERVED.time(metrics.SWEEP_SECONDS, seconds=time.monotonic() - began)
         return True
 
     def _steps(self) -> dict[str, Callable[[float], object]]:
@@ -140,6 +143,7 @@ class Sweeper:
             expired, more = expired + page, page == PAGE
         self._behind |= more
         if expired:
+            OBSERVED.count(metrics.SWEEP_TAKEN, "leases", by=expired)
             log.warning("%d shards taken back from workers that fell silent", expired)
 
     def _recall(self, until: float) -> None:
@@ -150,9 +154,9 @@ class Sweeper:
                 empty = self.queue.depth(batch_queue(provider)) == 0
             except StoreUnavailable:
                 continue  # no broker, no republishing; the next round sees
-            self.stores.dispatches.recall(
-                provider, EMPTY_QUEUE_RECALL_S if empty else self.dispatch_timeout_s
-            )
+            timeout_s = EMPTY_QUEUE_RECALL_S if empty else self.dispatch_timeout_s
+            if recalled := self.stores.dispatches.recall(provider, timeout_s):
+                OBSERVED.count(metrics.SWEEP_TAKEN, "dispatches", by=recalled)
 
     def _end_windows(self, until: float) -> None:
         more = True
@@ -174,6 +178,7 @@ class Sweeper:
         while more and time.monotonic() < until:
             page = walk.page(upkeep.running, PAGE)
             for batch_id in upkeep.without_open_shards(page):
+                OBSERVED.count(metrics.SWEEP_TAKEN, "batches")
                 safely(walk.name, batch_id, self.finalizer.advance)
             more = len(page) == PAGE
 
@@ -214,6 +219,7 @@ class Sweeper:
             if time.monotonic() > until:
                 return
             safely("uploads", file_id, self.stores.files.abandon)
+            OBSERVED.count(metrics.SWEEP_TAKEN, "uploads")
 
     def _collect(self, until: float) -> None:
         while self.stores.outbox.collect(PAGE) == PAGE and time.monotonic() < until:
@@ -229,6 +235,8 @@ class Sweeper:
                     return
 
         self._walk("ledger").each(self.stores.ledger.tenants, sum_up, until)
+        while time.monotonic() < until and self.stores.recorded.fold():
+            pass
 
     def _retain(self, until: float) -> None:
         self._behind |= not self._retention.round(until)

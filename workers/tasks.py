@@ -4,6 +4,7 @@
 
 plan.batch        batch id    queue plan
 shard.<provider>  shard id    queue batch.<provider>
+chore.tick        "tick"      queue schedules
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from collections.abc import Iterable
 
 from celery import Celery
 
-from workers.celery_config import PLAN_TASK, shard_task
-from workers.core.inbound import BATCH_ID, SHARD_ID
+from workers.celery_config import PLAN_TASK, TICK_TASK, shard_task
+from workers.core.inbound import BATCH_ID, SHARD_ID, TICK
 
 # By name: only a worker makes one, and it needs the engine.
 _REQUEST = "workers.inbound:Request"
@@ -27,6 +28,13 @@ def register(app: Celery, providers: Iterable[str]) -> None:
         from workers.runtime import runtime  # only a worker that runs it needs the engine
 
         return runtime().plan(batch_id)
+
+    # Without events: by tomorrow Flower would show nothing but ticks.
+    @app.task(name=TICK_TASK, Request=_REQUEST, takes=TICK, send_events=False)
+    def tick(_: str) -> str:
+        from workers.runtime import runtime
+
+        return runtime().tick()
 
     for provider in providers:
 

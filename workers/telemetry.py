@@ -1,20 +1,28 @@
-"""Log lines of every process: plain or JSON, one event a line, control characters escaped.
+"""Log lines of every process: for people or JSON, one event a line, with ids that come along by themselves.
+
+    log.info("shard", extra={"shard_id": shard_id, "ms": 12.3})      fields: names that no LogRecord has
+    structlog.contextvars.bind_contextvars(request_id=...)           on every line of this task and its tasks
 
 Prompts and keys never come here: callers log ids, counts and the names of errors. What a client puts where an id
-belongs comes with a path or an error, so whatever looks like a key is cut short all the same.
+belongs comes with a path or an error, so whatever looks like a key is cut short all the same (core/log_lines.py).
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor
 
-from workers.core.api_keys import without_secrets
+from config.settings import Secret, Settings
+from workers.core.log_lines import as_json as json_line
+from workers.core.log_lines import as_text, cleaned_event
 
 # What these say of every request, connection or retry tells nothing that our own lines do not; and at `debug` hpack
 # says every header with the provider's key in it, pymongo what is written.
@@ -25,9 +33,12 @@ _QUIET = {
     "pymongo": logging.WARNING,
     "python_multipart": logging.ERROR,
 }
-# C0, DEL and C1, which begin what drives a terminal; a traceback keeps its lines and tabs.
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
-_CONTROL_IN_TRACEBACKS = {code: shown for code, shown in _CONTROL.items() if code not in (9, 10)}
+# The one argument of our tasks, as Celery shows it.
+_TASK_OF = re.compile(r"^\('(?P<shard_id>(?=[^']*\.))?(?P<batch_id>batch_[0-9a-f]{32})")
+_TICK_TASK = "chore.tick"
+# A shorter "secret" would black out words of every line.
+_SHORTEST_HIDDEN = 6
+_SHORTEST_HIDDEN_HEADER = 16
 
 
 # What Celery's consumer says once a second while the broker is away.
@@ -55,23 +66,63 @@ class SeldomBrokerAway(logging.Filter):
         return True
 
 
+class NoTicks(logging.Filter):
+    """Leaves out what Celery says of each tick, every few seconds and twice; at `debug` all is said."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is written."""
+        data = getattr(record, "data", None)
+        is_tick = isinstance(data, dict) and data.get("name") == _TICK_TASK
+        return not is_tick or record.levelno > logging.INFO or logging.root.level <= logging.DEBUG
+
+
+class _Lines:
+    """What every line of this process has: fields of the process itself, and secrets that have no form of their own."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, str] = {}
+        self.hidden: re.Pattern[str] | None = None
+        self._secrets: set[str] = set()
+
+    def hide(self, secrets: Iterable[Secret | None]) -> None:
+        """These appear in no line from here on; those hidden before stay hidden."""
+        given = {each.reveal() for each in secrets if each is not None}
+        self._secrets |= {text for text in given if len(text) >= _SHORTEST_HIDDEN}
+        if self._secrets:
+            # The longest first, since one may begin with another.
+            ordered = sorted(self._secrets, key=len, reverse=True)
+            self.hidden = re.compile("|".join(map(re.escape, ordered)))
+
+    def finish(self, _logger: object, _method: str, event: EventDict) -> EventDict:
+        """All fields together, with nothing that must not be seen."""
+        return cleaned_event({**self.fields, **_of_celery(event)}, self.hidden)
+
+
+_LINES = _Lines()
+
+
 def set_up_logging(level: str, *, as_json: bool) -> None:
     """Send every log line of this process to stderr in one form."""
     shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.ExtraAdder(),
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.format_exc_info,
     ]
-    last: list[Processor] = [structlog.processors.JSONRenderer()] if as_json else [_escaped, _line]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _joined, _kept_secret, *last],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _LINES.finish,
+            _rendered(as_json=as_json, coloured=may_colour(sys.stderr)),
+        ],
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     handler.addFilter(SeldomBrokerAway())
+    handler.addFilter(NoTicks())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -79,30 +130,49 @@ def set_up_logging(level: str, *, as_json: bool) -> None:
         logging.getLogger(name).setLevel(least)
 
 
-def _joined(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Celery writes some messages on several lines; that is layout and becomes one line that a person can read."""
-    if str(event.get("logger")).startswith("celery"):
+def log_by(settings: Settings, **fields: str) -> None:
+    """Set logging up as the settings say; `fields` are on every line of this process."""
+    _LINES.fields.update(fields)
+    _LINES.hide(secrets_of(settings))
+    set_up_logging(settings.log.level, as_json=settings.log.json)
+    logging.captureWarnings(capture=True)
+
+
+def log_on_by(settings: Settings) -> None:
+    """Take over what may change while a process runs: the level, and which keys are hidden."""
+    _LINES.hide(secrets_of(settings))
+    if any(isinstance(each.formatter, structlog.stdlib.ProcessorFormatter) for each in logging.root.handlers):
+        logging.root.setLevel(settings.log.level.upper())
+
+
+def secrets_of(settings: Settings) -> list[Secret | None]:
+    """What the settings hold that nobody may read: keys of providers, values of their headers, the first key."""
+    values = [value for provider in settings.providers for value in provider.headers.values()]
+    # A short one is a version or a word, and would black out dates.
+    headers = [Secret(value) for value in values if len(value) >= _SHORTEST_HIDDEN_HEADER]
+    return [settings.api.bootstrap_key, *(provider.api_key for provider in settings.providers), *headers]
+
+
+def may_colour(stream: TextIO) -> bool:
+    """Whether a stream is a terminal whose owner wants colours (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _rendered(*, as_json: bool, coloured: bool) -> Callable[[object, str, EventDict], str]:
+    def render(_logger: object, _method: str, event: EventDict) -> str:
+        return json_line(event) if as_json else as_text(event, coloured=coloured)
+
+    return render
+
+
+def _of_celery(event: EventDict) -> EventDict:
+    """Celery, and Python's warnings, write on several lines; that is layout and becomes one line one can read.
+
+    Of what Celery adds about a task only our ids stay: its arguments come from a message, which anybody may have sent.
+    """
+    if str(event.get("logger")).startswith(("celery", "py.warnings")):
+        data = event.pop("data", None)
+        if isinstance(data, dict) and (found := _TASK_OF.search(str(data.get("args")))):
+            event |= {name: value for name, value in found.groupdict().items() if value}
         event["event"] = " ".join(line.strip() for line in str(event["event"]).split("\n")).strip()
     return event
-
-
-def _kept_secret(_logger: object, _method: str, event: EventDict) -> EventDict:
-    return {
-        name: without_secrets(value) if isinstance(value, str) else value for name, value in event.items()
-    }
-
-
-def _escaped(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """A prompt's colours or a forged line end must not reach a terminal; tracebacks keep their lines."""
-    return {
-        name: value.translate(_CONTROL_IN_TRACEBACKS if name == "exception" else _CONTROL)
-        if isinstance(value, str)
-        else value
-        for name, value in event.items()
-    }
-
-
-def _line(_logger: object, _method: str, event: EventDict) -> str:
-    text = f"{event.pop('timestamp')} {event.pop('level').upper()} {event.pop('logger')} {event.pop('event')}"
-    exception = event.pop("exception", None)
-    return text if exception is None else f"{text}\n{exception}"

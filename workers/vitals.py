@@ -1,7 +1,8 @@
-"""The vital signs of one worker process: what its clients, cache, flights and recorder have done and hold now.
+"""The vital signs of one process: what its clients, cache, flights and recorder have done and hold now.
 
-beats.py fills one in each time, store/worker_processes.py carries it as a plain document, and `/metrics`
-and `batchwright doctor` read it back. Counts only grow while a process lives and start at 0 with the next one.
+beats.py fills one in each time, and app/api/own_signs.py one of an API process. store/worker_processes.py carries it as
+a plain document, and `/metrics` (exposition.py) and `batchwright doctor` read it back. Counts only grow while a process
+lives and start at 0 with the next one.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from workers.transport.port import ClientStats
 Doc = dict[str, Any]
 
 # What the cache counts, in the words of store/cache_stats.py; others in a mapping are not carried.
-CACHE_COUNTS: Final = ("hits", "misses", "kept", "too_large", "corrupt", "early")
+CACHE_COUNTS: Final = ("hits", "misses", "kept", "too_large", "corrupt", "early", "late")
 _COUNTED = ("protocols", "failures")
+_PAIRS = ("refused", "own", "machine", "streams")
 
 
 @dataclass(slots=True)
@@ -48,11 +50,16 @@ INTAKE: Final = Intake()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderVitals:
-    """One provider as this process reaches it: its client, and its call slots in use of those there are."""
+    """One provider as this process reaches it: its client, and its call slots in use of those there are.
+
+    `answered_s`, `failed_s`: seconds before the beat since a call was answered, and since one got no answer; None: never.
+    """
 
     client: ClientStats
     slots_in_use: int
     slots: int
+    answered_s: float | None = None
+    failed_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +67,7 @@ class Vitals:
     """One process at the moment of a beat.
 
     Attributes:
-        transport: the HTTP client that was chosen, `httpx` or `pyreqwest`.
+        transport: the HTTP client that was chosen, `httpx` or `pyreqwest`; empty for an API process.
         started_at: Unix seconds.
         providers: by name.
         cache: counts since the start, by the words of `CACHE_COUNTS`. Like all counts they never fall: Prometheus
@@ -72,6 +79,12 @@ class Vitals:
         loop_lag_s: how late the beat's own timer was, by which everything in that loop was late.
         resident_bytes: memory of the process, see `resident_bytes()`.
         refused: messages from the broker that were dropped, by reason (core/inbound.py).
+        version: of this program; empty where an older one wrote the signs. `python`: what it runs on.
+        process: its seat, such as `worker-1`; empty before its first beat.
+        http_address: where its own page for Prometheus is served, `HOST:PORT`; None where there is none.
+        own, machine: what the process takes and what its machine has, in the words of machine.py.
+        requests: those under way in an API process; None in a worker.
+        streams: streams of events that are open there, `sse` and `websocket`.
         observed: what this process has counted and timed (observed.py).
     """
 
@@ -87,6 +100,14 @@ class Vitals:
     loop_lag_s: float = 0.0
     resident_bytes: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)
+    version: str = ""
+    python: str = ""
+    process: str = ""
+    http_address: str | None = None
+    own: Mapping[str, float] = field(default_factory=dict)
+    machine: Mapping[str, float] = field(default_factory=dict)
+    requests: int | None = None
+    streams: Mapping[str, int] = field(default_factory=dict)
     observed: Readings = field(default_factory=Readings)
 
     def to_doc(self) -> Doc:
@@ -94,7 +115,8 @@ class Vitals:
         doc: Doc = {each.name: getattr(self, each.name) for each in fields(self)}
         doc["providers"] = [[name, _provider_doc(each)] for name, each in self.providers.items()]
         doc["cache"] = [[name, self.cache[name]] for name in CACHE_COUNTS if name in self.cache]
-        doc["refused"] = [list(pair) for pair in self.refused.items()]
+        for name in _PAIRS:
+            doc[name] = [list(pair) for pair in getattr(self, name).items()]
         doc["observed"] = self.observed.to_doc()
         return doc
 
@@ -107,7 +129,7 @@ class Vitals:
         known = _known(cls, doc)
         known["providers"] = {name: _provider(each) for name, each in doc["providers"]}
         known["cache"] = dict(doc["cache"])
-        known["refused"] = dict(doc.get("refused", ()))
+        known |= {name: dict(doc.get(name, ())) for name in _PAIRS}
         known["observed"] = Readings.from_doc(doc["observed"]) if "observed" in doc else Readings()
         return cls(**known)
 
@@ -116,16 +138,15 @@ def _provider_doc(provider: ProviderVitals) -> Doc:
     client: Doc = {each.name: getattr(provider.client, each.name) for each in fields(provider.client)}
     for name in _COUNTED:
         client[name] = [list(pair) for pair in client[name].items()]
-    return {"client": client, "slots_in_use": provider.slots_in_use, "slots": provider.slots}
+    doc: Doc = {each.name: getattr(provider, each.name) for each in fields(provider)}
+    return doc | {"client": client}
 
 
 def _provider(doc: Mapping[str, Any]) -> ProviderVitals:
     known = _known(ClientStats, doc["client"])
     for name in _COUNTED:
         known[name] = dict(known[name])
-    return ProviderVitals(
-        client=ClientStats(**known), slots_in_use=int(doc["slots_in_use"]), slots=int(doc["slots"])
-    )
+    return ProviderVitals(**_known(ProviderVitals, doc) | {"client": ClientStats(**known)})
 
 
 def _known(shape: type[Any], doc: Mapping[str, Any]) -> Doc:

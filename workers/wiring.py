@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 
 from redis.asyncio import Redis
 
+from config.catalog_file import builtin_catalog
+from config.serving import served, strangers
 from config.settings import Provider, Settings
 from workers.core.choose import Chosen
 from workers.core.chooser import Chooser
 from workers.core.lanes import BreakerRules, Rates
 from workers.core.messages import InputLine
 from workers.core.planner import ShardLimits, shard_limits
+from workers.core.prewarming import models_to_load
 from workers.core.price import Prices
 from workers.core.retry import RetryRules
 from workers.engine.ports import EngineRules, Link
 from workers.engine.slots import CallSlots
 from workers.finalizer import Finalizer
 from workers.planning import Planning
+from workers.prewarm import Prewarm
 from workers.providers.registry import adapter_for, address_of, answers_as, offers
 from workers.store.cache import Cache
 from workers.store.stores import Stores
+from workers.store.threads import Threads
 from workers.transport.choice import rules_for, transport_for
+
+log = logging.getLogger(__name__)
 
 
 def worker_processes(settings: Settings) -> int:
     """How many worker processes this installation means to run."""
     return settings.worker.processes or os.cpu_count() or 1
+
+
+def serves(settings: Settings) -> tuple[str, ...]:
+    """The providers whose shards this process takes."""
+    names, wish = [provider.name for provider in settings.providers], settings.worker.providers
+    if missing := strangers(names, wish):
+        # No reason to end: with one worker a provider, that of a provider without a key plans and waits.
+        log.warning("not configured, so nothing of it is served here: %s", ", ".join(missing))
+    return served(names, wish)
 
 
 def engine_rules(settings: Settings) -> EngineRules:
@@ -89,7 +106,7 @@ def _link(settings: Settings, provider: Provider) -> Link:
         answers_as=answers_as(provider),
         adapter=adapter_for(provider),
         transport=transport,
-        api_key=lambda: provider.api_key.reveal() if provider.api_key else None,
+        api_key=key_of(provider),
         rates=Rates(limits.requests_per_minute, limits.tokens_per_minute, limits.concurrency),
         slots=CallSlots(settings.worker.max_call_slots, transport.room),
         deadline_s=provider.timeouts.read_s,
@@ -98,6 +115,25 @@ def _link(settings: Settings, provider: Provider) -> Link:
         options=provider.options,
         cache=settings.cache,
     )
+
+
+def key_of(provider: Provider) -> Callable[[], str | None]:
+    """How a call gets the provider's key, which nobody keeps in the open."""
+    return lambda: provider.api_key.reveal() if provider.api_key else None
+
+
+def prewarm(
+    settings: Settings, links: Mapping[str, Link], stores: Stores, threads: Threads, owner: str
+) -> Prewarm:
+    """What has models loaded ahead of their first call, of the providers whose shards this process takes."""
+    builtin, ours = builtin_catalog(), serves(settings)
+    wanted = {
+        provider.name: models_to_load(provider, settings.catalog, builtin)
+        for provider in settings.providers
+        # Where the simulator answers for all nobody else is asked.
+        if provider.name in ours and not settings.simulator.all_models
+    }
+    return Prewarm(links, wanted, settings.catalog, stores.elections, threads, owner)
 
 
 def finalizer(stores: Stores) -> Finalizer:

@@ -15,7 +15,7 @@ from app.api.server import serve
 from config.settings import Settings, SettingsError, load_settings
 from workers.core.errors import UserError
 from workers.store.mongo import MONGO_DOWN
-from workers.telemetry import set_up_logging
+from workers.telemetry import log_by
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings()
         given = _parser(settings).parse_args(arguments)
-        set_up_logging(settings.log.level, as_json=settings.log.json)
+        log_by(settings)
         serve(
             settings,
             host=given.host,

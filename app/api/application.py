@@ -6,7 +6,6 @@ server.py serves what `create_app` gives. FastAPI's own errors (`{"detail": ...}
 from __future__ import annotations
 
 import logging
-import time
 from typing import cast
 
 from fastapi import FastAPI, Request, Response
@@ -15,6 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
 from app.api import (
+    ai_status,
+    analytics,
     batches,
     cached,
     costs,
@@ -23,14 +24,18 @@ from app.api import (
     events,
     failures,
     files,
+    health,
     items,
     keys,
     merging,
     metrics,
     operations,
     pauses,
+    reloading,
     retrying,
+    schedules,
     tenants,
+    top,
     webhook_endpoints,
     webhooks,
 )
@@ -39,12 +44,10 @@ from app.api.counts import Counts
 from app.api.door import complaint
 from app.api.errors import SERVER_ERROR, ApiError, reply_to, store_down
 from app.api.event_hub import EventHub
-from app.api.json_reply import json_reply
 from app.api.methods import Asgi, WithMethods, methods_at, not_allowed
 from app.api.running_costs import RunningCosts
 from app.api.services import Services
-from app.api.shapes import Health
-from app.api.spec import gives
+from app.api.standing import WhatStands
 from app.api.watching import Watched
 from workers.core.errors import StoreUnavailable
 from workers.store.batch_watch import BatchWatch
@@ -54,6 +57,7 @@ log = logging.getLogger("batchwright.api")
 
 
 PARTS = (
+    health,
     files,
     batches,
     operations,
@@ -61,6 +65,7 @@ PARTS = (
     merging,
     failures,
     items,
+    schedules,
     events,
     event_socket,
     webhooks,
@@ -69,7 +74,11 @@ PARTS = (
     tenants,
     keys,
     pauses,
+    reloading,
     cached,
+    analytics,
+    top,
+    ai_status,
     metrics,
     document,
 )
@@ -82,8 +91,12 @@ def create_app(services: Services) -> Asgi:
     app.state.keys = KeyCache(services)
     app.state.counts = Counts(services)
     app.state.running_costs = RunningCosts(services)
+    app.state.top = top.TopLook(services)
+    app.state.standing = WhatStands(services)
     app.state.hub = EventHub(services, app.state.counts, BatchWatch(services.db))
     app.state.watched = Watched(WithMethods(app, _routes(app)))
+    services.own.requests = lambda: app.state.watched.in_progress
+    services.own.streams = lambda: app.state.hub.open
     return cast("Asgi", app.state.watched)
 
 
@@ -98,13 +111,6 @@ def routed() -> FastAPI:
         default_response_class=Response,
         generate_unique_id_function=lambda route: route.name,
     )
-    started = time.monotonic()
-
-    @app.get("/health", tags=["server"], responses=gives(Health))
-    async def health() -> Response:
-        """That this process answers; it asks no other."""
-        return json_reply({"status": "ok", "uptime_seconds": round(time.monotonic() - started, 3)})
-
     for part in PARTS:
         app.include_router(part.router)
     app.add_exception_handler(ApiError, _refused)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
+from structlog.contextvars import bind_contextvars
 
 from app.api.errors import ApiError
 from app.api.services import Services, fingerprint
@@ -24,6 +25,8 @@ from workers.store.tenants import DEFAULT_TENANT
 KNOWN_FOR_S = 5.0
 _MAX_KNOWN = 10_000
 _SCHEME = "bearer"
+# Under this a request's scope has who asks, once that is known.
+CALLER = "batchwright.caller"
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -89,7 +92,11 @@ def key_in(authorization: str | None, x_api_key: str | None) -> str | None:
 
 async def _caller(request: Request) -> Caller:
     key = key_in(request.headers.get("authorization"), request.headers.get("x-api-key"))
-    return await caller_of(request.app.state.keys, key)
+    caller = await caller_of(request.app.state.keys, key)
+    # For the log, on lines of this request and on the one about it (watching.py).
+    bind_contextvars(tenant=caller.tenant, key_id=caller.key_id)
+    request.scope[CALLER] = caller
+    return caller
 
 
 async def caller_of(keys: KeyCache, key: str | None) -> Caller:

@@ -17,7 +17,7 @@ from app.api import once
 from app.api.auth import Submitter, Tenant
 from app.api.bodies import CreateBatch
 from app.api.counts import Counts
-from app.api.creation import Defaults, new_batch, refusal_of_input, shown_to_its_maker
+from app.api.creation import form_of, shown_to_its_maker
 from app.api.door import check, read_body
 from app.api.errors import bad_request, conflict, no_such_batch
 from app.api.json_reply import json_reply, page_reply
@@ -26,7 +26,8 @@ from app.api.shapes import Batch, BatchList, BatchMade
 from app.api.spec import MAKING_A_BATCH, gives, takes, with_idempotency_key
 from app.api.tenant_limits import refuse_if_queue_is_full
 from app.api.webhooks import check_url
-from workers.core import faultpoints, states
+from workers.core import states
+from workers.creation import new_batch, write_down
 
 Doc = dict[str, Any]
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -99,32 +100,27 @@ async def batch_of(behind: Services, batch_id: str, tenant: str) -> Doc:
 async def _create(behind: Services, wanted: CreateBatch, tenant: str, key: str | None, asked: str) -> Doc:
     behind.disk.refuse_if_full()
     await refuse_if_queue_is_full(behind, tenant)
-    settings, own = behind.settings, wanted.batchwright.webhook
+    own = wanted.batchwright.webhook
     if own is not None:
         await check_url(behind, own.url, "batchwright.webhook.url")
     doc = new_batch(
-        wanted,
+        form_of(wanted),
         tenant=tenant,
         now_s=time.time(),
-        defaults=Defaults(cache=settings.cache.enabled, invalid_lines=settings.batch.invalid_lines),
+        defaults=behind.firing.defaults,
         asked_hash=asked,
         idempotency_key=key,
     )
     file = await behind.run(behind.files.get, wanted.input_file_id, tenant)
-    refusal = refusal_of_input(file, wanted.input_file_id, tenant)
-    if refusal is not None:
-        doc["refusal"] = refusal  # for the planner, should we end before it is said
-    if not await behind.run(behind.batches.insert, doc):
+    made = await behind.run(write_down, behind.batches, doc, file)
+    if made is None:
         # Another process used the key between our look and our write.
         used = await once.under_key(behind, tenant, key, asked)
         # None: it expired meanwhile, and gave its key back.
         return used if used is not None else await _create(behind, wanted, tenant, key, asked)
-    faultpoints.passes(faultpoints.BATCH_WRITTEN, doc["_id"])
-    if refusal is not None:
-        await behind.run(behind.batches.fail, doc["_id"], [refusal])
-        return await batch_of(behind, doc["_id"], tenant)
-    behind.hint_plan(doc["_id"])
-    return doc
+    if not states.is_terminal(made["status"]):
+        behind.hint_plan(made["_id"])
+    return made
 
 
 def _counts(request: Request) -> Counts:

@@ -6,7 +6,6 @@ beside it as a JSON schema; tests/unit/api/test_document.py holds the two togeth
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -26,19 +25,9 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from workers.core.addresses import MAX_URL_CHARACTERS
 from workers.core.lines import SERVED_ENDPOINTS
 from workers.core.webhooks import secret_problem
+from workers.core.window import window_s
 
-_WINDOW = re.compile(r"([1-9][0-9]{0,3})([hd])")
 _HOUR_S, _DAY_S = 3600, 86_400
-_MAX_WINDOW_S = 7 * _DAY_S
-
-
-def window_s(text: str) -> int | None:
-    """Seconds of a completion window `<n>h` or `<n>d` from 1 hour to 7 days; None for anything else."""
-    match = _WINDOW.fullmatch(text)
-    if match is None:
-        return None
-    seconds = int(match[1]) * (_HOUR_S if match[2] == "h" else _DAY_S)
-    return seconds if seconds <= _MAX_WINDOW_S else None
 
 
 def in_words(names: Sequence[str]) -> str:
@@ -184,7 +173,7 @@ class Extension(Strict):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     model: Annotated[str, Field(min_length=1, max_length=256)] | None = None
-    cache: Literal["on", "off"] | None = None
+    cache: Literal["on", "off", "warm"] | None = None
     order: Literal["completion", "input"] = "completion"
     invalid_lines: Literal["fail", "skip"] | None = None
     run_key: Annotated[str, Field(min_length=1, max_length=128)] | None = None
@@ -210,16 +199,21 @@ Metadata = Annotated[
 ]
 
 
-class CreateBatch(Strict):
-    """POST /v1/batches."""
+class BatchForm(Strict):
+    """What a batch is made from."""
 
     input_file_id: Annotated[str, Field(min_length=1, max_length=256)]
     endpoint: Endpoint
     completion_window: Window
     metadata: Metadata | None = None
     output_expires_after: ExpiresAfter | None = None
-    idempotency_key: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     batchwright: Extension = Field(default_factory=Extension)
+
+
+class CreateBatch(BatchForm):
+    """POST /v1/batches."""
+
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=255)] | None = None
 
 
 class ResumeOptions(Strict):

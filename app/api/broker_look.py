@@ -21,12 +21,16 @@ class BrokerLook:
 
     Args:
         ask: any question to the broker; raises StoreUnavailable.
+
+    Attributes:
+        away_since: Unix seconds of the first look that found it away; None once it answers again.
     """
 
     def __init__(self, ask: Callable[[], Awaitable[object]]) -> None:
         self._ask = ask
         self._asking: asyncio.Task[bool] | None = None
         self._asked_s = float("-inf")
+        self.away_since: float | None = None
 
     async def answers(self) -> bool:
         """False where the broker refuses, or says nothing for a second; an answer counts for three."""
@@ -37,7 +41,12 @@ class BrokerLook:
         # One that has been under way for longer than this is an answer, too.
         left_s = max(0.0, self._asked_s + PATIENCE_S - time.monotonic())
         await asyncio.wait((asking,), timeout=left_s)
-        return asking.done() and not asking.cancelled() and asking.result()
+        answers = asking.done() and not asking.cancelled() and asking.result()
+        if answers:
+            self.away_since = None
+        elif self.away_since is None:
+            self.away_since = time.time()
+        return answers
 
     async def _try(self) -> bool:
         try:

@@ -67,9 +67,14 @@ async def statistics(caller: Reading, behind: Behind) -> Response:
     """Hits and misses of today and of the last seven days over all tenants, and how full the cache is."""
     if not caller.is_operator:
         raise _not_allowed("see how the cache does")
+    return json_reply(await state_of(behind))
+
+
+async def state_of(behind: Services) -> dict[str, Any]:
+    """How the cache does, as replies show it."""
     cache = behind.cache
     found = CacheStats(away=True) if cache is None else await cache.stats()
-    return json_reply({"object": "cache", "enabled": behind.settings.cache.enabled, **found.as_dict()})
+    return {"object": "cache", "enabled": behind.settings.cache.enabled, **found.as_dict()}
 
 
 @router.delete("", name="clear_cache", responses=gives(CacheCleared, 404))

@@ -122,6 +122,8 @@ def extension(doc: Doc, counts: Doc, *, simulated: bool) -> Doc:
         "held_usd": round(money.in_flight_usd, 6) if money else 0.0,
         "lost_usd": round(money.lost_usd, 6) if money else 0.0,
         "simulated": simulated,
+        "warm": bool(doc.get("warm")),
+        "schedule_id": (doc.get("schedule") or {}).get("id"),
         "webhook": {"url": doc["webhook"]["url"]} if doc.get("webhook") else None,
         "parent_id": doc.get("parent_id"),
         "root_id": doc.get("root_id"),

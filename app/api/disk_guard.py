@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from app.api.errors import NEVER_RETRY, SERVER_ERROR, ApiError
 from config.tree import Disk as Bounds
-from workers.core.disk import ROOMY_BYTES, DiskUse, Room, room_left
+from workers.core.disk import ROOMY_BYTES, DiskUse, Room, no_room_text, room_left
 from workers.store.mongo import STORE_TROUBLE
 
 EVERY_S = 5.0
@@ -59,7 +59,7 @@ class DiskGuard:
     def refuse_if_full(self) -> None:
         """Raises ApiError 507 while the disk is fuller than `disk.stop_percent`."""
         if self.room is Room.NONE and self.seen is not None:
-            raise _insufficient_storage(self.seen.percent, self.bounds.stop_percent)
+            raise _insufficient_storage(no_room_text(self.seen, self.bounds.stop_percent))
 
     def _tell(self) -> None:
         """Say it once at each crossing of a bound."""
@@ -84,11 +84,6 @@ class DiskGuard:
             )
 
 
-def _insufficient_storage(percent: float, stop_percent: float) -> ApiError:
+def _insufficient_storage(text: str) -> ApiError:
     """507: repeating cannot help, making room does."""
-    text = (
-        f"The disk of MongoDB is {percent:.1f} % full; above {stop_percent:g} % no files and batches are taken. "
-        "Delete files, or let batches go sooner (batch.retention_days); give MongoDB more room; "
-        "or raise disk.stop_percent. What runs goes on."
-    )
     return ApiError(507, text, code="insufficient_storage", kind=SERVER_ERROR, headers=NEVER_RETRY)

@@ -28,7 +28,7 @@ router = APIRouter(include_in_schema=False)
 _ASSETS = Path(fastapi_offline.__file__).parent / "static"
 _FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
 _METHODS = ("get", "post", "put", "patch", "delete")
-_OPEN_PATHS = ("/health", "/metrics")
+_OPEN_PATHS = ("/health", "/ready", "/metrics", "/metrics/targets")
 _DESCRIPTION = """The OpenAI Batch and Files API, and what a batch can do beyond it. Any official OpenAI SDK works
 unchanged.
 
@@ -50,6 +50,7 @@ _TAGS = {
     "files": "What goes in, and what comes out.",
     "batches": "Make a batch, look at it, stop it, try again what failed.",
     "results": "Every request of a batch: its line, its answer, what it took, why it failed.",
+    "schedules": "Batches by the clock, and what became of each due time.",
     "events": "What happens to a batch while it runs.",
     "costs": "What batches have cost and saved.",
     "webhooks": "Be told of the end of batches.",
@@ -57,7 +58,8 @@ _TAGS = {
     "tenants": "Who works here, and what each may use. For the operator.",
     "pauses": "Rest a provider or a tenant.",
     "cache": "Answers that need no call.",
-    "server": "Whether it lives, and how it does. No key is asked for.",
+    "analytics": "Figures of the whole installation, its errors, alerts and health. For the operator.",
+    "server": "Whether it lives, how it does, and what it goes by.",
 }
 # Nothing is fetched from elsewhere, and no key is kept by the page.
 _PAGE = """<!doctype html>

@@ -20,7 +20,7 @@ from contextlib import suppress
 from app.api.auth import KeyCache, caller_of
 from app.api.counts import Counts
 from app.api.errors import ApiError
-from app.api.event_topic import STILL_S, Topic, Watcher
+from app.api.event_topic import STILL_S, Kind, Topic, Watcher
 from app.api.operations import reasons
 from app.api.services import Services
 from workers.core import events
@@ -60,14 +60,20 @@ class EventHub:
 
     # --- watchers
 
-    def join(self, tenant: str, check: Callable[[], Awaitable[bool]]) -> Watcher:
+    @property
+    def open(self) -> dict[str, int]:
+        """How many streams are open now, by kind."""
+        kinds = Counter(watcher.kind for watcher in self._watchers)
+        return {kind: kinds[kind] for kind in ("sse", "websocket")}
+
+    def join(self, tenant: str, check: Callable[[], Awaitable[bool]], kind: Kind = "sse") -> Watcher:
         """A new watcher, to be given back to `leave`. Raises ApiError 429 when there are too many."""
         api = self._services.settings.api
         if len(self._watchers) >= api.max_streams:
             raise _too_many("this server", api.max_streams, "max_streams")
         if self._of_tenant[tenant] >= api.max_streams_per_tenant:
             raise _too_many("your tenant", api.max_streams_per_tenant, "max_streams_per_tenant")
-        watcher = Watcher(tenant, check)
+        watcher = Watcher(tenant, check, kind)
         self._watchers.add(watcher)
         self._services.streams_ended.clear()
         self._of_tenant[tenant] += 1

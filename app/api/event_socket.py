@@ -120,7 +120,8 @@ class _Talk:
         try:
             key = self._key_sent(offered) or await self._key_said()
             caller = await self._caller(key)
-            watcher = self._hub.join(caller.tenant, key_check(self._keys, key, caller.tenant))
+            still_acts = key_check(self._keys, key, caller.tenant)
+            watcher = self._hub.join(caller.tenant, still_acts, "websocket")
         except ApiError as error:
             await self._refuse(error)
             await self.close(4000 + error.status, str(error)[:100])

@@ -22,6 +22,7 @@ Doc = dict[str, Any]
 # `left`: the client has gone. `stopping`: the server ends. `revoked`: the key does not act any more. `failed`: a
 # fault of ours. A WebSocket's client may also read nothing (`stalled`), or send too many messages (`chatty`), or too
 # large ones.
+Kind = Literal["sse", "websocket"]
 Reason = Literal["left", "stopping", "revoked", "failed", "stalled", "chatty", "oversized"]
 PROGRESS_EVERY_S = 1.0
 # A batch that stands still is looked at less and less often; an entry in its log wakes it at once.
@@ -127,12 +128,14 @@ class Watcher:
 
     Attributes:
         check: whether its key still acts for the tenant; asked now and then.
+        kind: how it is told.
         awake: set when there may be news, or an end.
         ended: why it must stop; None while it goes on.
     """
 
     tenant: str
     check: Callable[[], Awaitable[bool]]
+    kind: Kind = "sse"
     awake: asyncio.Event = field(default_factory=asyncio.Event)
     ended: Reason | None = None
     following: dict[str, _Followed] = field(default_factory=dict)

@@ -1,30 +1,34 @@
-"""`GET /metrics`: what the worker processes say of themselves, for Prometheus.
+"""`GET /metrics`, for Prometheus: all processes, what is recorded, and what stands now; `/metrics/targets`.
 
-Every worker writes its vital signs into MongoDB with each beat; this only shows the last ones, so any API process
-shows the same page. Open like `/health`: it names no batch, tenant, model or host (docs/metrics.md says more).
+Every process writes its vital signs into MongoDB with each beat; this shows the last ones, and this process as it is
+now. So any API process shows the same page. It names no batch, tenant, model or host, and is open like `/health` unless
+a token is set (docs/metrics.md says more).
 """
 
 from __future__ import annotations
 
+import hmac
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
 
+from app.api.auth import key_in
+from app.api.errors import ApiError
+from app.api.json_reply import json_reply
+from app.api.own_signs import OwnSigns
 from app.api.services import Behind, Services
-from app.api.spec import streams
+from app.api.shapes_metrics import Targets
+from app.api.spec import gives, streams
+from app.api.standing import WhatStands
 from workers import metrics as named
-from workers.metrics import Metric
-from workers.store.mongo import MONGO_DOWN
+from workers import metrics_kept as kept
+from workers.exposition import Sample, page_of, samples_of
+from workers.metric import Metric
+from workers.store.mongo import STORE_TROUBLE
 from workers.store.worker_processes import Beat
-from workers.vitals import ProviderVitals, Vitals
-
-Family = CounterMetricFamily | GaugeMetricFamily
-# One value of one metric, its labels in the metric's own order.
-Sample = tuple[Metric, tuple[str, ...], float]
+from workers.vitals import Vitals
 
 # `Accept` chooses.
 _FORMATS = ("text/plain", "application/openmetrics-text")
@@ -32,59 +36,83 @@ log = logging.getLogger("batchwright.api")
 router = APIRouter(tags=["server"])
 
 
-@router.get("/metrics", responses=streams(*_FORMATS, words="Metrics for Prometheus."))
+@dataclass(frozen=True, slots=True)
+class Beats:
+    """The last signs of worker and of API processes."""
+
+    workers: Sequence[Beat]
+    apis: Sequence[Beat]
+
+
+@router.get("/metrics", responses=streams(*_FORMATS, 401, words="Metrics for Prometheus."))
 async def metrics(request: Request, behind: Behind) -> Response:
-    """The page, in the format the caller accepts. Without MongoDB it says just that."""
-    page, content_type = await behind.run(_page, behind, request.headers.get("accept", ""))
+    """The page, in the format the caller accepts. Without MongoDB it shows the process that was asked."""
+    _refuse_strangers(request, behind)
+    own = behind.own
+    standing: WhatStands = request.app.state.standing
+    beats = await behind.run(_beats, behind)
+    samples = list(of_processes(beats, own))
+    if beats is not None:
+        samples += await standing.samples()
+        if (disk := behind.disk.seen) is not None:
+            samples.append((kept.DISK_USED, (), disk.ratio))
+    page, content_type = page_of(samples, request.headers.get("accept", ""))
     return Response(page, headers={"content-type": content_type, "cache-control": "no-store"})
 
 
-def _page(behind: Services, accept: str) -> tuple[bytes, str]:
-    beats: Sequence[Beat] | None = None
+@router.get("/metrics/targets", name="list_metrics_targets", responses=gives(Targets, 401))
+async def targets(request: Request, behind: Behind) -> Response:
+    """The workers' own pages, as Prometheus's http_sd wants them: those of living processes that serve one."""
+    _refuse_strangers(request, behind)
+    beats = await behind.run(_beats, behind)
+    found = [(beat.seat, vitals_of(beat)) for beat in (beats.workers if beats else ()) if beat.alive]
+    shown = [
+        {"targets": [vitals.http_address], "labels": {"process": seat}}
+        for seat, vitals in found
+        if vitals is not None and vitals.http_address
+    ]
+    return json_reply(shown)
+
+
+def _refuse_strangers(request: Request, behind: Services) -> None:
+    """A token of its own, where one is set: an API key in a scraper's configuration could spend money."""
+    wanted = behind.settings.monitoring.metrics_token
+    if wanted is None:
+        return
+    given = key_in(request.headers.get("authorization"), None) or ""
+    if not hmac.compare_digest(given.encode(), wanted.reveal().encode()):
+        text = "Send the token of the setting monitoring.metrics_token as `Authorization: Bearer TOKEN`."
+        raise ApiError(401, text, code="invalid_metrics_token", headers={"www-authenticate": "Bearer"})
+
+
+def _beats(behind: Services) -> Beats | None:
     try:
-        beats = behind.workers.beats()
-    except MONGO_DOWN as error:
-        log.warning("metrics without workers: %s", type(error).__name__)
-    disk = behind.disk.seen if beats is not None else None
-    return page(beats, accept, disk_ratio=disk.ratio if disk is not None else None)
+        return Beats(behind.workers.beats(), behind.own.processes.beats())
+    except STORE_TROUBLE as error:
+        log.warning("metrics without other processes: %s", type(error).__name__)
+        return None
 
 
-def page(
-    beats: Sequence[Beat] | None, accept: str = "", *, disk_ratio: float | None = None
-) -> tuple[bytes, str]:
-    """Beats and the fill of the disk as text, and its content type; None where MongoDB does not tell."""
-    encode, content_type = choose_encoder(accept)
-    return encode(WorkerMetrics(beats, disk_ratio)), content_type
+def of_processes(beats: Beats | None, own: OwnSigns) -> Iterator[Sample]:
+    """All processes by their last signs, and this one as it is now; `beats` None: MongoDB does not tell."""
+    yield kept.MONGODB_UP, (), float(beats is not None)
+    yield named.API_UP, (own.seat,), 1
+    yield from samples_of(own.vitals(), own.seat)
+    if beats is None:
+        return
+    for beat in beats.workers:
+        yield from _of_beat(beat, named.WORKER_UP)
+    for beat in beats.apis:
+        if beat.seat != own.seat:
+            yield from _of_beat(beat, named.API_UP)
 
 
-class WorkerMetrics(Collector):
-    """The metrics of these processes. Made for one page and thrown away: no state of its own, no global one."""
-
-    def __init__(self, beats: Sequence[Beat] | None, disk_ratio: float | None = None) -> None:
-        self._beats, self._disk_ratio = beats, disk_ratio
-
-    def collect(self) -> Iterable[Family]:
-        """Every metric there is a value for."""
-        families: dict[Metric, Family] = {}
-        for metric, labels, value in self._samples():
-            family = families.get(metric)
-            if family is None:
-                family = families[metric] = _family(metric)
-            family.add_metric(labels, value)
-        return families.values()
-
-    def _samples(self) -> Iterator[Sample]:
-        yield named.MONGODB_UP, (), float(self._beats is not None)
-        if self._disk_ratio is not None:
-            yield named.DISK_USED, (), self._disk_ratio
-        for beat in self._beats or ():
-            yield named.WORKER_UP, (beat.seat,), float(beat.alive)
-            vitals = vitals_of(beat) if beat.alive else None
-            if vitals is not None:
-                yield named.WORKER_BEAT_AGE, (beat.seat,), beat.age_s
-                yield from _of_process(beat.seat, vitals)
-                for name, provider in vitals.providers.items():
-                    yield from _of_provider((name, beat.seat), provider)
+def _of_beat(beat: Beat, up: Metric) -> Iterator[Sample]:
+    yield up, (beat.seat,), float(beat.alive)
+    vitals = vitals_of(beat) if beat.alive else None
+    if vitals is not None:
+        yield named.BEAT_AGE, (beat.seat,), beat.age_s
+        yield from samples_of(vitals, beat.seat)
 
 
 def vitals_of(beat: Beat) -> Vitals | None:
@@ -95,54 +123,3 @@ def vitals_of(beat: Beat) -> Vitals | None:
         return Vitals.from_doc(beat.stats)
     except (TypeError, ValueError, KeyError):
         return None
-
-
-def _family(metric: Metric) -> Family:
-    kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
-    return kind(metric.name, metric.help, labels=metric.labels)
-
-
-_OF_CACHE: Mapping[str, Metric] = {
-    "hits": named.CACHE_HITS,
-    "misses": named.CACHE_MISSES,
-    "kept": named.CACHE_KEPT,
-    "too_large": named.CACHE_TOO_LARGE,
-    "corrupt": named.CACHE_CORRUPT,
-    "early": named.CACHE_EARLY,
-}
-
-
-def _of_process(seat: str, vitals: Vitals) -> Iterator[Sample]:
-    process = (seat,)
-    yield named.WORKER_TRANSPORT, (seat, vitals.transport), 1
-    yield named.WORKER_STARTED, process, vitals.started_at
-    yield named.RESIDENT_BYTES, process, vitals.resident_bytes
-    yield named.LOOP_LAG, process, vitals.loop_lag_s
-    for word, metric in _OF_CACHE.items():
-        yield metric, process, vitals.cache.get(word, 0)
-    yield named.FLIGHTS_OWNED, process, vitals.flights_owned
-    yield named.FLIGHTS_HELD, process, vitals.flights_held
-    yield named.RECORD_RESULTS, process, vitals.record_buffer_results
-    yield named.RECORD_BYTES, process, vitals.record_buffer_bytes
-    yield named.RECORD_OLDEST, process, vitals.record_buffer_oldest_s
-    for reason, refused in vitals.refused.items():
-        yield named.MESSAGES_REFUSED, (reason, seat), refused
-
-
-def _of_provider(at: tuple[str, str], provider: ProviderVitals) -> Iterator[Sample]:
-    client = provider.client
-    yield named.CLIENT_REQUESTS, at, client.requests
-    for protocol, answers in client.protocols.items():
-        yield named.CLIENT_ANSWERS, (protocol, *at), answers
-    for error, failures in client.failures.items():
-        yield named.CLIENT_FAILURES, (error, *at), failures
-    if client.connections is not None:
-        yield named.CLIENT_CONNECTIONS, at, client.connections
-    if client.connections_opened is not None:
-        yield named.CLIENT_OPENED, at, client.connections_opened
-    yield named.CLIENT_STREAMS, at, client.in_flight
-    yield named.CLIENT_BYTES, ("sent", *at), client.bytes_sent
-    yield named.CLIENT_BYTES, ("received", *at), client.bytes_received
-    yield named.CLIENT_RETIRED, at, client.retired
-    yield named.CALL_SLOTS, at, provider.slots
-    yield named.CALL_SLOTS_IN_USE, at, provider.slots_in_use

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,12 +21,24 @@ from app.api.services import Behind, Services
 from app.api.shapes import Batch, Why
 from app.api.spec import gives, takes
 from workers.core.budget import BUDGET, TENANT_BUDGET, account_id, goes_on, month_of
-from workers.core.progress import Surroundings, waiting_for
+from workers.core.progress import waiting_for
+from workers.core.progress_helps import shown as shown_reason
+from workers.core.progress_parts import Surroundings
+from workers.core.progress_running import Seat, outlook, running_now
 from workers.core.states import BatchStatus
 from workers.store.dispatches import Dispatches
 
 Doc = dict[str, Any]
 router = APIRouter(prefix="/v1/batches/{batch_id}", tags=["batches"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The open shards of a batch by state, the living processes by owner, and the reasons as a reply carries them."""
+
+    rows: list[Doc]
+    seats: dict[str, Seat]
+    reasons: list[Doc]
 
 
 @router.post("/pause", responses=gives(Batch, 404, 409))
@@ -68,24 +81,35 @@ async def resume_batch(batch_id: str, request: Request, tenant: Submitter, behin
 
 
 @router.get("/why", name="explain_batch", responses=gives(Why, 404))
-async def why(batch_id: str, tenant: Tenant, behind: Behind) -> Response:
-    """What keeps the batch from moving; an empty list when nothing does."""
+async def why(batch_id: str, request: Request, tenant: Tenant, behind: Behind) -> Response:
+    """What keeps the batch from moving, since and until when, and the command that helps; and what of it runs now.
+
+    `waiting_for` is an empty list when nothing does. `text` says how the batch stands as a whole, also after its end.
+    """
     doc = await batch_of(behind, batch_id, tenant)
-    found = await reasons(behind, doc)
-    return json_reply({"id": batch_id, "status": doc["status"], "waiting_for": found})
+    counts: Counts = request.app.state.counts
+    shown, look = await asyncio.gather(counts.shown(doc), _look(behind, doc))
+    done = {"total": shown["request_counts"]["total"], "failed": shown["request_counts"]["failed"]}
+    done["done"] = shown["request_counts"]["completed"] + done["failed"]
+    waiting, running = look.reasons, running_now(look.rows, look.seats)
+    whole = outlook(doc, done, waiting, running, datetime.now(UTC))
+    head = {"id": batch_id, "status": doc["status"], **done}
+    head |= {"text": whole.text, "command": whole.command, "helps": whole.helps}
+    return json_reply(head | {"waiting_for": waiting, "running": [each.as_dict() for each in running]})
 
 
 async def reasons(behind: Services, doc: Doc) -> list[Doc]:
     """What keeps a batch from moving, as a reply carries it."""
-    batch_id = doc["_id"]
-    rows, around = await behind.run(_state, behind, batch_id)
+    return (await _look(behind, doc)).reasons
+
+
+async def _look(behind: Services, doc: Doc) -> _Look:
+    rows, seats, around = await behind.run(_state, behind, doc["_id"])
     found = waiting_for(doc, rows, around, datetime.now(UTC))
     if found and not await behind.broker.answers():
-        found = waiting_for(doc, rows, replace(around, broker_answers=False), datetime.now(UTC))
-    shown = [waiting.as_dict() for waiting in found]
-    for reason in shown:
-        reason["text"] = reason["text"].replace("{id}", batch_id)
-    return shown
+        around = replace(around, broker_answers=False, broker_away_since=behind.broker.away_since)
+        found = waiting_for(doc, rows, around, datetime.now(UTC))
+    return _Look(rows, seats, [shown_reason(waiting, doc) for waiting in found])
 
 
 async def _refuse_at_tenants_ceiling(behind: Services, doc: Doc) -> None:
@@ -109,11 +133,20 @@ def _cannot_raise(doc: Doc) -> ApiError:
     return conflict(text, param="batchwright.max_cost_usd", code="max_cost_not_raised")
 
 
-def _state(behind: Services, batch_id: str) -> tuple[list[Doc], Surroundings]:
-    rows = behind.shards.by_state(batch_id, behind.settings.lease.lease_s)
+def _state(behind: Services, batch_id: str) -> tuple[list[Doc], dict[str, Seat], Surroundings]:
+    lease_s = behind.settings.lease.lease_s
+    rows = behind.shards.by_state(batch_id, lease_s)
     workers, dispatches = behind.workers, Dispatches(behind.db)
-    used_up = dispatches.at_their_limits(dispatches.providers_with_work())
-    return rows, Surroundings(workers.slots(), workers.owners(), behind.pauses.standing(), used_up)
+    seats = workers.seats()
+    around = Surroundings(
+        workers.slots(),
+        frozenset(seats),
+        behind.pauses.standing(),
+        dispatches.at_their_limits(dispatches.providers_with_work()),
+        last_seen=workers.last_seen(),
+        lease_s=lease_s,
+    )
+    return rows, seats, around
 
 
 async def _set_paused(behind: Services, batch_id: str, tenant: str, *, paused: bool) -> None:

@@ -20,7 +20,7 @@ from app.api.auth import Submitter
 from app.api.batches import batch_of
 from app.api.bodies import WHOLE, CreateBatch, Extension, Metadata, Strict, Window
 from app.api.counts import Counts
-from app.api.creation import Defaults, new_batch, shown_to_its_maker
+from app.api.creation import form_of, shown_to_its_maker
 from app.api.door import check, read_body
 from app.api.errors import ApiError, conflict
 from app.api.json_reply import json_reply
@@ -39,6 +39,7 @@ from workers.core.retrying import (
     root_of,
     settled,
 )
+from workers.creation import new_batch
 
 Doc = dict[str, Any]
 router = APIRouter(prefix="/v1/batches/{batch_id}", tags=["batches"])
@@ -151,7 +152,7 @@ def child_form(parent: Doc, wanted: RetryBatch) -> CreateBatch:
     options = parent["options"]
     inherited: Doc = {
         "model": options.get("model"),
-        "cache": "on" if options.get("cache", True) else "off",
+        "cache": "warm" if parent.get("warm") else "on" if options.get("cache", True) else "off",
         "order": options.get("order"),
         "invalid_lines": options.get("invalid_lines"),
         "priority": parent["priority"],
@@ -174,12 +175,11 @@ def child_form(parent: Doc, wanted: RetryBatch) -> CreateBatch:
 
 
 def _child(behind: Services, form: CreateBatch, parent: Doc, asked: str, key: str | None) -> Doc:
-    settings = behind.settings
     return new_batch(
-        form,
+        form_of(form),
         tenant=parent["tenant"],
         now_s=time.time(),
-        defaults=Defaults(cache=settings.cache.enabled, invalid_lines=settings.batch.invalid_lines),
+        defaults=behind.firing.defaults,
         asked_hash=asked,
         idempotency_key=key,
     )

@@ -23,6 +23,7 @@ from granian.server.embed import Server
 from tenacity import before_sleep_log, retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from app.api.application import create_app
+from app.api.keeping import Keeping
 from app.api.methods import Asgi
 from app.api.services import Services, open_services, prepare
 from app.listening import CannotListen, held_port, until_answering
@@ -34,6 +35,7 @@ SWITCH_S = 0.001
 _STOP_WITHIN_S = 1.2
 _STREAMS_WITHIN_S = 0.3
 _HINTS_WITHIN_S = 0.5
+_FIGURES_WITHIN_S = 0.2
 _WAIT_FOR_STORE_S = 30.0
 _MOST_REQUESTS_AT_ONCE = 1024
 log = logging.getLogger("batchwright.api")
@@ -66,15 +68,25 @@ def serve(
 
 
 async def _serve(services: Services, host: str, port: int, ready_file: Path | None) -> bool:
-    stopping = asyncio.Event()
+    stopping, keeping = asyncio.Event(), Keeping(services)
     server = _server(create_app(services), host, port, services.settings.api.max_streams)
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, services.reloaded.soon)
     serving = asyncio.ensure_future(server.serve())
     serving.add_done_callback(lambda _: stopping.set())
     await until_answering(host, port, stopping)
-    runs = (services.sweeper.run(), services.disk.watch(), services.notices.notifier.run())
+    runs = (
+        services.sweeper.run(),
+        services.disk.watch(),
+        services.dependencies.watch(),
+        services.reloaded.watch(),
+        services.notices.notifier.run(),
+        services.own.run(),
+        keeping.keep(),
+        keeping.look_after(),
+    )
     beside = [asyncio.ensure_future(each) for each in runs]
     gc.freeze()  # what is loaded stays: the collector need not walk it on every pass
     if not stopping.is_set():
@@ -91,6 +103,7 @@ async def _serve(services: Services, host: str, port: int, ready_file: Path | No
     if not serving.done():
         server.stop()
     ended, _ = await asyncio.wait({serving}, timeout=_STOP_WITHIN_S)
+    await keeping.end(_FIGURES_WITHIN_S)
     closed = await services.close(_HINTS_WITHIN_S)
     if ended:
         serving.result()  # whatever ended the server by itself must be heard

@@ -10,8 +10,9 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar, cast
@@ -20,8 +21,11 @@ import blake3
 from fastapi import Depends, Request
 
 from app.api.broker_look import BrokerLook
+from app.api.dependencies import Dependencies, RedisPing
 from app.api.disk_guard import DiskGuard
 from app.api.notices import Notices, notices_of
+from app.api.own_signs import OwnSigns
+from app.api.reloaded import Reloaded
 from config.settings import Settings
 from workers.celery_config import PLAN_QUEUE, broker_url
 from workers.core.errors import StoreUnavailable, UserError
@@ -29,6 +33,7 @@ from workers.core.identity import new_api_key
 from workers.erasure import Erasure
 from workers.finalizer import CLOSE_S, Finalizer
 from workers.queue import Queue
+from workers.schedules import Firing, firing_of
 from workers.store import redis
 from workers.store.accounts import Accounts
 from workers.store.api_keys import ApiKeys
@@ -46,7 +51,7 @@ from workers.store.result_looks import ResultLooks
 from workers.store.results import Results
 from workers.store.shards import Shards
 from workers.store.snapshot import refuse_half_restored
-from workers.store.stores import stores_of
+from workers.store.stores import Stores, stores_of
 from workers.store.tenants import DEFAULT_TENANT, Tenants
 from workers.store.threads import Threads
 from workers.store.worker_processes import WorkerProcesses
@@ -64,6 +69,7 @@ class Services:
     """Everything behind the handlers."""
 
     settings: Settings
+    stores: Stores
     files: Files
     batches: Batches
     shards: Shards
@@ -95,18 +101,25 @@ class Services:
     streams_ended: asyncio.Event = field(default_factory=asyncio.Event)
     disk: DiskGuard = field(init=False)
     broker: BrokerLook = field(init=False)
+    dependencies: Dependencies = field(init=False)
+    own: OwnSigns = field(init=False)
+    reloaded: Reloaded = field(init=False)
+    firing: Firing = field(init=False)
 
     def __post_init__(self) -> None:
         disk = Disk(self.db)
         self.disk = DiskGuard(lambda: self.run(disk.use), self.settings.disk)
+        self.firing = firing_of(self.settings, self.stores, self.queue, lambda: self.disk.seen)
+        self.own = OwnSigns(self.db, Threads(self.pool))
         self.broker = BrokerLook(lambda: self.run(self.queue.depth, PLAN_QUEUE))
+        self.dependencies, self.reloaded = Dependencies(self._questions()), Reloaded(self)
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Make a blocking call on a thread."""
-        loop = asyncio.get_running_loop()
+        """Make a blocking call on a thread; what it logs has the ids of the request."""
+        loop, context = asyncio.get_running_loop(), copy_context()
         self.busy += 1
         try:
-            return await loop.run_in_executor(self.pool, lambda: call(*args, **kwargs))
+            return await loop.run_in_executor(self.pool, lambda: context.run(call, *args, **kwargs))
         finally:
             self.busy -= 1
 
@@ -121,6 +134,16 @@ class Services:
     def note_key_use(self, key_id: str) -> None:
         """Write down that a key is in use, without waiting; if the store is away, the next minute tells."""
         self._later(self._note_key_use(key_id))
+
+    def _questions(self) -> dict[str, Callable[[], Awaitable[object]]]:
+        """By what it is seen whether each of the servers answers."""
+        servers = self.settings.servers
+        urls = {"control_redis": servers.redis_url, "cache_redis": servers.cache_redis_url}
+        return {
+            "mongodb": lambda: self.run(self.db.command, "ping"),
+            "broker": lambda: self.run(self.queue.depth, PLAN_QUEUE),
+            **{name: RedisPing(url) for name, url in urls.items() if url},
+        }
 
     def _later(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -149,6 +172,8 @@ class Services:
         """Let hints in flight go out, then close. False if a thread still hangs in a call."""
         if self.background:
             await asyncio.wait(self.background, timeout=within_s)
+        await self.dependencies.close()
+        await self.own.leave()
         self.pool.shutdown(wait=False, cancel_futures=True)
         self.notices.close()
         if self.busy or self.notices.busy:
@@ -177,7 +202,11 @@ def open_services(settings: Settings) -> Services:
 
 def services_on(settings: Settings, db: Db, queue: Queue) -> Services:
     """All of it over one database and one broker."""
-    stores = stores_of(db, retention_days=settings.batch.retention_days)
+    stores = stores_of(
+        db,
+        retention_days=settings.batch.retention_days,
+        retention_hours=settings.monitoring.retention_hours,
+    )
     pool = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
     finalizer, lease = Finalizer(stores), settings.lease
     sweeper = Sweeper(
@@ -194,6 +223,7 @@ def services_on(settings: Settings, db: Db, queue: Queue) -> Services:
     )
     return Services(
         settings=settings,
+        stores=stores,
         files=stores.files,
         batches=stores.batches,
         shards=stores.shards,

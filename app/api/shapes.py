@@ -163,6 +163,8 @@ class BatchExtension(Shape):
     held_usd: float
     lost_usd: float
     simulated: bool
+    warm: bool
+    schedule_id: str | None
     webhook: BatchReceiver | None
     parent_id: str | None
     root_id: str | None
@@ -233,16 +235,37 @@ class Waiting(Shape):
     text: str
     provider: str | None
     shards: Count
+    requests: Count
     since: float | None
     until: float | None
+    command: str | None
+    helps: str
+
+
+class Running(Shape):
+    """What one worker process has in hand of a batch for one provider; `calls` are under way, `requests` at most."""
+
+    provider: str
+    worker: str
+    shards: Count
+    requests: Count
+    calls: Count
+    since: float | None
 
 
 class Why(Shape):
-    """What keeps a batch from moving."""
+    """What keeps a batch from moving, what of it runs, and how it stands as a whole: `text`."""
 
     id: str
     status: BatchState
+    total: Count
+    done: Count
+    failed: Count
+    text: str
+    command: str | None
+    helps: str
     waiting_for: list[Waiting]
+    running: list[Running]
 
 
 class Event(Shape):
@@ -253,10 +276,3 @@ class Event(Shape):
     n: int | None
     created_at: int
     data: dict[str, Any]
-
-
-class Health(Shape):
-    """That the process answers."""
-
-    status: Literal["ok"]
-    uptime_seconds: Annotated[float, Field(ge=0)]

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from app.api.errors import ApiError
 from app.api.services import Services
-from workers.core.tenant_limits import QUEUED_ITEMS, beyond_storage, queue_is_full
+from workers.core.tenant_limits import QUEUED_ITEMS, beyond_storage
+from workers.creation import refusal_of_queue
 
 RETRY_AFTER_S = 10
 # What a form holds beside its file: names, boundaries, a purpose. An announced length tells of all of it together.
@@ -19,10 +20,7 @@ FORM_BYTES = 65_536
 
 async def refuse_if_queue_is_full(behind: Services, tenant: str) -> None:
     """Raises ApiError 429 while the tenant has as many unanswered items as it may have: the SDKs ask again."""
-    most = await behind.run(behind.backlog.most, tenant)
-    if most is None:
-        return
-    full = queue_is_full(await behind.run(behind.backlog.items, tenant), most)
+    full = await behind.run(refusal_of_queue, behind.backlog, tenant)
     if full is not None:
         headers = {"retry-after": str(RETRY_AFTER_S)}
         raise ApiError(429, full, code=QUEUED_ITEMS, kind="rate_limit_error", headers=headers)

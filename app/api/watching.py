@@ -1,7 +1,8 @@
 """Every request under an id, with its time: counted for `/metrics` and analytics, and one line in the log.
 
-The route's own form (`/v1/batches/{batch_id}`) stands for the path: ids would make a series each, and what nobody
-serves is `unknown`, whatever a scanner asks for.
+Lines that are logged on its way carry the id as well, whatever thread they come from. The route's own form
+(`/v1/batches/{batch_id}`) stands for the path: ids would make a series each, and what nobody serves is `unknown`,
+whatever a scanner asks for.
 """
 
 from __future__ import annotations
@@ -9,13 +10,20 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from typing import Any
 
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from app.api.auth import CALLER
 from app.api.methods import Asgi, Message, Receive, Scope, Send
 from workers import metrics
-from workers.observed import OBSERVED
+from workers.observed import OBSERVED, OTHER
 
 log = logging.getLogger("batchwright.api")
 UNKNOWN = "unknown"
+# Anybody may send any word.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_REFUSED, _FAILED, _NO_KEY = 400, 500, 401
 # What says nothing by being asked every few seconds.
 _QUIET = frozenset({"/health", "/ready", "/metrics"})
 
@@ -33,26 +41,31 @@ class Watched:
             return
         request_id = f"req_{secrets.token_hex(12)}"
         began_s = time.perf_counter()
-        status, ended = 0, False
+        status, sent, ended = 0, 0, False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status, ended
+            nonlocal status, sent, ended
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
-            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if message["type"] == "http.response.body":
+                sent += len(message.get("body", b""))
+                ended = not message.get("more_body", False)
 
         self.in_progress += 1
+        # Whoever serves may let several requests of a connection share one context.
+        clear_contextvars()
+        bind_contextvars(request_id=request_id)
         try:
             await self._app(scope, receive, send_with_id)
         except Exception:
-            log.exception("%s %s failed (%s)", scope["method"], scope["path"], request_id)
+            log.exception("a request failed", extra={"method": scope["method"], "real_path": scope["path"]})
             if status and not ended:
                 raise  # the server breaks the connection off: the client must not take it for the whole
         finally:
             self.in_progress -= 1
-            _note(scope, request_id, status, time.perf_counter() - began_s)
+            _note(scope, status, sent, time.perf_counter() - began_s)
 
 
 def endpoint_of(scope: Scope) -> str:
@@ -61,9 +74,38 @@ def endpoint_of(scope: Scope) -> str:
     return str(getattr(route, "path", UNKNOWN))
 
 
-def _note(scope: Scope, request_id: str, status: int, seconds: float) -> None:
+def _note(scope: Scope, status: int, sent_bytes: int, seconds: float) -> None:
     method, endpoint = scope["method"], endpoint_of(scope)
+    _count(scope, method if method in _METHODS else OTHER, endpoint, status, seconds)
+    level = logging.DEBUG if endpoint in _QUIET else logging.INFO
+    if log.isEnabledFor(level):
+        log.log(level, "request", extra=_fields(scope, method, endpoint, status, sent_bytes, seconds))
+
+
+def _count(scope: Scope, method: str, endpoint: str, status: int, seconds: float) -> None:
     OBSERVED.count(metrics.HTTP_REQUESTS, method, endpoint, str(status))
     OBSERVED.time(metrics.HTTP_SECONDS, method, endpoint, seconds=seconds)
-    level = logging.DEBUG if endpoint in _QUIET else logging.INFO
-    log.log(level, "%s %s %d %.1f ms (%s)", method, scope["path"], status, seconds * 1000, request_id)
+    if not 0 < status < _REFUSED:
+        kind = "client" if _REFUSED <= status < _FAILED else "server" if status else "broken_off"
+        OBSERVED.count(metrics.ERRORS, kind, endpoint)
+    if CALLER in scope:
+        OBSERVED.count(metrics.KEY_USES, "accepted")
+    elif status == _NO_KEY:
+        OBSERVED.count(metrics.KEY_USES, "refused")
+
+
+def _fields(
+    scope: Scope, method: str, endpoint: str, status: int, sent_bytes: int, seconds: float
+) -> dict[str, Any]:
+    """What the line says; the request's id is on every line anyhow."""
+    fields: dict[str, Any] = {"method": method, "path": endpoint}
+    if scope["path"] != endpoint:
+        fields["real_path"] = scope["path"]
+    fields |= {"status": status, "ms": round(seconds * 1000, 2), "bytes": sent_bytes}
+    caller = scope.get(CALLER)
+    if caller is not None:
+        fields |= {"tenant": caller.tenant, "key_id": caller.key_id}
+    batch_id = scope.get("path_params", {}).get("batch_id")
+    if batch_id is not None:
+        fields["batch_id"] = batch_id
+    return fields

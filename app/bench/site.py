@@ -123,7 +123,7 @@ def _bound(spec: ProcessSpec, cores: Sequence[int]) -> ProcessSpec:
 
 
 @contextmanager
-def open_site(rules: Rules, tell: Telling) -> Iterator[Site]:
+def open_site(rules: Rules, tell: Telling, commands: BenchCommands | None = None) -> Iterator[Site]:
     """Start everything, yield it, end everything and take the directory away. Raises StackError."""
     steps = _Steps(tell)
     directory = Path(tempfile.mkdtemp(prefix="batchwright-bench-"))
@@ -136,7 +136,7 @@ def open_site(rules: Rules, tell: Telling) -> Iterator[Site]:
                 simulator=True,
                 flower=False,
                 beat=False,
-                commands=BenchCommands(rules),
+                commands=commands or BenchCommands(rules),
             )
             try:
                 state = _started(stack, steps)

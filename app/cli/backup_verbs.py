@@ -1,25 +1,24 @@
-"""The verbs `backup` and `restore`: which database is meant, progress, and what came of it."""
+"""The verbs `backup` and `restore`: progress, and what came of it."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from app.cli import live, report, words
 from app.cli.batch_verbs import load
-from app.cli.errors import NOT_REACHED, OK, CliError
-from app.cli.live import Steps
+from app.cli.errors import OK, CliError
 from app.cli.session import ended_by_signals
+from app.cli.which_database import WhichDatabase, away_is_not_reached, which_database
 
 if TYPE_CHECKING:
     from app.backup.archive import Manifest, Tell
     from app.cli.live import Display
-    from config.settings import Settings
 
 _HALF = "the database is not whole: repeat the command"
 _SECRETS = "it holds the tenants' secrets and the hashes of API keys: keep it as private as the database"
@@ -32,15 +31,6 @@ class _Standing:
     so_far: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Database:
-    """Where it is; `alone`: nobody else can use it now."""
-
-    url: str = field(repr=False)
-    name: str
-    alone: bool
-
-
 def backup(path: Path, *, as_json: bool) -> int:
     """Write a backup of the database of these settings."""
     from app.backup.saving import save
@@ -48,7 +38,10 @@ def backup(path: Path, *, as_json: bool) -> int:
     settings = load()
     with _stoppable("nothing was written") as standing, ended_by_signals(), live.display() as display:
         display.stage(f"backing up to {words.clean(str(path))}")
-        with _database(settings, "backing up", display, may_be_new=False) as found, _away_is_not_reached():
+        with (
+            which_database(settings, "backing up", display, may_be_new=False) as found,
+            away_is_not_reached(),
+        ):
             manifest = save(found.url, found.name, path, alone=found.alone, tell=_teller(display))
             standing.so_far = "the backup is written"
     _print(path, manifest, found, as_json=as_json)
@@ -69,7 +62,7 @@ def restore(path: Path, *, replace: bool, as_json: bool) -> int:
         def begins() -> None:
             standing.so_far = _HALF
 
-        with _database(settings, "restoring", display, may_be_new=True) as found, _away_is_not_reached():
+        with which_database(settings, "restoring", display, may_be_new=True) as found, away_is_not_reached():
             manifest = write_back(
                 found.url,
                 found.name,
@@ -86,33 +79,6 @@ def restore(path: Path, *, replace: bool, as_json: bool) -> int:
 
 
 @contextmanager
-def _database(settings: Settings, doing: str, display: Display, *, may_be_new: bool) -> Iterator[_Database]:
-    """The running stack's, else the one that is named, else the embedded one, started alone for this."""
-    from app.embedded.mongod_alone import holds_database, mongod_alone
-    from app.embedded.state import read_state
-
-    state, named = read_state(settings.data_dir), settings.servers.mongodb_url
-    name = settings.servers.mongodb_database
-    url = state.mongodb_url if state is not None else named
-    if named is not None and url != named:
-        raise CliError(
-            f"BATCHWRIGHT_MONGODB_URL names another MongoDB than the stack that runs in {settings.data_dir} has",
-            hint="unset it to mean the stack's, or set BATCHWRIGHT_DATA_DIR to another directory to mean that one",
-        )
-    if url is not None:
-        yield _Database(url, name, alone=False)
-        return
-    if not may_be_new and not holds_database(settings.data_dir):
-        raise CliError(
-            f"{settings.data_dir} holds no database, and BATCHWRIGHT_MONGODB_URL names none",
-            hint="see whether BATCHWRIGHT_DATA_DIR is the one that `batchwright up` works with",
-            exit_code=NOT_REACHED,
-        )
-    with mongod_alone(settings.data_dir, doing, Steps(display)) as alone_url:
-        yield _Database(alone_url, name, alone=True)
-
-
-@contextmanager
 def _stoppable(so_far: str) -> Iterator[_Standing]:
     """Say what has come of it to whoever ends the block by Ctrl-C or another signal."""
     standing = _Standing(so_far)
@@ -123,16 +89,6 @@ def _stoppable(so_far: str) -> Iterator[_Standing]:
         raise
 
 
-@contextmanager
-def _away_is_not_reached() -> Iterator[None]:
-    from app.backup.database import DatabaseAway
-
-    try:
-        yield
-    except DatabaseAway as error:
-        raise CliError(error.message, hint=error.hint, exit_code=NOT_REACHED) from error
-
-
 def _teller(display: Display) -> Tell:
     def tell(name: str, documents: int, size_bytes: int) -> None:
         display.detail(f"{name}: {words.things(documents, 'document')}, {words.size(size_bytes)}")
@@ -140,7 +96,7 @@ def _teller(display: Display) -> Tell:
     return tell
 
 
-def _print(path: Path, manifest: Manifest, database: _Database, *, as_json: bool) -> None:
+def _print(path: Path, manifest: Manifest, database: WhichDatabase, *, as_json: bool) -> None:
     size_bytes = path.stat().st_size
     server = urlsplit(database.url).netloc.rpartition("@")[2]
     if as_json:

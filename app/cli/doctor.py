@@ -7,8 +7,6 @@ alone is said before, by their own error.
 
 from __future__ import annotations
 
-import re
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -25,7 +23,8 @@ if TYPE_CHECKING:
 _STYLES: Mapping[State, str] = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 _STATE_WIDTH = len("problem")
 _UNKNOWN = "?"
-_NUMBER = re.compile(r"(\d) (?=[A-Za-z])")
+_MARKS: Mapping[State, str] = {"ok": "✓", "warning": "!", "problem": "✗"}
+_TRIP_COLUMNS = ("round trip", "pings", "min ms", "median ms", "p99 ms", "clock", "version")
 _CLIENT_COLUMNS = (
     *("worker", "provider", "requests", "conns", "streams"),
     *("protocol", "sent", "received", "retired"),
@@ -51,16 +50,19 @@ def doctor(*, as_json: bool) -> int:
 
 
 def show(findings: Sequence[Finding]) -> None:
-    """For people: a line for each finding, what to do below it, and the clients of the running workers."""
+    """For people: round trips, the workers' clients, then a line for each finding with what to do below it.
+
+    The gravest come last: there a reader looks first.
+    """
     out = report.console()
+    for columns, rows in ((_TRIP_COLUMNS, trip_rows(findings)), (_CLIENT_COLUMNS, client_rows(findings))):
+        if rows:
+            _print_rows(columns, rows)
+            out.print()
     name_width = max(len(each.name) for each in findings)
-    for each in findings:
+    for each in sorted(findings, key=lambda each: list(_STYLES).index(each.state)):
         for line in lines_of(each, name_width, out.width if out.is_terminal else None):
             out.print(line, soft_wrap=True)
-    rows = client_rows(findings)
-    if rows:
-        out.print()
-        _print_clients(rows)
     out.print()
     out.print(closing(findings), soft_wrap=True)
 
@@ -74,21 +76,16 @@ def lines_of(finding: Finding, name_width: int, width: int | None) -> list[Text]
         (words.clean(finding.text), ""),
         *([(f"-> {words.clean(finding.fix)}", "dim")] if finding.fix else []),
     ]
-    head = [(f"{finding.state:{_STATE_WIDTH}}", _STYLES[finding.state]), f"  {finding.name:{name_width}}  "]
+    # In a pipe the word alone stands for it, to be looked for.
+    mark = f"{_MARKS[finding.state]} " if width else ""
+    indent += len(mark)
+    state = f"{mark}{finding.state:{_STATE_WIDTH}}"
+    head = [(state, _STYLES[finding.state]), f"  {finding.name:{name_width}}  "]
     lines: list[Text] = []
     for text, style in parts:
-        for piece in _wrapped(text, width - indent if width else None):
+        for piece in words.folded(text, width - indent if width else None):
             lines.append(Text.assemble(*(head if not lines else [" " * indent]), (piece, style)))
     return lines
-
-
-def _wrapped(text: str, width: int | None) -> list[str]:
-    if width is None:
-        return [text]
-    # A number stays with its unit; a path or an address that is longer than the line stays whole, to be copied.
-    glued = _NUMBER.sub("\\1\u00a0", text)
-    lines = textwrap.wrap(glued, max(20, width), break_long_words=False, break_on_hyphens=False)
-    return [line.replace("\u00a0", " ") for line in lines]
 
 
 def client_rows(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
@@ -110,13 +107,28 @@ def client_rows(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
     ]
 
 
-def _print_clients(rows: Sequence[tuple[str, ...]]) -> None:
+def trip_rows(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
+    """How long each server's answers took, below `_TRIP_COLUMNS`."""
+    timed = [(each, each.data["round_trip"]) for each in findings if "round_trip" in each.data]
+    return [
+        (
+            each.name,
+            str(trip["pings"]),
+            *(f"{trip[name]:.2f}" for name in ("min_ms", "median_ms", "p99_ms")),
+            f"{each.data['clock_offset_s'] * 1000:+.0f} ms" if "clock_offset_s" in each.data else "-",
+            str(each.data.get("version", "-")),
+        )
+        for each, trip in timed
+    ]
+
+
+def _print_rows(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
     from rich.table import Table
 
     # Of report.print_table's lines the gaps alone would not leave these columns room on 80 characters.
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
-    for column in _CLIENT_COLUMNS:
-        left = column in ("worker", "provider", "protocol")
+    for column in columns:
+        left = column in ("worker", "provider", "protocol", "round trip", "version")
         table.add_column(column, justify="left" if left else "right", overflow="fold", no_wrap=not left)
     for row in rows:
         table.add_row(*map(words.clean, row))

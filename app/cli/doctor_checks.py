@@ -15,12 +15,14 @@ from app.cli.reach import shown_url
 from app.doctor.broker_check import check_broker
 from app.doctor.disk_check import check_disk
 from app.doctor.findings import Check, Finding
+from app.doctor.indexes_check import check_indexes
 from app.doctor.limits_check import check_limits
 from app.doctor.machine import check_machine, transport
 from app.doctor.measures import RoundTrip, Timing, ping_often
 from app.doctor.mongo_check import check_mongodb, mongodb_timing
 from app.doctor.pauses_check import check_pauses
 from app.doctor.redis_check import CACHE, CONTROL, Role, check_redis, redis_timing
+from app.doctor.upkeep_check import check_upkeep
 from app.doctor.worker_check import check_workers
 from app.embedded.binaries import Binary, find_mongod, find_redis
 from app.embedded.clients import left_behind
@@ -68,6 +70,9 @@ def all_checks(settings: Settings, state: StackState | None, places: Places) -> 
         database = settings.servers.mongodb_database
         checks["mongodb"] = lambda: check_mongodb(mongodb_url)
         checks["mongodb disk"] = lambda: check_disk(mongodb_url, database, settings.disk)
+        checks["mongodb indexes"] = lambda: check_indexes(mongodb_url, database)
+        has_beat = state is not None and state.kind == "up"
+        checks["upkeep"] = lambda: check_upkeep(mongodb_url, database, has_beat=has_beat)
         checks["pauses"] = lambda: check_pauses(mongodb_url, database)
         checks["workers"] = lambda: check_workers(mongodb_url, database, expected=state is not None)
     else:

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from app.cli import words
 from app.cli.reach import Reached, reach, shown_url
 from app.doctor.findings import Check, Finding
+from app.doctor.ollama_check import check_ollama
 from app.doctor.wire import Wire, try_wire
 
 if TYPE_CHECKING:
@@ -30,7 +32,17 @@ def provider_checks(settings: Settings, state: StackState | None) -> Mapping[str
         providers.insert(0, _simulator(state.sim_url))
     if not providers:
         return {"providers": lambda: [Finding("providers", "warning", _NONE, _NONE_FIX)]}
-    return {_name(each): _check(each, settings) for each in providers}
+    checks: dict[str, Check] = {_name(each): _check(each, settings) for each in providers}
+    for each in providers:
+        if each.kind == "ollama":
+            checks[f"{each.name} models"] = partial(check_ollama, each, _aliases(settings, each.name))
+    return checks
+
+
+def _aliases(settings: Settings, place: str) -> dict[str, str]:
+    """What names such as `fast` mean at this provider."""
+    found = settings.catalog.aliases
+    return {alias: each.model for alias, each in found.items() if each.place in (place, "ollama")}
 
 
 def _check(provider: Provider, settings: Settings) -> Callable[[], Sequence[Finding]]:

@@ -12,10 +12,13 @@ import typer
 from app.cli.after_group import download, errors, items, retry
 from app.cli.cache_group import cache
 from app.cli.costing import cost
+from app.cli.db_group import db
 from app.cli.events_group import events
+from app.cli.figures_group import alerts, stats
 from app.cli.group import Group
 from app.cli.keeping import backup, restore
 from app.cli.keys_group import keys
+from app.cli.looking import top, why
 from app.cli.models_group import models
 from app.cli.options import (
     BatchId,
@@ -27,10 +30,13 @@ from app.cli.options import (
 )
 from app.cli.pausing import pause, resume
 from app.cli.run_verb import run
-from app.cli.stack_group import doctor, down, logs, ps, up
+from app.cli.schedule_group import schedule
+from app.cli.stack_group import doctor, down, logs, ps, reload, up
 from app.cli.tenants_group import tenants
 from app.cli.trials import bench, estimate, sim, validate
+from app.cli.warm_group import warm
 from app.cli.webhooks_group import webhooks
+from app.cli.workshop import build, profile, pull_models, rebuild, run_tests
 
 app = typer.Typer(
     cls=Group,
@@ -66,7 +72,7 @@ app.command()(estimate)
 app.command()(validate)
 
 
-for stack_verb in (up, down, ps, logs, doctor):
+for stack_verb in (up, down, ps, logs, reload, doctor):
     app.command()(stack_verb)
 
 
@@ -135,18 +141,26 @@ def show(batch_id: BatchId, json: Json = False) -> None:
     raise typer.Exit(batch_verbs.show(batch_id, as_json=json))
 
 
+app.command()(why)
+app.command()(top)
 for after_verb in (items, errors, retry):
     app.command()(after_verb)
 
 
 app.command()(cost)
+app.command()(stats)
+app.command()(alerts)
 app.add_typer(models)
 app.add_typer(cache)
+app.add_typer(schedule)
+app.add_typer(warm)
 app.add_typer(tenants)
 app.add_typer(keys)
 app.add_typer(webhooks)
-for verb in (backup, restore, sim, bench):
+app.add_typer(db)
+for verb in (backup, restore, sim, bench, profile, build, rebuild, pull_models):
     app.command()(verb)
+app.command("test")(run_tests)
 
 
 @app.command()

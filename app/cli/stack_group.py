@@ -1,4 +1,4 @@
-"""The verbs of the stack itself: up, down, ps, logs, doctor.
+"""The verbs of the stack itself: up, down, ps, logs, reload, doctor.
 
 As in main.py, nothing heavy is imported here.
 """
@@ -44,12 +44,40 @@ def logs(
     lines: Annotated[
         int, typer.Option("--lines", "-n", min=0, metavar="N", help="How many of the last lines.")
     ] = 100,
+    level: Annotated[
+        str | None, typer.Option("--level", metavar="LEVEL", help="At least: debug, info, warning, error.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="WHEN", help="Such as 10m, 2h or 2026-11-21T10:00.")
+    ] = None,
+    grep: Annotated[str | None, typer.Option("--grep", metavar="TEXT", help="Only lines with it.")] = None,
+    batch: Annotated[str | None, typer.Option("--batch", metavar="ID", help="Only about this batch.")] = None,
     json: Json = False,
 ) -> None:
-    """Print the logs of the stack's processes."""
+    """Print the logs of the stack's processes, in the order of time.
+
+    A traceback belongs to the line before it. Works on a stack that has ended, too.
+    """
     from app.cli import logs as logs_verb
 
-    raise typer.Exit(logs_verb.logs(service, follow=follow, lines=lines, as_json=json))
+    asked = logs_verb.Asked(level, since, grep, batch)
+    raise typer.Exit(logs_verb.logs(service, follow=follow, lines=lines, asked=asked, as_json=json))
+
+
+def reload(
+    wait: Annotated[
+        float, typer.Option("--wait", min=0, metavar="SECONDS", help="Wait so long for the workers' answers.")
+    ] = 10.0,
+    json: Json = False,
+) -> None:
+    """Read limits, keys, models and prices anew, everywhere.
+
+    Every process says what has changed and what needs a restart; settings that cannot be read change nothing. Needs an
+    admin key of the first tenant, such as the stack's own.
+    """
+    from app.cli import reload_verb
+
+    raise typer.Exit(reload_verb.reload(wait_s=wait, as_json=json))
 
 
 def doctor(json: Json = False) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from datetime import UTC, datetime
 
 # Beside the control characters: what breaks a line or turns its direction, and what UTF-8 cannot write.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
+_NUMBER = re.compile(r"(\d) (?=[A-Za-z])")
 _UNITS = ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k"))
 
 
@@ -58,6 +60,18 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
+def brief(seconds: float) -> str:
+    """The same where there is little room: 42s, 3m07, 2h03, 3d."""
+    whole = max(0, round(seconds))
+    if whole < 100:
+        return f"{whole}s"
+    minutes, rest_s = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}m{rest_s:02d}"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}" if hours < 48 else f"{hours // 24}d"
+
+
 def size(number_of_bytes: float) -> str:
     """12 B, 3.4 kB, 274 MB, 2.0 GB, in steps of 1,000 as disks and model libraries count."""
     value, unit = float(number_of_bytes), "B"
@@ -83,16 +97,30 @@ def clean(text: str) -> str:
     return _CONTROL.sub(" ", text)
 
 
+def escaped(text: str) -> str:
+    """Text from elsewhere with its line breaks and escape codes visible, so that two names stay two."""
+    return _CONTROL.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
 def json_line(data: object) -> str:
     """One line of JSON that a terminal can show too: what `clean` takes out is escaped here."""
-    text = json.dumps(data, ensure_ascii=False)
-    return _CONTROL.sub(lambda found: json.dumps(found[0])[1:-1], text)
+    return escaped(json.dumps(data, ensure_ascii=False))
 
 
 def one_line(text: str, limit: int = 300) -> str:
     """Text from elsewhere made fit for a terminal: no line breaks, no escape codes, not endless."""
     flat = clean(text).strip()
     return flat if len(flat) <= limit else flat[: limit - 3] + "..."
+
+
+def folded(text: str, width: int | None) -> list[str]:
+    """Lines of this width (20 at least), words whole; one as long as it is for None."""
+    if width is None:
+        return [text] if text else []
+    # A number stays with its unit; a path or an address that is longer than the line stays whole, to be copied.
+    glued = _NUMBER.sub("\\1\u00a0", text)
+    lines = textwrap.wrap(glued, max(20, width), break_long_words=False, break_on_hyphens=False)
+    return [line.replace("\u00a0", " ") for line in lines]
 
 
 def shortened(name: str, width: int) -> str:

@@ -50,6 +50,7 @@ class BatchRequest:
     Attributes:
         model: answers every line, whatever model the line names.
         cache: False asks every line anew and keeps none of the answers.
+        warm: nobody waits: answers are kept as warmed ones, which are renewed before they expire.
         max_cost_usd: the ceiling for its calls; at it the batch rests until it is resumed with a higher one.
         order: "input" asks for the output in input order, which is how it comes anyhow.
         run_key: what makes two runs the same work; found again by `list_batches`.
@@ -61,6 +62,7 @@ class BatchRequest:
     completion_window: str = "24h"
     model: str | None = None
     cache: bool = True
+    warm: bool = False
     max_cost_usd: float | None = None
     order: str | None = None
     run_key: str | None = None
@@ -73,8 +75,8 @@ def create_batch(request: BatchRequest) -> HttpCall[BatchInfo]:
     ours: dict[str, Any] = {}
     if request.model is not None:
         ours["model"] = request.model
-    if not request.cache:
-        ours["cache"] = "off"
+    if request.warm or not request.cache:
+        ours["cache"] = "warm" if request.warm else "off"
     if request.max_cost_usd is not None:
         ours["max_cost_usd"] = request.max_cost_usd
     if request.order is not None:

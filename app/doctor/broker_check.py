@@ -16,7 +16,14 @@ from kombu.exceptions import KombuError
 from app.doctor.findings import Finding
 from app.doctor.measures import address
 from app.doctor.redis_check import Role, check_redis
-from workers.celery_config import PLAN_QUEUE, batch_queue, celery_settings, is_rabbitmq, rabbitmq_queue
+from workers.celery_config import (
+    PLAN_QUEUE,
+    SCHEDULES_QUEUE,
+    batch_queue,
+    celery_settings,
+    is_rabbitmq,
+    rabbitmq_queue,
+)
 
 NAME, SETTING = "broker", "BATCHWRIGHT_BROKER_URL"
 _PATIENCE_S = 2.0
@@ -39,7 +46,7 @@ def check_broker(url: str, providers: Iterable[str]) -> Sequence[Finding]:
         with _connection(url) as connection:
             told: Any = connection.connection
             told.connect()
-            names = (PLAN_QUEUE, *(batch_queue(provider) for provider in sorted(set(providers))))
+            names = (PLAN_QUEUE, SCHEDULES_QUEUE, *(batch_queue(provider) for provider in sorted(set(providers))))
             return [_answers(where, told.server_properties), _queues(connection, names)]
     except (AccessRefused, NotAllowed):
         text = f"{where} refuses the name, the password or the virtual host"

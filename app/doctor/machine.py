@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 from app.doctor.findings import Finding
 from app.embedded.files import FIRST_START_FREE_BYTES, LATER_START_FREE_BYTES
 from app.version import VERSION
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 # Below this a large batch may fill the disk while it runs.
 _PLENTY_BYTES = 2_000_000_000
+# MongoDB and a worker take about as much when they are busy.
+_LITTLE_BYTES = 500_000_000
 # Log files, pipes, event loops and what the interpreter opens.
 _OTHER_FILES = 128
 _WHY_AUTO = {
@@ -31,7 +35,7 @@ _WHY_AUTO = {
 
 def check_machine(settings: Settings) -> Sequence[Finding]:
     """All of it; nothing here waits for anybody."""
-    return [version(), disk(settings.data_dir), open_files(settings)]
+    return [version(), memory(), disk(settings.data_dir), open_files(settings)]
 
 
 def version() -> Finding:
@@ -40,6 +44,25 @@ def version() -> Finding:
     python = platform.python_version()
     text = f"version {VERSION}, Python {python}, {cores} {'core' if cores == 1 else 'cores'}"
     return Finding("batchwright", "ok", text, data={"version": VERSION, "python": python, "cores": cores})
+
+
+def memory() -> Finding:
+    """Whether this machine has memory left."""
+    try:
+        seen = psutil.virtual_memory()
+    except (psutil.Error, OSError, NotImplementedError):
+        return Finding("memory", "ok", "this system does not tell")
+    return of_memory(int(seen.available), int(seen.total))
+
+
+def of_memory(available: int, total: int) -> Finding:
+    """What so many bytes mean. Pure."""
+    data = {"available_bytes": available, "total_bytes": total}
+    text = f"{available / 1e9:.1f} of {total / 1e9:.1f} GB free"
+    if available < _LITTLE_BYTES:
+        fix = "run fewer workers here (--workers), or move the servers apart"
+        return Finding("memory", "warning", f"{text}, little for a stack with its servers", fix, data)
+    return Finding("memory", "ok", text, data=data)
 
 
 def disk(data_dir: Path) -> Finding:

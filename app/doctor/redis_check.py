@@ -68,7 +68,7 @@ def check_redis(role: Role, url: str) -> Sequence[Finding]:
         return [Finding(role.name, "problem", text, f"start it, or correct {role.setting}")]
     product, version = _version(info)
     data = {"address": where, "product": product, "version": version, "clock_offset_s": offset_s}
-    return [_answers(role, data), memory(role, info)]
+    return [_answers(role, data), memory(role, info), persistence(role, info)]
 
 
 def redis_timing(url: str) -> Timing:
@@ -110,6 +110,29 @@ def memory(role: Role, info: dict[str, Any]) -> Finding:
         fix = "raise maxmemory there; once it is full, it takes no more messages"
         return Finding(name, "warning", f"{policy}, {room}", fix, data)
     return Finding(name, "ok", f"{policy}, {room}", data=data)
+
+
+def persistence(role: Role, info: dict[str, Any]) -> Finding:
+    """Whether a restart finds what was there, and whether it can write it at all. `info` as INFO gives it."""
+    name = f"{role.name} persistence"
+    aof, saved = bool(info.get("aof_enabled")), int(info.get("rdb_last_save_time") or 0)
+    failed = [
+        what
+        for what, field in (("AOF", "aof_last_write_status"), ("RDB", "rdb_last_bgsave_status"))
+        if info.get(field, "ok") != "ok"
+    ]
+    data = {"aof": aof, "rdb_last_save_at": saved, "failed": failed}
+    if failed:
+        text = f"its last write of the {' and the '.join(failed)} failed"
+        return Finding(name, "problem", text, "see to its disk and its rights there, and to its log", data)
+    if aof:
+        return Finding(name, "ok", "AOF is on", data=data)
+    if role is CACHE:
+        text = "no AOF; answers outlive a restart only if it saves when it stops"
+        return Finding(name, "ok", text, data=data)
+    # MongoDB has every item, so nothing is lost: limits begin anew and what was in the queues is sent again.
+    text = "no AOF: after a crash queues are filled anew and limits begin without their past"
+    return Finding(name, "warning", text, "set appendonly yes there", data)
 
 
 def _client(url: str) -> Redis:

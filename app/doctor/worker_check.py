@@ -11,6 +11,7 @@ import pymongo
 from pymongo.errors import PyMongoError
 
 from app.doctor.findings import Finding
+from app.version import VERSION
 from workers.store.mongo import connect
 from workers.store.worker_processes import Beat, WorkerProcesses
 from workers.vitals import ProviderVitals, Vitals
@@ -32,7 +33,7 @@ def check_workers(url: str, database: str, *, expected: bool) -> Sequence[Findin
     except (PyMongoError, ValueError) as error:
         text = f"unknown, for MongoDB does not tell ({type(error).__name__})"
         return [Finding(NAME, "warning", text, "see what is said of mongodb")]
-    return [_all(beats, expected=expected), *map(_one, beats)]
+    return [_all(beats, expected=expected), *_versions(beats), *map(_one, beats)]
 
 
 def _all(beats: Sequence[Beat], *, expected: bool) -> Finding:
@@ -46,6 +47,21 @@ def _all(beats: Sequence[Beat], *, expected: bool) -> Finding:
         fix = "`batchwright logs worker-1` shows why"
         return Finding(NAME, "problem", "the stack runs, but no worker process lives", fix, data)
     return Finding(NAME, "warning", "no worker process lives, so batches wait", "start one", data)
+
+
+def _versions(beats: Sequence[Beat]) -> list[Finding]:
+    """Whether all living processes are of one version, ours: shards and signs of another may not be understood."""
+    versions = Counter(str((beat.stats or {}).get("version") or "unknown") for beat in beats if beat.alive)
+    return of_versions(versions)
+
+
+def of_versions(versions: Mapping[str, int]) -> list[Finding]:
+    """What processes by version mean; nothing where all are of ours."""
+    if not versions or set(versions) == {VERSION}:
+        return []
+    said = ", ".join(f"{number} of {version}" for version, number in sorted(versions.items()))
+    text = f"processes of other versions than {VERSION}, which is here: {said}"
+    return [Finding(f"{NAME} versions", "warning", text, "restart them with one version", dict(versions))]
 
 
 def _one(beat: Beat) -> Finding:

@@ -16,7 +16,6 @@ from app.embedded.ports import PortWish
 from app.embedded.probes import HttpAnswers, ReadyFile
 from app.embedded.process import ProcessSpec
 
-FLOWER_USER = "batchwright"
 _READY_LIMIT_S = 45.0
 # What a worker may need beyond its grace: the last bulk write, and Celery's own end.
 _AFTER_GRACE_S = 8.0
@@ -35,6 +34,7 @@ class Plan:
     api: PortWish
     api_host: str = "127.0.0.1"
     flower: PortWish | None = None
+    flower_host: str = "127.0.0.1"
     simulator: PortWish | None = None
     all_models: bool = False
     beat: bool = False
@@ -99,16 +99,15 @@ class OurCommands:
         )
 
     def flower(self, plan: Plan, wiring: Wiring, port: int) -> ProcessSpec:
-        options = ("flower", "--address=127.0.0.1", f"--port={port}")
+        listening = ("--host", plan.flower_host, "--port", str(port))
         return ProcessSpec(
             name="flower",
-            argv=(*_CELERY, *options),
-            # It can stop workers, and any web page can reach a loopback port: so it asks who comes.
+            argv=(sys.executable, "-m", "workers.flower_page", *listening),
             env={
                 **environment(plan, wiring, "flower"),
-                "FLOWER_BASIC_AUTH": f"{FLOWER_USER}:{wiring.flower_password}",
+                "BATCHWRIGHT_FLOWER_PASSWORD": wiring.flower_password,
             },
-            ready=HttpAnswers(f"http://127.0.0.1:{port}/healthcheck"),
+            ready=HttpAnswers(f"http://{local_address(plan.flower_host)}:{port}/healthcheck"),
             ready_limit_s=_READY_LIMIT_S,
             stop_order=0,
         )
@@ -118,7 +117,8 @@ class OurCommands:
         return [*workers, _beat(plan, wiring)] if plan.beat else workers
 
 
-_CELERY = (sys.executable, "-m", "celery", "-A", "workers.celery_app")
+# Quiet: a banner is no line of a log.
+_CELERY = (sys.executable, "-m", "celery", "--quiet", "-A", "workers.celery_app")
 
 
 def _worker(plan: Plan, wiring: Wiring, name: str) -> ProcessSpec:
@@ -136,12 +136,15 @@ def _worker(plan: Plan, wiring: Wiring, name: str) -> ProcessSpec:
 
 
 def _beat(plan: Plan, wiring: Wiring) -> ProcessSpec:
-    schedule = plan.data_dir / "run" / "beat"
+    ready = ready_path(plan, "beat")
     return ProcessSpec(
         name="beat",
-        argv=(*_CELERY, "beat", "--schedule", str(schedule), "--pidfile="),
+        argv=(*_CELERY, "beat", "--pidfile="),
         env=environment(plan, wiring, "beat"),
+        ready=ReadyFile(ready),
+        ready_limit_s=_READY_LIMIT_S,
         stop_order=0,
+        remove_first=(ready,),
     )
 
 

@@ -1,4 +1,4 @@
-"""Describe the three embedded servers as processes: control Redis, cache Redis, mongod.
+"""Describe the three embedded servers as processes: control Redis, cache Redis, mongod, set up by the files in config/.
 
 stack.py and tests/support/servers.py start them. All listen on loopback only. The Redis servers want a random
 password, which stands in a private file and in their URL, never in a command line; mongod runs without
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import config
 from app.embedded import replica_set
 from app.embedded.binaries import Binary, find_mongod, find_redis
 from app.embedded.errors import PortTaken
@@ -27,32 +28,20 @@ MOST_PORTS_TRIED = 4
 _MONGOD_READY_LIMIT_S = 60.0  # recovery of a large journal after a crash takes its time
 _REDIS_READY_LIMIT_S = 60.0
 
-_COMMON_CONF = """\
-bind 127.0.0.1
-protected-mode yes
-daemonize no
-logfile ""
-tcp-keepalive 60
-"""
-
-# Jobs, limits and flights: nothing may ever be evicted, a full instance refuses writes instead.
+# What people run servers of their own with; below it stands what a laptop wants otherwise, since the last line counts.
+_CONFIG = Path(config.__file__).parent
 _CONTROL_CONF = """\
 maxmemory 256mb
-maxmemory-policy noeviction
-appendonly yes
-appendfsync everysec
-save ""
 """
 
-# Paid answers, each worth keeping and none worth failing for. A save point makes SIGTERM save the file, on
-# every version of both servers; the quarter of an hour bounds what a power cut can lose.
+# A save point makes SIGTERM save the file, on every version of both servers, which loads faster than a log of all
+# writes; the quarter of an hour bounds what a power cut can lose. One thread for the sockets, next to workers.
 _CACHE_CONF = """\
 maxmemory 256mb
-maxmemory-policy allkeys-lru
 appendonly no
 save 900 1
-stop-writes-on-bgsave-error no
 dbfilename answers.rdb
+io-threads 1
 """
 
 
@@ -69,19 +58,28 @@ def start_control_redis(
     supervisor: Supervisor, data_dir: Path, ports: PortClaims, *, databases: int = 16, wish: int | None = None
 ) -> Callable[[threading.Event], Started]:
     return _redis_start(
-        supervisor, data_dir, ports, _Redis("control-redis", _CONTROL_CONF, 6, databases, wish)
+        supervisor,
+        data_dir,
+        ports,
+        _Redis("control-redis", "redis-control.conf", _CONTROL_CONF, 6, databases, wish),
     )
 
 
 def start_cache_redis(
     supervisor: Supervisor, data_dir: Path, ports: PortClaims, *, databases: int = 16, wish: int | None = None
 ) -> Callable[[threading.Event], Started]:
-    return _redis_start(supervisor, data_dir, ports, _Redis("cache-redis", _CACHE_CONF, 5, databases, wish))
+    return _redis_start(
+        supervisor,
+        data_dir,
+        ports,
+        _Redis("cache-redis", "redis-cache.conf", _CACHE_CONF, 5, databases, wish),
+    )
 
 
 @dataclass(frozen=True)
 class _Redis:
     name: str
+    file: str  # in config/
     conf: str
     stop_order: int
     databases: int
@@ -109,8 +107,9 @@ def redis_spec(binary: Binary, kind: _Redis, data_dir: Path, port: int, password
     directory = _make_directory(data_dir / kind.name)
     conf_path = data_dir / "run" / f"{kind.name}.conf"
     own = f'port {port}\ndir "{directory}"\ndatabases {kind.databases}\nrequirepass {password}\n'
+    everybodys = (_CONFIG / kind.file).read_text(encoding="utf-8")
     try:
-        write_private(conf_path, _COMMON_CONF + kind.conf + own)
+        write_private(conf_path, f"{everybodys}\n# Of `batchwright up`.\n{kind.conf}{own}")
     except OSError as error:
         raise unusable(conf_path, error) from None
     return ProcessSpec(
@@ -149,20 +148,17 @@ def start_mongod(
 
 def mongod_spec(binary: Binary, data_dir: Path, port: int) -> ProcessSpec:
     directory = _make_directory(data_dir / "mongodb")
-    parameters = {
-        "diagnosticDataCollectionEnabled": "false",
-        # A signalled shutdown else waits 15 s for other members, of which there are none.
-        "shutdownTimeoutMillisForSignaledShutdown": "100",
-    }
     options = (
+        # Options count more than the file.
+        *("--config", str(_CONFIG / "mongod.conf")),
         *("--dbpath", str(directory)),
         *("--port", str(port)),
         *("--bind_ip", "127.0.0.1"),
         *("--replSet", replica_set.SET_NAME),
         *("--oplogSize", "200"),
         *("--wiredTigerCacheSizeGB", "0.25"),
-        *("--quiet", "--nounixsocket"),
-        *(part for name, value in parameters.items() for part in ("--setParameter", f"{name}={value}")),
+        "--nounixsocket",
+        *("--setParameter", "diagnosticDataCollectionEnabled=false"),
     )
     return ProcessSpec(
         name="mongod",

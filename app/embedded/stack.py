@@ -18,9 +18,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from app.embedded import leftovers, procinfo
-from app.embedded.commands import FLOWER_USER, Commands, OurCommands, Plan, Wiring
+from app.embedded.commands import Commands, OurCommands, Plan, Wiring
 from app.embedded.errors import DirectoryInUse, StackError
 from app.embedded.files import FileLock, ensure_api_key, ensure_flower_password, prepare
 from app.embedded.launch import Launch
@@ -71,6 +72,7 @@ class Stack:
             api=_wish(settings, "api", settings.api.port),
             api_host=settings.api.host,
             flower=_wish(settings, "flower", settings.flower.port) if wants_flower else None,
+            flower_host=settings.flower.host,
             simulator=PortWish("sim") if simulator else None,
             all_models=all_models,
             beat=beat and not small,
@@ -130,7 +132,9 @@ class Stack:
             self._supervisor = Supervisor(data_dir / "logs", on_change=self._publish, on_event=self._on_event)
             launch = Launch(self._plan, self._commands, self._supervisor, self._ports, on_progress)
             started = launch.start_servers(self._settings.servers)
-            wiring = replace(_wiring(started), flower_password=ensure_flower_password(data_dir))
+            given = self._settings.flower.password
+            password = given.reveal() if given else ensure_flower_password(data_dir)
+            wiring = replace(_wiring(started), flower_password=password)
             started |= launch.start_ours(wiring)
             with self._publishing:
                 self._state = self._describe(api_key, wiring, started)
@@ -246,7 +250,7 @@ class Stack:
             kind=self._kind,
             api_url=started["api"].url,
             api_key=api_key,
-            flower_url=_with_password(started["flower"].url, wiring) if "flower" in started else None,
+            flower_url=self._flower_url(started["flower"].url, wiring) if "flower" in started else None,
             redis_url=wiring.redis_url,
             cache_redis_url=wiring.cache_redis_url,
             mongodb_url=wiring.mongodb_url,
@@ -256,6 +260,11 @@ class Stack:
             versions={**versions, "python": platform.python_version()},
             providers={each.name: each.base_url for each in self._settings.providers if each.kind != "sim"},
         )
+
+    def _flower_url(self, url: str, wiring: Wiring) -> str:
+        """With user and password in it, as browsers take it."""
+        who = f"{quote(self._settings.flower.user, safe='')}:{quote(wiring.flower_password, safe='')}"
+        return url.replace("://", f"://{who}@", 1)
 
     def _pids(self) -> dict[str, int]:
         return {row.name: row.pid for row in self.rows()}
@@ -282,10 +291,6 @@ def cannot_go_on(rows: Iterable[Row]) -> bool:
     given_up = {row.name for row in all_rows if row.state == "given up"}
     workers = {row.name for row in all_rows if row.name.startswith("worker-")}
     return bool(given_up - workers - _DISPENSABLE) or (bool(workers) and workers <= given_up)
-
-
-def _with_password(url: str, wiring: Wiring) -> str:
-    return url.replace("://", f"://{FLOWER_USER}:{wiring.flower_password}@", 1)
 
 
 def _wiring(started: Mapping[str, Started]) -> Wiring:

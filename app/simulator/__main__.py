@@ -19,6 +19,7 @@ _PLAIN = (
     "port",
     "seed",
     "stream_chunk_ms",
+    "cold_start_ms",
     "all_models",
     "api_key",
     "embedding_dimensions",
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=int, help="0 picks a free one (default: 8100)")
     add("--latency-ms", type=float, help="time before the first byte of each answer")
     add("--stream-chunk-ms", type=float, help="time between the chunks of a streamed answer")
+    add("--cold-start-ms", type=float, help="what loading a model takes")
     add("--log", type=Path, metavar="FILE", help="append one JSON line a call")
     add("--seed", type=int, help="answers, latencies and faults follow from it")
     add("--config", type=Path, metavar="FILE", help="settings as TOML; flags win over it")

@@ -50,6 +50,7 @@ class SimulatorConfig:
     seed: int = 0
     latency: Latency = field(default_factory=Latency)
     stream_chunk_ms: float = 0.0
+    cold_start_ms: float = 0.0  # what loading a model takes, before its first answer and after its keep_alive
     log_path: Path | None = None
     all_models: bool = False
     requests_per_minute: int | None = None
@@ -63,6 +64,7 @@ class SimulatorConfig:
     def __post_init__(self) -> None:
         _within("port", self.port, 0, 65_535)
         _within("stream_chunk_ms", self.stream_chunk_ms, 0, 60_000)
+        _within("cold_start_ms", self.cold_start_ms, 0, 600_000)
         _within("embedding_dimensions", self.embedding_dimensions, 1, MAX_DIMENSIONS)
         _within("burst_share", self.burst_share, 0.001, 1)
         for name in ("requests_per_minute", "tokens_per_minute"):
@@ -106,6 +108,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "port": (int,),
     "seed": (int,),
     "stream_chunk_ms": (int, float),
+    "cold_start_ms": (int, float),
     "all_models": (bool,),
     "requests_per_minute": (int,),
     "tokens_per_minute": (int,),

@@ -30,11 +30,13 @@ import orjson
 
 from app.simulator.errors import ApiError
 from app.simulator.limits import Headers, Meter
+from app.simulator.loading import Load
 from app.simulator.promptcache import PromptCache
 
 JSON = "application/json"
 SSE = "text/event-stream; charset=utf-8"
 NDJSON = "application/x-ndjson"
+_ALWAYS = Load()
 
 
 class HeaderLookup(Protocol):
@@ -92,7 +94,7 @@ class Work:
     """A checked request whose price is known; `reply` writes the answer out and is called at most once.
 
     `prompt_tokens` is all input, of which `cached_tokens` were read from the prompt cache and
-    `cache_write_tokens` written to it.
+    `cache_write_tokens` written to it. `load`: how its model must be loaded, where models take time to load.
     """
 
     model: str
@@ -102,6 +104,7 @@ class Work:
     stream: bool = False
     cached_tokens: int = 0
     cache_write_tokens: int = 0
+    load: Load = _ALWAYS
 
 
 @dataclass(frozen=True, slots=True)

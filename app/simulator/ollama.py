@@ -135,7 +135,8 @@ def _generate(body: Mapping[str, Any], terms: Terms) -> Work:
 
 def _answered(asked: Asked, terms: Terms, *, chat: bool) -> Work:
     if asked.loads_only:
-        return Work(asked.model, 0, 0, partial(_write_loaded, asked, chat), stream=asked.chat.stream)
+        write = partial(_write_loaded, asked, chat)
+        return Work(asked.model, 0, 0, write, stream=asked.chat.stream, load=asked.load)
     try:
         answer = answer_chat(asked.chat, terms.seed, terms.huge_bytes)
     except ApiError as error:
@@ -144,7 +145,8 @@ def _answered(asked: Asked, terms: Terms, *, chat: bool) -> Work:
         raise ApiError(500, f"invalid JSON schema in format: {error.message}") from error
     paid = asked.options.fitted(answer.prompt_tokens)
     write = partial(_write, asked, answer, chat)
-    return Work(asked.model, paid, answer.completion_tokens, write, stream=asked.chat.stream)
+    stream = asked.chat.stream
+    return Work(asked.model, paid, answer.completion_tokens, write, stream=stream, load=asked.load)
 
 
 def _write(asked: Asked, answer: ChatAnswer, chat: bool, stamp: Stamp) -> Reply:
@@ -172,7 +174,9 @@ def _old_embed(body: Mapping[str, Any], terms: Terms) -> Work:
 
 def _embedding_work(asked: EmbedAsked, terms: Terms, *, old: bool) -> Work:
     tokens = sum(asked.options.fitted(count_tokens(text)) for text in asked.texts)
-    return Work(asked.model, tokens, 0, partial(_write_embeddings, asked, tokens, terms, old))
+    return Work(
+        asked.model, tokens, 0, partial(_write_embeddings, asked, tokens, terms, old), load=asked.load
+    )
 
 
 def _write_embeddings(asked: EmbedAsked, tokens: int, terms: Terms, old: bool, _: Stamp) -> Reply:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -38,6 +39,11 @@ _JSON_NAMES = ((bool, "bool"), (str, "string"), (int, "number"), (float, "number
 _DURATION = re.compile(
     r"[-+]?(\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))*|[-+]?0"
 )
+_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
+_UNITS_S: Mapping[str, float] = {
+    "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3_600.0,
+}  # fmt: skip
+_USUAL_KEEP_ALIVE_S = 300.0
 _LEVELS = ("high", "medium", "low")
 _MAGIC = (
     (b"\x89PNG", "image/png"),
@@ -96,18 +102,21 @@ def format_of(given: Any) -> tuple[bool, Any]:
     return True, given
 
 
-def ends_at_once(keep_alive: Any) -> bool:
-    """Whether the model is to be unloaded when it has answered.
+def kept_for_s(keep_alive: Any) -> float:
+    """Seconds for which the model stays loaded when it has answered; what is negative is for ever.
 
     Raises: ApiError 400 for what is neither seconds nor a duration.
     """
+    if keep_alive is None:
+        return _USUAL_KEEP_ALIVE_S
     if isinstance(keep_alive, bool | list | dict):
         raise ApiError(400, "Unsupported type of keep_alive")
     if not isinstance(keep_alive, str):
-        return bool(keep_alive == 0)
+        return float(keep_alive) if keep_alive >= 0 else math.inf
     if not _DURATION.fullmatch(keep_alive):
         raise ApiError(400, f"time: invalid duration {quoted(keep_alive)}")
-    return not re.search("[1-9]", keep_alive)
+    seconds = sum(float(number) * _UNITS_S[unit] for number, unit in _PART.findall(keep_alive))
+    return math.inf if keep_alive.startswith("-") and seconds else seconds
 
 
 def thinks_of(given: Any) -> bool:

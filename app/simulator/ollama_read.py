@@ -16,11 +16,12 @@ from app.simulator.answers import prompt_digest
 from app.simulator.chat import ChatRequest, chosen_tools
 from app.simulator.dialect import Terms
 from app.simulator.errors import ApiError
+from app.simulator.loading import Load
 from app.simulator.models import CHAT
 from app.simulator.ollama_fields import (
-    ends_at_once,
     format_of,
     image_url,
+    kept_for_s,
     quoted,
     thinks_of,
     typed,
@@ -38,8 +39,13 @@ class Asked:
     chat: ChatRequest
     options: Options
     loads_only: bool  # no prompt: the model is loaded, or unloaded
-    unloads: bool
+    keep_alive_s: float
     raw: bool = False
+
+    @property
+    def load(self) -> Load:
+        """How its model must be loaded."""
+        return Load(self.options.num_ctx, self.keep_alive_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,12 @@ class EmbedAsked:
     texts: tuple[str, ...]
     dimensions: int
     options: Options
+    keep_alive_s: float
+
+    @property
+    def load(self) -> Load:
+        """How its model must be loaded."""
+        return Load(self.options.num_ctx, self.keep_alive_s)
 
 
 def read_chat(body: Mapping[str, Any], terms: Terms) -> Asked:
@@ -103,6 +115,7 @@ def read_embed(body: Mapping[str, Any], terms: Terms) -> EmbedAsked:
         texts=tuple(texts) if texts != [""] else (),
         dimensions=typed(body, kind, "dimensions", "int") or 0,
         options=_options(body, kind),
+        keep_alive_s=kept_for_s(body.get("keep_alive")),
     )
 
 
@@ -114,7 +127,8 @@ def read_old_embed(body: Mapping[str, Any], terms: Terms) -> EmbedAsked:
     kind = "EmbeddingRequest"
     prompt = typed(body, kind, "prompt", "string")
     texts = (prompt,) if prompt else ()
-    return EmbedAsked(model_of(body, kind, terms), texts, 0, _options(body, kind))
+    keep_alive_s = kept_for_s(body.get("keep_alive"))
+    return EmbedAsked(model_of(body, kind, terms), texts, 0, _options(body, kind), keep_alive_s)
 
 
 def model_of(body: Mapping[str, Any], kind: str, terms: Terms, *, chats: bool = False) -> str:
@@ -143,7 +157,7 @@ def _asked(
     raw: bool = False,
 ) -> Asked:
     stream = typed(body, kind, "stream", "bool")
-    unloads, thinks = ends_at_once(body.get("keep_alive")), thinks_of(body.get("think"))
+    keep_alive_s, thinks = kept_for_s(body.get("keep_alive")), thinks_of(body.get("think"))
     model = model_of(body, kind, terms, chats=True)
     options = _options(body, kind)
     wants_json, schema = format_of(body.get("format"))
@@ -163,7 +177,7 @@ def _asked(
         ),
         thinks=thinks,
     )
-    return Asked(model, chat, options, loads_only, unloads, raw)
+    return Asked(model, chat, options, loads_only, keep_alive_s, raw)
 
 
 def _message(given: Any, at: str) -> dict[str, Any]:

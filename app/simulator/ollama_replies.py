@@ -69,7 +69,12 @@ def generate_reply(asked: Asked, answer: ChatAnswer, stamp: Stamp) -> dict[str, 
 def loaded(asked: Asked, stamp: Stamp, *, chat: bool) -> dict[str, Any]:
     """The answer to a request without a prompt: the model has been loaded, or unloaded."""
     said: dict[str, Any] = {"message": {"role": "assistant", "content": ""}} if chat else {"response": ""}
-    return {**_head(asked, stamp), **said, "done": True, "done_reason": "unload" if asked.unloads else "load"}
+    return {
+        **_head(asked, stamp),
+        **said,
+        "done": True,
+        "done_reason": "unload" if not asked.keep_alive_s else "load",
+    }
 
 
 def embedded(model: str, vectors: Sequence[Sequence[float]], tokens: int) -> dict[str, Any]:

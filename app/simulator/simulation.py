@@ -2,7 +2,7 @@
 
 server.py hands in the bytes and the time and carries the returned `Plan` out; the dialect of the request (see
 dialect.py) reads, answers and words everything. What lasts between calls stands in `Simulation` alone: two
-meters, the prompt cache, the counts of `times=` faults, and the seeded draws.
+meters, the prompt cache, the loaded models, the counts of `times=` faults, and the seeded draws.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from app.simulator.dialects import dialect_of
 from app.simulator.errors import ApiError
 from app.simulator.faults import Fault, FaultError, marker_in, parse_fault
 from app.simulator.limits import Headers, Limit, Meter
+from app.simulator.loading import Models
 from app.simulator.promptcache import PromptCache
 
 _PAID = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens")
@@ -71,6 +72,7 @@ class Simulation:
         self._numbers = count(1)
         self._seen: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._terms = Terms(config.seed, config.all_models, config.embedding_dimensions, PromptCache())
+        self._models = Models(config.cold_start_ms / 1000)
         # One stream of draws each: turning faults on must not change the latencies of a seed.
         self._latency_draws = random.Random(f"{config.seed}:latency")  # noqa: S311  # must repeat, not surprise
         self._fault_draws = random.Random(f"{config.seed}:faults")  # noqa: S311
@@ -126,7 +128,9 @@ class Simulation:
         if error:
             return _refused(replace(plan, model=work.model, stream=work.stream), error)
         self._count(fault, plan.prompt_hash)
-        told: dict[str, Any] = {"model": work.model, "stream": work.stream, "delay_s": self._delay_s(fault)}
+        delay_s = self._delay_s(fault)
+        delay_s += self._models.wait_s(work.model, work.load, now, delay_s)
+        told: dict[str, Any] = {"model": work.model, "stream": work.stream, "delay_s": delay_s}
         if fault is None:
             return _with_reply(plan, work.reply(stamp), **told, **_paid(work))
         told["fault"] = fault.spec

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,26 +32,9 @@ def test_beat_may_be_there_twice_or_not_at_all(
     arena_of: Opens, verdict: Judges, seed: int, items: int, tmp_path: Path
 ) -> None:
     arena = arena_of(Rules(seed, beat=True))
-    urls = arena.servers.urls
-    environ = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT),
-        "BATCHWRIGHT_REDIS_URL": urls[CONTROL],
-        "BATCHWRIGHT_CACHE_REDIS_URL": urls[CACHE],
-        "BATCHWRIGHT_MONGODB_URL": urls[MONGOD],
-    }
-    schedule = ("--schedule", str(tmp_path / "beat"), "--pidfile=")
-    command = [sys.executable, "-m", "celery", "-A", "workers.celery_app", "beat", *schedule]
-    # Given a second beat beside the first
-    second = subprocess.Popen(command, env=environ, cwd=tmp_path, stderr=subprocess.DEVNULL)
-    try:
-        eventually(lambda: second.poll() is not None or any(tmp_path.glob("beat*")), 20)
-        assert second.poll() is None
+    with _second_beat(arena, tmp_path):
         arena.tenants["one"].submit(items // 2)
         arena.rest()
-    finally:
-        second.kill()
-        second.wait()
     # And then none at all
     arena.hit("kill beat", lambda: arena.kill("beat"))
     arena.tenants["two"].submit(items // 2)
@@ -57,8 +43,63 @@ def test_beat_may_be_there_twice_or_not_at_all(
 
 
 @pytest.mark.fault("20b", "one run per due time under two beats")
-def test_a_schedule_runs_once_per_due_time() -> None:
-    pytest.skip("there are no schedules yet: nothing is due at beat")
+def test_a_schedule_runs_once_per_due_time(
+    arena_of: Opens, verdict: Judges, seed: int, items: int, tmp_path: Path
+) -> None:
+    arena = arena_of(Rules(seed, beat=True))
+    tenant = arena.tenants["one"]
+    # Given a schedule, and two beats
+    with _second_beat(arena, tmp_path):
+        first = tenant.submit(items // 4)
+        batch = {name: tenant.batch(first.id)[name] for name in ("input_file_id", "endpoint")}
+        wanted = {"batch": batch | {"completion_window": "24h"}, "every_s": 5, "missed": "all"}
+        path = f"/v1/schedules/{tenant.insist('POST', '/v1/schedules', json=wanted)['id']}"
+
+        def runs() -> list[Any]:
+            return list(tenant.insist("GET", f"{path}/runs?limit=100")["data"])[::-1]
+
+        eventually(lambda: len(runs()) >= 2, 30)
+        # When a beat dies, control Redis forgets everything, and a worker dies
+        arena.hit("kill a beat", lambda: arena.kill("beat"))
+        with arena.control() as control:
+            arena.hit("FLUSHALL", control.flushall)
+        arena.hit("kill a worker", lambda: arena.kill("worker-1"))
+        before = len(runs())
+        eventually(lambda: len(runs()) >= before + 3, 60, what=arena.how_it_stands)
+        tenant.insist("PATCH", path, json={"enabled": False})
+    # Then there is one run for each due time from the first to the last, and one batch for each run.
+    found = runs()
+    due = [run["due"] for run in found]
+    assert due == list(range(due[0], due[-1] + 1, 5))
+    assert {run["state"] for run in found} == {"started"}
+    made = {doc["_id"] for doc in arena.db["batch_jobs"].find({"schedule": {"$exists": True}}, {"_id": 1})}
+    assert sorted(made) == sorted(run["batch_id"] for run in found)
+    tenant.submitted += [replace(first, id=batch_id) for batch_id in sorted(made)]
+    arena.rest()
+    verdict(arena, Expected(recovers=False))
+
+
+@contextmanager
+def _second_beat(arena: Arena, directory: Path) -> Iterator[None]:
+    """Another beat beside the stack's, which has sent a tick; it is killed at the end."""
+    urls, ready = arena.servers.urls, directory / "second-beat.ready"
+    environ = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "BATCHWRIGHT_REDIS_URL": urls[CONTROL],
+        "BATCHWRIGHT_CACHE_REDIS_URL": urls[CACHE],
+        "BATCHWRIGHT_MONGODB_URL": urls[MONGOD],
+        "BATCHWRIGHT_READY_FILE": str(ready),
+    }
+    command = [sys.executable, "-m", "celery", "-A", "workers.celery_app", "beat", "--pidfile="]
+    second = subprocess.Popen(command, env=environ, cwd=directory, stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: second.poll() is not None or ready.exists(), 20)
+        assert second.poll() is None
+        yield
+    finally:
+        second.kill()
+        second.wait()
 
 
 @pytest.mark.quick

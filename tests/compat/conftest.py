@@ -45,6 +45,11 @@ def lines(count: int, *, fault: str = "") -> bytes:
     return b"".join(line(f"r{n}", f"{run} {n} {marker}") for n in range(1, count + 1))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--retake-pictures` writes the pictures of Flower into docs/images."""
+    parser.addoption("--retake-pictures", action="store_true", help="write the pictures of docs/images anew")
+
+
 @dataclass(frozen=True)
 class Stack:
     """A running stack: the API as its clients see it, and what stands behind it."""

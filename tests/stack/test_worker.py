@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.batches import chat_line
@@ -36,6 +38,9 @@ def worker(site: Site) -> Iterator[WorkerProcess]:
         "BATCHWRIGHT_WORKER_PROCESSES": "1",
         "BATCHWRIGHT_WORKER_MAX_CALL_SLOTS": "16",
         "BATCHWRIGHT_RETRY_MAX_WAIT_S": "0.2",
+        "BATCHWRIGHT_WORKER_HTTP_PORT": "0",
+        "BATCHWRIGHT_LOG_JSON": "true",
+        "BATCHWRIGHT_LOG_LEVEL": "debug",
     }
     with started_worker(site, "w1", **settings) as started:
         yield started
@@ -192,3 +197,60 @@ def test_bad_lines_are_skipped_into_the_error_file_where_the_batch_says_so(site:
     assert (batch["total"], batch["counts"]["completed"], batch["counts"]["failed"]) == (3, 2, 1)
     (problem,) = lines(site, batch_id, ok=False)
     assert problem["error"]["code"] == "invalid_json_line" and problem["custom_id"] is None
+
+
+def logged(worker: WorkerProcess, event: str, **fields: object) -> list[dict[str, Any]]:
+    """Lines of the worker's log about an event, with these fields; every line is one JSON object."""
+    found = [json.loads(line) for line in worker.log_path.read_text().splitlines()]
+    return [line for line in found if line["event"] == event and fields.items() <= line.items()]
+
+
+def test_its_own_page_says_that_it_is_ready_and_what_it_has_counted(worker: WorkerProcess) -> None:
+    (line,) = logged(worker, "own page")
+    url = f"http://{line['address']}"
+    eventually(
+        lambda: httpx.get(f"{url}/ready").status_code == 200, 10, what=lambda: httpx.get(f"{url}/ready").text
+    )
+    assert httpx.get(f"{url}/health").json()["status"] == "ok"
+    assert "batchwright_" in httpx.get(f"{url}/metrics").text
+
+
+def test_a_shard_is_one_line_with_its_ids_and_neither_prompts_answers_nor_keys_are_in_the_log(
+    site: Site, worker: WorkerProcess
+) -> None:
+    prompts = [f"planted-{n}-of-nobody" for n in range(30)]
+    batch_id = site.submit([chat_line(f"c{n}", prompt) for n, prompt in enumerate(prompts)])
+    site.ended(batch_id)
+
+    eventually(lambda: len(logged(worker, "shard", batch_id=batch_id)) == 2, 5)
+
+    shards = logged(worker, "shard", batch_id=batch_id)
+    assert {line["shard_id"] for line in shards} == {shard["_id"] for shard in site.shards(batch_id)}
+    assert sum(line["items"] for line in shards) == sum(line["calls"] for line in shards) == 30
+    assert {(line["worker"], line["provider"], line["outcome"]) for line in shards} == {("w1", "sim", "done")}
+    text = worker.log_path.read_text()
+    answers = [
+        line["response"]["body"]["choices"][0]["message"]["content"]
+        for line in lines(site, batch_id, ok=True)
+    ]
+    assert not [word for word in (*prompts, *answers) if word in text]
+
+
+def test_a_limit_in_the_settings_file_is_raised_by_a_signal_and_a_wrong_file_changes_nothing(
+    site: Site, worker: WorkerProcess
+) -> None:
+    config = site.directory / "batchwright.toml"
+    right = config.read_text()
+    config.write_text(right.replace("requests_per_minute", "requests_per_minuet"))
+    worker.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "requests_per_minuet" in worker.log_path.read_text(), 10)
+    assert not logged(worker, "settings read anew")
+
+    config.write_text(right.replace(f"requests_per_minute = {LIMITED_RPM}", "requests_per_minute = 60000"))
+    worker.process.send_signal(signal.SIGHUP)
+    eventually(lambda: logged(worker, "settings read anew"), 10)
+    config.write_text(right)
+
+    (line,) = logged(worker, "settings read anew")
+    assert line["changed"] == [f"limited: requests_per_minute {LIMITED_RPM} -> 60000"]
+    assert line["needs_restart"] == []

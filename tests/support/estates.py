@@ -185,6 +185,7 @@ def settle(on: Ground, tenant: str, mark: str) -> Estate:
     spare, _ = on.stores.api_keys.create(tenant, name=mark, scopes=["read"], expires_at=None)
     estate.ids["keys"] = [spare.id]
     _make_files_and_batches(on, estate)
+    _make_schedule(on, estate)
     _make_notices(on, estate)
     on.stores.pauses.pause("tenant", tenant, by=tenant)
     on.cache.mset(dict.fromkeys(_cache_keys(on, estate), "an answer"))
@@ -235,9 +236,20 @@ def _make_files_and_batches(on: Ground, estate: Estate) -> None:
     doc = on.stores.batches.get(ended)
     assert doc is not None
     share = dict.fromkeys(SHARE_SUMS, 1) | {"provider": f"p-{mark}", "model": mark, "first": 1}
-    on.stores.ledger.book(doc, [share])
+    on.stores.ledger.book(doc, [share], [])
     estate.ids["files"] = [good, doc["output_file_id"], doc["error_file_id"], hidden]
     estate.ids["batches"] = [ended, running, validating, failed, cancelled, child]
+
+
+def _make_schedule(on: Ground, estate: Estate) -> None:
+    key, body = estate.keys["admin"], create_body(estate.ids["files"][0], metadata={"of": estate.mark})
+    wanted = {"batch": body, "name": estate.mark, "cron": "0 5 * * *"}
+    made = on.call("POST", "/v1/schedules", key, json=wanted)
+    assert made.status_code == 200, made.text
+    estate.ids["schedules"] = [made.json()["id"]]
+    run = on.call("POST", f"/v1/schedules/{made.json()['id']}/run", key).json()
+    estate.ids["runs"] = [run["id"]]
+    estate.ids["batches"].append(run["batch_id"])
 
 
 def _make_notices(on: Ground, estate: Estate) -> None:

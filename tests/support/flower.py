@@ -19,7 +19,7 @@ from tests.support.eventually import eventually
 from tests.support.servers import TestServers
 
 ROOT = Path(__file__).resolve().parents[2]
-_AUTH = ("operator", "letmein")
+AUTH = ("operator", "letmein")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Flower:
 
 
 @contextmanager
-def running_flower(servers: TestServers, directory: Path) -> Iterator[Flower]:
+def running_flower(servers: TestServers, directory: Path, host: str = "127.0.0.1") -> Iterator[Flower]:
     """Start one as the stack does, yield it once it answers, end it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -61,15 +61,14 @@ def running_flower(servers: TestServers, directory: Path) -> Iterator[Flower]:
         **servers.environ(),
         "BATCHWRIGHT_DATA_DIR": str(directory),
         "BATCHWRIGHT_SIMULATOR_URL": "http://127.0.0.1:1",
-        "FLOWER_BASIC_AUTH": ":".join(_AUTH),
+        "BATCHWRIGHT_FLOWER_USER": AUTH[0],
+        "BATCHWRIGHT_FLOWER_PASSWORD": AUTH[1],
     }
-    command = [sys.executable, "-m", "celery", "-A", "workers.celery_app", "flower", "--address=127.0.0.1"]
+    command = [sys.executable, "-m", "workers.flower_page", "--host", host, "--port", str(port)]
     with (directory / "flower.log").open("ab") as log:
-        process = subprocess.Popen(
-            [*command, f"--port={port}"], env=environ, cwd=directory, stdout=log, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(command, env=environ, cwd=directory, stdout=log, stderr=subprocess.STDOUT)
     try:
-        with httpx.Client(base_url=url, auth=_AUTH, timeout=10.0) as client:
+        with httpx.Client(base_url=url, auth=AUTH, timeout=10.0) as client:
             eventually(lambda: process.poll() is not None or _answers(client), 20.0)
             if process.poll() is not None:
                 pytest.fail(f"Flower ended: {(directory / 'flower.log').read_text()[-2000:]}")

@@ -27,7 +27,7 @@ QUERY: Mapping[str, str | None] = {
     "event": "events",
     "custom_id": "custom_ids",
     **dict.fromkeys(("limit", "order", "purpose", "partial", "which", "merge", "status", "code", "cursor")),
-    **dict.fromkeys(("last_event_id", "follow", "days", "by", "prefix")),
+    **dict.fromkeys(("last_event_id", "follow", "days", "by", "prefix", "window", "state", "kind")),
 }
 # Fields of bodies that name something, and what; all others are the words of whoever sends them.
 FIELDS = {
@@ -39,6 +39,8 @@ FIELDS = {
     "RetryBatch.filter.custom_ids": "custom_ids",
     "CreateKey.tenant": "tenants",
     "CreateTenant.id": "tenants",
+    "CreateSchedule.batch.input_file_id": "files",
+    "CreateSchedule.batch.batchwright.run_key": "run_keys",
 }
 _WORDS = {
     *("endpoint", "completion_window", "metadata", "anchor", "seconds", "model", "cache", "order"),
@@ -67,6 +69,7 @@ _WORDS = {
     *("retention_days", "requests_per_minute", "tokens_per_minute", "max_concurrency", "max_queued_items"),
     *("max_storage_bytes", "max_cost_usd_per_month"),
     *("event_types", "event_type", "keep_old_secret_active_for_24_hours"),
+    *("kind", "cron", "timezone", "every_s", "missed"),
 }
 _LONG_HEX = re.compile(r"[0-9a-f]{20,}")
 # What two replies to the same call may differ in: ids that it made, secrets, and the time.
@@ -160,6 +163,7 @@ def body_of(route: Route, own: Estate) -> Doc | None:
         "/v1/webhook_endpoints/{webhook_endpoint_id}/test": {"event_type": "batch.failed"},
         "/v1/cache/lookup": lookup_body(own.mark),
         "/v1/tenants": {"id": "charlie"},
+        "/v1/schedules": {"batch": create_body(own.ids["files"][0]), "every_s": 3600},
     }
     return bodies.get(route.path, {})
 
@@ -187,6 +191,12 @@ def _in_query(route: Route, parameter: str, named: Callable[[str], list[str]]) -
     return [] if collection is None else named(collection)
 
 
+def _with(body: Doc, value: Doc) -> Doc:
+    """The body with this in it, at whatever depth."""
+    new = {k: _with(body[k], v) if isinstance(v, dict) and k in body else v for k, v in value.items()}
+    return body | new
+
+
 def _in_body(route: Route, own: Estate, named: Callable[[str], list[str]]) -> Iterator[Call]:
     model = model_of(route)
     for path, collection in FIELDS.items():
@@ -197,7 +207,7 @@ def _in_body(route: Route, own: Estate, named: Callable[[str], list[str]]) -> It
             value: Any = [id_] if collection == "custom_ids" else id_
             for part in reversed(field_path.split(".")):
                 value = {part: value}
-            yield Call(route, path_of(route, own), id_, body=(body_of(route, own) or {}) | value)
+            yield Call(route, path_of(route, own), id_, body=_with(body_of(route, own) or {}, value))
         if field_path == "idempotency_key":
             for id_ in named(collection):
                 headers = {"idempotency-key": id_}

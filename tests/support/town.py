@@ -9,8 +9,10 @@ from tests.support.estates import Estate, Ground, settle
 from tests.support.isolation import NOBODYS, Call, attacks, body_of, http_routes, never, path_of, seen
 from workers.store.tenants import DEFAULT_TENANT
 
-# What is asked of the server itself is no list, and the page of the metrics is one.
-NO_LISTS = ("/health", "/docs", "/openapi.json")
+# What wants a key.
+KEYED = ("/v1/", "/analytics/", "/ai/")
+# What is asked of the server itself is no list, nor is what Prometheus is told of the whole installation.
+NO_LISTS = ("/health", "/ready", "/metrics", "/metrics/targets", "/docs", "/openapi.json")
 
 
 class Town:
@@ -75,7 +77,7 @@ def attacked(
 
 def hold_to_its_own(town: Town, *, examples: int) -> None:
     """Any calls of alpha's with ids of either tenant: what is bravo's is refused, told to nobody and left as it is."""
-    routes = [route for route in http_routes() if route.path.startswith("/v1/")]
+    routes = [route for route in http_routes() if route.path.startswith(KEYED)]
     either = st.sampled_from([town.bravo, town.bravo, town.alpha])
 
     @settings(max_examples=examples)

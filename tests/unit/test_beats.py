@@ -23,6 +23,9 @@ class Living:
         self.slots: list[int] = []
         self.heard_thrice, self._loop = asyncio.Event(), asyncio.get_running_loop()
 
+    def seat(self, _: str) -> str:
+        return "worker-1"
+
     def beat(self, _: str, *, slots: int, **__: Any) -> int:
         self.slots.append(slots)
         if len(self.slots) == 3:
@@ -40,7 +43,7 @@ def beats_over(living: Living, pool: ThreadPoolExecutor, *, limiter: Any) -> Bea
     shelf, sharing = cast(Any, Mock(held=0)), cast(Any, Mock(owned=0))
     processes: Any = living
     return Beats(
-        processes, Threads(pool), "me", "httpx", {}, cache, sharing, shelf, recorder, limiter, slots=8
+        processes, Threads(pool), "me", "httpx", ("sim",), {}, cache, sharing, shelf, recorder, limiter, slots=8
     )
 
 

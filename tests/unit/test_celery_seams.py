@@ -6,12 +6,15 @@ An override that nobody calls any more, and a setting that nobody reads, would b
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 import redis
+from celery import Celery
 from celery.app.defaults import NAMESPACES, flatten
+from celery.beat import Scheduler as CeleryScheduler
 from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.request import Request as CeleryRequest
 from kombu import Connection
@@ -19,9 +22,11 @@ from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 
 from workers import inbound
-from workers.celery_config import celery_settings
+from workers.beat import Scheduler as OurScheduler
+from workers.celery_config import TICK_TASK, celery_settings
 from workers.consumer import ASK_AGAIN_S
 from workers.consumer import Consumer as QuickConsumer
+from workers.core.errors import StoreUnavailable
 
 pytestmark = pytest.mark.fast
 OVERRIDES = [
@@ -40,6 +45,7 @@ OVERRIDES = [
         for name in ("_get_client", "_handle_message")
     ),
     (inbound.GuardedClient, redis.Redis, "parse_response"),
+    (OurScheduler, CeleryScheduler, "apply_entry"),
 ]
 
 
@@ -99,3 +105,21 @@ def test_every_name_of_kombus_redis_transports_is_guarded(monkeypatch: pytest.Mo
         patch.setattr("workers.inbound.compression.register", Mock())
         inbound.guard_broker()
     assert not {name for name, where in own.items() if "transport.redis:" in where}
+
+
+def test_beat_sends_a_tick_every_five_seconds_and_says_in_a_file_that_it_could(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ready = tmp_path / "beat.ready"
+    monkeypatch.setenv("BATCHWRIGHT_READY_FILE", str(ready))
+    app = Celery("test", set_as_current=False)
+    app.conf.update(celery_settings("memory://", []))
+    scheduler = OurScheduler(app=app)
+    scheduler._queue = Mock()
+    scheduler._queue.publish_tick.side_effect = StoreUnavailable("away")
+    assert scheduler.tick() == 0 and scheduler._queue.publish_tick.call_count == 1, "the first at once"
+    assert not ready.exists() and 4 < scheduler.tick() <= 5
+    scheduler._queue.publish_tick.side_effect = None
+    scheduler.apply_entry(next(iter(scheduler.schedule.values())))
+    assert ready.exists()
+    assert [entry.task for entry in scheduler.schedule.values()] == [TICK_TASK], "Celery adds none of its own"

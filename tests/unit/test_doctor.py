@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from app.doctor import machine, redis_check
 from app.doctor.findings import Finding, run_checks
+from app.doctor.machine import of_memory
 from app.doctor.measures import (
     RoundTrip,
     Timing,
@@ -25,7 +26,7 @@ from app.doctor.measures import (
     with_round_trips,
 )
 from app.doctor.mongo_check import check_mongodb, mongodb_timing, replica_set
-from app.doctor.redis_check import CACHE, CONTROL, check_redis, redis_timing
+from app.doctor.redis_check import CACHE, CONTROL, Role, check_redis, persistence, redis_timing
 from config.settings import Settings
 from tests.support.servers import TestServers
 
@@ -144,7 +145,7 @@ def test_running_servers_are_found_well(servers: TestServers) -> None:
     cache = check_redis(CACHE, servers.cache_redis_url)
     mongodb = check_mongodb(servers.mongodb_url)
     found = [*control, *cache, *mongodb]
-    assert [(each.state, each.fix) for each in found] == [("ok", "")] * 6
+    assert [(each.state, each.fix) for each in found] == [("ok", "")] * 8
     timings = {CONTROL.name: redis_timing(servers.redis_url), "mongodb": mongodb_timing(servers.mongodb_url)}
     timed = {each.name: each for each in with_round_trips(found, timings)}
     for name in timings:
@@ -212,6 +213,29 @@ def test_mongodb_must_be_a_replica_set_and_the_member_asked_its_primary(hello: A
 
 
 # --- this machine
+
+
+@pytest.mark.parametrize(
+    ("role", "info", "state", "said"),
+    [
+        (CONTROL, {"aof_enabled": 1}, "ok", "AOF is on"),
+        (CONTROL, {"aof_enabled": 0}, "warning", "no AOF"),
+        (CACHE, {"aof_enabled": 0}, "ok", "no AOF"),
+        (CONTROL, {"aof_enabled": 1, "aof_last_write_status": "err"}, "problem", "of the AOF failed"),
+        (CACHE, {"aof_enabled": 1, "rdb_last_bgsave_status": "err"}, "problem", "of the RDB failed"),
+    ],
+)
+def test_what_a_restart_would_forget_is_held_against_what_the_server_is_for(
+    role: Role, info: dict[str, Any], state: str, said: str
+) -> None:
+    found = persistence(role, info)
+    assert found.state == state and said in found.text and bool(found.fix) == (state != "ok")
+
+
+def test_a_machine_that_is_short_of_memory_is_a_warning() -> None:
+    assert of_memory(4_000_000_000, 8_000_000_000).state == "ok"
+    found = of_memory(200_000_000, 8_000_000_000)
+    assert found.state == "warning" and "0.2 of 8.0 GB free" in found.text and found.fix
 
 
 def test_a_disk_is_measured_above_a_directory_that_is_not_there_yet(tmp_path: Path) -> None:

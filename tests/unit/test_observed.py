@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.metrics import Metric
+from workers.metric import Metric
 from workers.observed import MOST_SERIES, OTHER, Observed, Readings
 
 pytestmark = pytest.mark.fast

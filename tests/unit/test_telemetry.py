@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hpack import Encoder
+from structlog.contextvars import bound_contextvars
 
+from config.provider import Provider
+from config.secret import Secret
+from config.settings import Log, Settings
+from workers import telemetry
 from workers.core.identity import new_api_key
-from workers.telemetry import SeldomBrokerAway, set_up_logging
+from workers.store.threads import Threads
+from workers.telemetry import SeldomBrokerAway, log_by, log_on_by, may_colour, set_up_logging
 
 pytestmark = pytest.mark.fast
 CONSUMER = "celery.worker.consumer.consumer"
@@ -20,8 +29,10 @@ CONSUMER = "celery.worker.consumer.consumer"
 def _as_before() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    lines, telemetry._LINES = telemetry._LINES, telemetry._Lines()
     yield
     root.handlers[:], root.level = handlers, level
+    telemetry._LINES = lines
 
 
 def test_control_characters_reach_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,3 +119,74 @@ def test_that_the_broker_is_away_is_said_at_first_and_then_every_30_s() -> None:
     other = logging.LogRecord(CONSUMER, 40, "", 0, "consumer: Connection to broker lost", (), None)
     assert [seldom.filter(away) for _ in range(5)] == [True, False, False, True, False]
     assert seldom.filter(other)
+
+
+def test_fields_are_part_of_the_line_in_both_forms(capsys: pytest.CaptureFixture[str]) -> None:
+    fields = {"batch_id": "batch_1", "ms": 1.5}
+    set_up_logging("info", as_json=True)
+    logging.getLogger("batchwright").info("shard", extra=fields)
+    assert json.loads(capsys.readouterr().err).items() >= fields.items()
+    set_up_logging("info", as_json=False)
+    logging.getLogger("batchwright").info("shard", extra=fields)
+    assert capsys.readouterr().err.endswith(" INFO batchwright shard batch_id=batch_1 ms=1.5\n")
+
+
+async def test_ids_come_along_into_the_threads_of_a_store(capsys: pytest.CaptureFixture[str]) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    set_up_logging("info", as_json=True)
+    with ThreadPoolExecutor(1) as pool, bound_contextvars(shard_id="s-1"):
+        await Threads(pool).call(logging.getLogger("batchwright.store").warning, "slow")
+    assert json.loads(capsys.readouterr().err)["shard_id"] == "s-1"
+
+
+def test_what_belongs_to_the_process_is_on_every_line_of_every_thread(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log_by(Settings(log=Log(json=True)), worker="worker-1")
+    thread = threading.Thread(
+        target=logging.getLogger("celery.app.trace").info, args=("Task %s", "succeeded")
+    )
+    thread.start()
+    thread.join()
+    line = json.loads(capsys.readouterr().err)
+    assert (line["worker"], line["event"]) == ("worker-1", "Task succeeded")
+
+
+def test_a_configured_key_of_no_known_form_is_in_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    provider = Provider(
+        name="p",
+        kind="openai",
+        base_url="http://h",
+        api_key=Secret("odd key!"),
+        headers={"x": "another-secret-value"},
+    )
+    settings = Settings(providers=(provider,))
+    log_by(settings)
+    log = logging.getLogger("batchwright")
+    log.warning("with odd key! and another-secret-value", extra={"field": "odd key!"})
+    rotated = replace(settings, providers=(replace(provider, api_key=Secret("new odd key")),))
+    log_on_by(rotated)
+    log.warning("odd key! and new odd key")
+    text = capsys.readouterr().err
+    assert "odd key" not in text and "another-secret" not in text
+    assert text.count("********") == 5
+
+
+def test_the_level_follows_settings_that_are_read_anew(capsys: pytest.CaptureFixture[str]) -> None:
+    log_by(Settings())
+    log_on_by(Settings(log=Log(level="debug")))
+    logging.getLogger("batchwright").debug("seen")
+    assert "seen" in capsys.readouterr().err
+
+
+def test_colours_are_for_terminals_whose_owner_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert may_colour(Terminal()) and not may_colour(io.StringIO())
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not may_colour(Terminal())

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from workers import metrics
 from workers.core.inbound import Refusal
+from workers.machine import machine_signs, own_signs
 from workers.transport.port import ClientStats
 from workers.vitals import CACHE_COUNTS, ProviderVitals, Vitals, resident_bytes
 
@@ -44,6 +45,12 @@ _VITALS = st.builds(
     flights_owned=_COUNT,
     loop_lag_s=st.floats(0, 100),
     refused=st.dictionaries(st.sampled_from(list(Refusal)), _COUNT),
+    version=st.just("1.0"),
+    http_address=st.none() | st.just("127.0.0.1:9000"),
+    own=st.dictionaries(st.sampled_from(("cpu_s", "open_files")), st.floats(0, 1e9)),
+    machine=st.dictionaries(st.sampled_from(("cpu_s", "disk_free")), st.floats(0, 1e12)),
+    requests=st.none() | _COUNT,
+    streams=st.dictionaries(st.sampled_from(("sse", "websocket")), _COUNT),
 )
 
 
@@ -89,17 +96,35 @@ def test_the_memory_of_this_process_is_more_than_an_interpreter_and_less_than_th
     assert 5_000_000 < resident_bytes() < machine
 
 
+def test_what_the_process_and_its_machine_take_is_told_in_numbers_above_nothing() -> None:
+    own, machine = own_signs(), machine_signs()
+    assert own["cpu_s"] > 0 and machine["cores"] >= 1 and machine["cpu_s"] > own["cpu_s"]
+    assert 0 < machine["memory_available"] < machine["memory_total"]
+    assert 0 < machine["disk_free"] <= machine["disk_total"]
+
+
 def test_every_metric_is_named_by_the_rules_of_prometheus() -> None:
     assert len({each.name for each in metrics.ALL}) == len(metrics.ALL) > 20
     for each in metrics.ALL:
         assert each.name.startswith("batchwright_") and each.help.endswith(".")
         assert each.name.endswith("_total") == (each.kind == "counter")
-        assert set(each.labels) <= {
-            "process",
-            "provider",
-            "protocol",
-            "error",
-            "direction",
-            "transport",
-            "reason",
-        }
+        assert set(each.labels) <= BOUNDED
+
+
+# What each of them may say is in docs/metrics.md.
+BOUNDED = {
+    *("process", "provider", "protocol", "error", "direction", "transport", "reason", "method", "endpoint"),
+    *(
+        "status",
+        "kind",
+        "outcome",
+        "verdict",
+        "dependency",
+        "queue",
+        "rule",
+        "source",
+        "state",
+        "version",
+        "python",
+    ),
+}

@@ -26,8 +26,17 @@ _CHARS = len(PREFIX) + _RANDOM_CHARS + _CHECKSUM_CHARS
 _KEY_ID = re.compile(r"key_[0-9a-f]{32}")
 # Also keys that overlap: what stands before one may look like the beginning of another.
 _KEY = re.compile(rf"(?=(bw_[A-Za-z0-9_-]{{{_RANDOM_CHARS + _CHECKSUM_CHARS}}}))".encode())
-# Whole or cut off: keys of ours, secrets of webhooks (standardwebhooks.com), and what most providers' keys begin with.
-_SECRET = re.compile(r"(?<![A-Za-z0-9])(bw_|whsec_|sk-)[A-Za-z0-9_+/=-]{20,}")
+# Whole or cut off: keys of ours, secrets of webhooks (standardwebhooks.com), what providers' keys begin with, what
+# stands in an Authorization header, and the password in a URL. `sk-` ends many a word (`task-`), the others none.
+_SECRET = re.compile(
+    r"(bw_|whsec_|(?<![A-Za-z0-9])sk-)[A-Za-z0-9_+/=-]{20,}"
+    r"|(AIza|gsk_|xai-|hf_)[A-Za-z0-9_-]{20,}"
+    r"|((?i:bearer|basic) +)[A-Za-z0-9._~+/=-]{16,}"
+    r"|(://[^\s/@:]{0,256}:)[^\s/@]+(?=@)"
+)
+# One of these is in whatever the pattern matches; to look for them is a fifth of its work.
+_MARKS = ("bw_", "sk-", "://", "sec_", "aiza", "gsk_", "xai-", "hf_", "bearer ", "basic ")
+SHORTEST_SECRET = 7  # `://:p@h`
 # 5 letters are 30 of 256 random bits: enough to tell one's keys apart, and no help to whoever guesses.
 _SHOWN_CHARS = len(PREFIX) + 5
 
@@ -64,7 +73,15 @@ def holds_key(data: bytes) -> bool:
 
 def without_secrets(text: str) -> str:
     """The text, with nothing but the beginning of whatever looks like a key or a signing secret in it."""
-    return _SECRET.sub(r"\1********", text)
+    lowered = text.lower()
+    for mark in _MARKS:
+        if mark in lowered:
+            return _SECRET.sub(_begun, text)
+    return text
+
+
+def _begun(found: re.Match[str]) -> str:
+    return f"{found[found.lastindex or 0]}********"
 
 
 def is_key_id(text: str) -> bool:

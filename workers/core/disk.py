@@ -51,6 +51,15 @@ def room_left(use: DiskUse, *, warn_percent: float, stop_percent: float) -> Room
     return Room.LITTLE if use.percent > min(warn_percent, stop_percent) else Room.PLENTY
 
 
+def no_room_text(use: DiskUse, stop_percent: float) -> str:
+    """Why nothing is taken in, and what helps."""
+    return (
+        f"The disk of MongoDB is {use.percent:.1f} % full; above {stop_percent:g} % no files and batches are taken. "
+        "Delete files, or let batches go sooner (batch.retention_days); give MongoDB more room; "
+        "or raise disk.stop_percent. What runs goes on."
+    )
+
+
 def fullest(disks: list[DiskUse]) -> DiskUse | None:
     """The one that will be full first; None of none."""
     return max(disks, key=lambda each: each.ratio, default=None)

@@ -22,6 +22,9 @@ MEANINGS: Final[Mapping[str, str]] = {
     "log.gap": "Entries that the log no longer keeps, by their numbers.",
     "tenant.budget_warning": "80 % of the tenant's ceiling for the month is spent.",
     "tenant.budget_reached": "The tenant's batches rest at its ceiling for the month.",
+    "alert.firing": "An alert rule of the installation fires; `data` has value, threshold and what to do.",
+    "schedule.missed": "Due times of a schedule passed while nothing ran; `data` has the first, the last, how many.",
+    "alert.resolved": "It has been good again for as long as it must be bad to fire.",
 }
 # What a batch's log holds, or its streams say.
 LOGGED: Final = frozenset(name for name in MEANINGS if name.startswith(("batch.", "log.")))

@@ -52,13 +52,24 @@ class Histogram:
         return Histogram(dict(self.buckets), self.sum_s, self.count, self.min_s, self.max_s)
 
     def since(self, before: Histogram) -> Histogram:
-        """What was added after `before`, an earlier copy of this. Its extremes are those of all, being bounds alone."""
+        """What was added after `before`, an earlier copy of this.
+
+        Its extremes are exact where they are also those of all; otherwise the bounds of its outer buckets stand for
+        them.
+        """
         more = {
             number: count - before.buckets.get(number, 0)
             for number, count in self.buckets.items()
             if count > before.buckets.get(number, 0)
         }
-        return Histogram(more, self.sum_s - before.sum_s, self.count - before.count, self.min_s, self.max_s)
+        added = Histogram(more, self.sum_s - before.sum_s, self.count - before.count)
+        if more:
+            first, last = min(more), max(more)
+            low = BOUNDS_S[first - 1] if first else 0.0
+            high = BOUNDS_S[last] if last < len(BOUNDS_S) else self.max_s
+            added.min_s = self.min_s if self.min_s < before.min_s else max(self.min_s, low)
+            added.max_s = self.max_s if self.max_s > before.max_s else min(self.max_s, high)
+        return added
 
     def percentile_s(self, share: float) -> float | None:
         """The duration that `share` (0 to 1) of them did not exceed, within a bucket's width; None of nothing.

@@ -25,6 +25,8 @@ _BATCH: Final = r"batch_[0-9a-f]{32}"
 BATCH_ID: Final = re.compile(_BATCH)
 # Parts that were split off or handed over carry their place, and their provider's name, behind a dot.
 SHARD_ID: Final = re.compile(_BATCH + r"(\.[a-z0-9_-]{1,32}){1,40}")
+# What beat sends has something in the place of an id, so that all messages have one form.
+TICK: Final = re.compile("tick")
 
 
 class Refusal(StrEnum):

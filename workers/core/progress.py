@@ -1,71 +1,26 @@
 """Say why a batch is not moving, and what a person can do about it. Pure.
 
 The API's `/why` asks it with rows of Shards.by_state and what is known of workers and broker; `show` and `watch`
-print the sentences, so each stands alone. Work that a living worker holds waits for nothing and is not named.
+print the sentences, so each stands alone. Work that a living worker holds waits for nothing and is not named here but
+in progress_running.py; progress_helps.py knows which command helps against each reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from workers.core import progress_texts as texts
 from workers.core.budget import BUDGET, TENANT_BUDGET
 from workers.core.lanes import TENANT_LIMITS
-from workers.core.pauses import NOTHING_PAUSED, Standing
+from workers.core.pauses import Standing
+from workers.core.progress_parts import Surroundings, Waiting, seconds, unix
 from workers.core.states import BatchStatus, Ending, ShardStatus, is_terminal
 
-_NEVER_YEAR = 9999  # the store's `next_at` of shards that must not run yet
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """One reason why shards of a batch do not run.
-
-    Attributes:
-        kind: planning, no_worker, lost_worker, broker, paused, provider_held, tenant_held, budget, tenant_budget,
-            tenant_limit, limit, provider_paused, model_paused, concurrency, breaker, retry, redis, lease_expired,
-            drain, revoked, engine_error, suspect, dependency, queue or closing.
-        provider: None when it is not about one provider.
-        shards: how many wait for it; 0 before there are any.
-        since: Unix seconds since when they rest for it; None where nothing was noted.
-        until: Unix seconds when it ends by itself; None if nobody can say.
-        text: one sentence, and what to do.
-    """
-
-    kind: str
-    provider: str | None
-    shards: int
-    until: int | None
-    text: str
-    since: int | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """The form a reply carries."""
-        names = ("kind", "provider", "shards", "since", "until", "text")
-        return {name: getattr(self, name) for name in names}
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a batch needs in order to move, as it stands now.
-
-    Attributes:
-        slots: slots of living worker processes by provider.
-        owners: those processes, as leases name them.
-        standing: pauses of providers and tenants.
-        used_up: tenants of which shards rest for a limit of their own, which keeps their others back: the reason of
-            those shards, and until when.
-        broker_answers: False only where it was asked and did not.
-    """
-
-    slots: Mapping[str, int] = field(default_factory=dict)
-    owners: frozenset[str] = frozenset()
-    standing: Standing = NOTHING_PAUSED
-    used_up: Mapping[str, tuple[str, datetime]] = field(default_factory=dict)
-    broker_answers: bool = True
+# The store's `next_at` of shards that must not run yet, and of those that may at once.
+_NEVER_YEAR, _EPOCH_YEAR = 9999, 1970
 
 
 def waiting_for(
@@ -82,10 +37,10 @@ def waiting_for(
     if is_terminal(status):
         return []
     if status == BatchStatus.VALIDATING:
-        return [_planning(batch.get("plan") or {}, around, now)]
+        return [_planning(batch, around, now)]
     ending = batch.get("ending")
     if ending is not None:
-        return [_closing(str(ending), rows, around, now)]
+        return [_closing(batch, rows, around, now)]
     # The provider's slots decide before the shard's own reason: without a worker its time would come in vain.
     found = [
         _held(batch, row, around.standing, now) or _reason(batch, row, around, now)
@@ -101,7 +56,8 @@ def waiting_for(
         behind = next((why for why in _WHOLE_PROVIDER if (why, provider) in merged), None)
         if kind == "queue" and behind is not None:
             parked, queued = merged[behind, provider], merged.pop((kind, provider))
-            merged[behind, provider] = replace(parked, shards=parked.shards + queued.shards)
+            sums = {name: getattr(parked, name) + getattr(queued, name) for name in ("shards", "requests")}
+            merged[behind, provider] = replace(parked, **sums)
     return sorted(merged.values(), key=lambda waiting: -waiting.shards)
 
 
@@ -121,14 +77,15 @@ def _standing_still(rows: Sequence[Mapping[str, Any]], owners: frozenset[str]) -
     return still
 
 
-def _planning(plan: Mapping[str, Any], around: Surroundings, now: datetime) -> Waiting:
+def _planning(batch: Mapping[str, Any], around: Surroundings, now: datetime) -> Waiting:
+    plan, made_at = batch.get("plan") or {}, seconds(batch.get("created_at"))
     owner, until = plan.get("owner"), plan.get("lease_until")
     held = owner is not None and until is not None and until > now
     if not around.owners:
         text = "No worker is running to check the input file; start one with `batchwright up`."
-        return Waiting("no_worker", None, 0, None, text)
+        return around.no_worker(None, 0, 0, text)
     if not held and not around.broker_answers:
-        return Waiting("broker", None, 0, None, texts.BROKER)
+        return around.broker_away(0, 0)
     if owner is None:
         text = "The input file will be checked as soon as a worker is free; nothing to do."
     elif held and owner in around.owners:
@@ -138,18 +95,23 @@ def _planning(plan: Mapping[str, Any], around: Surroundings, now: datetime) -> W
             "The worker that was checking the input file fell silent; another one begins anew "
             f"{texts.soon(until, now)}, nothing to do."
         )
-        return Waiting("lost_worker", None, 0, _unix(until) if held else None, text)
-    return Waiting("planning", None, 0, None, text)
+        ends = unix(until) if held else None
+        return Waiting("lost_worker", None, 0, ends, text, around.lost_at(until) or made_at)
+    return Waiting("planning", None, 0, None, text, made_at)
 
 
-def _closing(ending: str, rows: Sequence[Mapping[str, Any]], around: Surroundings, now: datetime) -> Waiting:
-    shards = sum(row["shards"] for row in rows)
+def _closing(
+    batch: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], around: Surroundings, now: datetime
+) -> Waiting:
+    ending = str(batch["ending"])
+    shards, requests = (sum(row[name] for row in rows) for name in ("shards", "requests"))
     if not around.owners:
         text = "No worker is running to close this batch; start one with `batchwright up`."
-        return Waiting("no_worker", None, shards, None, text)
+        return around.no_worker(None, shards, requests, text)
+    since = seconds(batch.get(_ENDING_AT[ending]))
     if ending == Ending.DONE:
         text = "Every request of this batch is answered and its files are being closed; nothing to do."
-        return Waiting("closing", None, shards, None, text)
+        return Waiting("closing", None, shards, None, text, since, requests)
     why = "was cancelled" if ending == Ending.CANCELLED else "reached the end of its completion window"
     lost = [row for row in _standing_still(rows, around.owners) if row["status"] == ShardStatus.LEASED]
     if lost:
@@ -158,9 +120,10 @@ def _closing(ending: str, rows: Sequence[Mapping[str, Any]], around: Surrounding
             f"This batch {why}, and a worker that fell silent holds requests of it; they are closed "
             f"{texts.soon(until, now)}, nothing to do."
         )
-        return Waiting("lost_worker", None, shards, _unix(until) if until > now else None, text)
+        ends = unix(until) if until > now else None
+        return Waiting("lost_worker", None, shards, ends, text, around.lost_at(until), requests)
     text = f"This batch {why}; what runs ends first, then the rest is closed; nothing to do."
-    return Waiting("closing", None, shards, None, text)
+    return Waiting("closing", None, shards, None, text, since, requests)
 
 
 def _held(
@@ -177,29 +140,37 @@ def _held(
         f"An operator paused the {what} ({texts.span(since, now)} ago); let it go on with "
         f"`batchwright resume --{pause.kind} {pause.name}`."
     )
-    return Waiting(f"{pause.kind}_held", provider, row["shards"], None, text, _unix(since))
+    return Waiting(f"{pause.kind}_held", provider, row["shards"], None, text, unix(since), row["requests"])
 
 
 def _reason(batch: Mapping[str, Any], row: Mapping[str, Any], around: Surroundings, now: datetime) -> Waiting:
     provider, shards, leased = row["provider"], row["shards"], row["status"] == ShardStatus.LEASED
-    next_at: datetime | None = row["next_at"]
+    requests, next_at = row["requests"], row["next_at"]
     never = next_at is not None and next_at.year >= _NEVER_YEAR
     if (row["reason"] == "paused" and never) or (leased and batch.get("paused_at")):
-        why = batch.get("pause_reason")
-        kind = why if why in (BUDGET, TENANT_BUDGET) else "paused"
-        return Waiting(kind, provider, shards, None, texts.paused(batch))
+        return _paused(batch, row)
     if not around.slots.get(provider):
-        return Waiting("no_worker", provider, shards, None, texts.no_worker(provider, len(around.owners)))
+        text = texts.no_worker(provider, len(around.owners))
+        return around.no_worker(provider, shards, requests, text)
     if leased:
-        return _lost(row, now)
+        return _lost(row, around, now)
     until = None if next_at is None or never or next_at <= now else next_at
     if until is None and not around.broker_answers:
-        return Waiting("broker", None, shards, None, texts.BROKER)
+        return around.broker_away(shards, requests)
     if never:
         text = "The requests of this batch are still being divided among workers; nothing to do."
-        return Waiting("planning", provider, shards, None, text)
+        since = seconds(batch.get("in_progress_at"))
+        return Waiting("planning", provider, shards, None, text, since, requests)
     used_up = around.used_up.get(batch.get("tenant", ""))
     return _resting(row, around.slots[provider], until, used_up, now)
+
+
+def _paused(batch: Mapping[str, Any], row: Mapping[str, Any]) -> Waiting:
+    why, text, since = batch.get("pause_reason"), texts.paused(batch), seconds(batch.get("paused_at"))
+    kind = str(why) if why in (BUDGET, TENANT_BUDGET) else "paused"
+    month = batch["tenant_budget"]["account"].rpartition(":")[2] if kind == TENANT_BUDGET else ""
+    until, case = _month_after(month) if month else None, "budget_reached" if kind == BUDGET else ""
+    return Waiting(kind, row["provider"], row["shards"], until, text, since, row["requests"], case)
 
 
 def _resting(
@@ -209,31 +180,35 @@ def _resting(
     used_up: tuple[str, datetime] | None,
     now: datetime,
 ) -> Waiting:
-    provider, shards = row["provider"], row["shards"]
+    provider, shards, requests = row["provider"], row["shards"], row["requests"]
     reason = _RENAMED.get(row["reason"], row["reason"])
     if reason not in texts.REST or (until is None and reason in _TIMED):
         if used_up is not None:
-            return _of_tenant(used_up[0], shards, None, used_up[1], now)
-        return Waiting("queue", provider, shards, None, texts.queued(provider, slots))
-    since: datetime | None = row.get("since")
+            return _of_tenant(used_up[0], row, None, used_up[1], now)
+        # It is due since its time came; parts of other shards are due from their beginning, which says nothing.
+        due: datetime | None = row["next_at"]
+        since = unix(due) if due is not None and due.year > _EPOCH_YEAR else None
+        return Waiting("queue", provider, shards, None, texts.queued(provider, slots), since, requests)
+    rests: datetime | None = row.get("since")
     if reason in TENANT_LIMITS:
-        return _of_tenant(reason, shards, since, until, now)
-    text = texts.resting(reason, provider, since, until, now)
-    return Waiting(reason, provider, shards, _unix(until), text, _unix(since))
+        return _of_tenant(reason, row, rests, until, now)
+    text = texts.resting(reason, provider, rests, until, now)
+    return Waiting(reason, provider, shards, unix(until), text, unix(rests), requests)
 
 
 def _of_tenant(
-    reason: str, shards: int, since: datetime | None, until: datetime | None, now: datetime
+    reason: str, row: Mapping[str, Any], since: datetime | None, until: datetime | None, now: datetime
 ) -> Waiting:
     """What holds for all of a tenant, at whatever provider; the sentence names the limit."""
     text = texts.resting(reason, "", since, until, now)
-    return Waiting("tenant_limit", None, shards, _unix(until), text, _unix(since))
+    return Waiting("tenant_limit", None, row["shards"], unix(until), text, unix(since), row["requests"])
 
 
-def _lost(row: Mapping[str, Any], now: datetime) -> Waiting:
+def _lost(row: Mapping[str, Any], around: Surroundings, now: datetime) -> Waiting:
     provider, until = row["provider"], row["lease_until"]
     text = texts.lost(provider, row["requests"], row["workers"], until, now)
-    return Waiting("lost_worker", provider, row["shards"], _unix(until) if until > now else None, text)
+    ends, since = unix(until) if until > now else None, around.lost_at(until)
+    return Waiting("lost_worker", provider, row["shards"], ends, text, since, row["requests"])
 
 
 # What a shard's `reason` is called here where it is not the same. `paused` with a time is the provider's wish;
@@ -254,13 +229,22 @@ _TIMED = (
     BUDGET,
 )
 _WHOLE_PROVIDER = ("provider_paused", "limit", "redis")
+# Where a batch's document says since when it is ending.
+_ENDING_AT: Mapping[str, str] = {
+    Ending.DONE: "finalizing_at",
+    Ending.CANCELLED: "cancelling_at",
+    Ending.EXPIRED: "expires_at",
+}
 
 
-def _unix(moment: datetime | None) -> int | None:
-    return None if moment is None else int(moment.timestamp())
+def _month_after(month: str) -> int:
+    """When the month after this one, `2026-11`, begins in UTC."""
+    year, number = map(int, month.split("-"))
+    return int(datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC).timestamp())
 
 
 def _joined(one: Waiting, other: Waiting) -> Waiting:
     first = one if other.until is None or (one.until is not None and one.until <= other.until) else other
     since = min((each.since for each in (one, other) if each.since is not None), default=None)
-    return replace(first, shards=one.shards + other.shards, since=since)
+    sums = {name: getattr(one, name) + getattr(other, name) for name in ("shards", "requests")}
+    return replace(first, since=since, **sums)

@@ -6,7 +6,7 @@ Every count is absolute and can be made again from the results; nothing is ever 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from workers.core.messages import Result
@@ -92,12 +92,13 @@ class Tally:
 class Sums:
     """What the shards of a batch have done so far; lines that no provider was asked for count under ''.
 
-    `handed_over`: items given to another provider, each time they were.
+    `handed_over`: items given to another provider, each time they were; `repeated`: `possibly_repeated` by provider.
     """
 
     by_provider: Mapping[str, Tally]
     possibly_repeated: int
     handed_over: int = 0
+    repeated: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> Tally:
@@ -111,7 +112,7 @@ class Sums:
         return {**counts.as_dict(), **ours, "by_provider": shares}
 
 
-FIELD_NAMES = tuple(field.name for field in fields(Tally))
+FIELD_NAMES = tuple(each.name for each in fields(Tally))
 
 
 def tally_from(data: Mapping[str, Any] | None) -> Tally:

@@ -24,10 +24,12 @@ EVENT_TYPES = (
     *("batch.completed", "batch.failed", "batch.expired", "batch.cancelled"),
     *("batch.budget_warning", "batch.budget_reached"),
     *("tenant.budget_warning", "tenant.budget_reached"),
+    *("alert.firing", "alert.resolved"),
+    "schedule.missed",
 )
 TEST_EVENT = "webhook.test"
 DEFAULT_EVENTS = ("batch.*",)
-PATTERNS = ("*", "batch.*", "tenant.*", *EVENT_TYPES)
+PATTERNS = ("*", "batch.*", "tenant.*", "alert.*", "schedule.*", *EVENT_TYPES)
 
 # How long an event is worth telling, and the waits between attempts on the way there: 30 attempts at most.
 DELIVERY_S = 3 * 86_400.0
@@ -118,7 +120,10 @@ def subject_of_test(kind: str, endpoint: str, tenant: str) -> str:
     """What an event of this type tells of when it only tests an endpoint: of a batch that never was, for one."""
     if kind == TEST_EVENT:
         return endpoint
-    return tenant if kind.startswith("tenant.") else endpoint.replace("whk_", "batch_test_", 1)
+    if kind.startswith("tenant."):
+        return tenant
+    others = {"alert": "alert_test_", "schedule": "sched_test_"}
+    return endpoint.replace("whk_", others.get(kind.partition(".")[0], "batch_test_"), 1)
 
 
 def body_of(event: Mapping[str, Any]) -> bytes:

@@ -10,15 +10,18 @@ Whoever waits holds no call slot. A wait ends with a result to share, or with a 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from workers import metrics
 from workers.core.messages import Result
 from workers.engine import pipeline
 from workers.engine.ports import Link
 from workers.engine.sharing import Sharing, Waiter, may_share, shared_copy
 from workers.engine.shelf import Shelf
 from workers.engine.work import Held, Work
+from workers.observed import OBSERVED
 from workers.store import keys
 from workers.store.flights import Ticket
 
@@ -66,6 +69,8 @@ class Coalescing:
         owned = []
         with self._sharing.asking(ticket.key for ticket in tickets):
             verdicts = await self._shelf.take(tickets)
+            for verdict, flights in Counter(claimed.verdict for claimed in verdicts).items():
+                OBSERVED.count(metrics.FLIGHTS, verdict, by=flights)
             for work, claimed in zip(asked, verdicts, strict=True):
                 if claimed.verdict == "own":
                     owned.append(work)
@@ -142,7 +147,7 @@ class Coalescing:
 
         Without this look 24 % of the calls were extra ones in a run of 4 processes over the same prompts.
         """
-        found = await self._shelf.find((work.cache_key for work in owned), again=True)
+        found = await self._shelf.find(owned, again=True)
         known = [work for work in owned if work.cache_key in found]
         for work in known:
             result = pipeline.cached(work, found[work.cache_key], self._link)

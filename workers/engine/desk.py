@@ -36,7 +36,7 @@ class Ran:
     unknown: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Desk:
     """What every running shard of a process shares.
 

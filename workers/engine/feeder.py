@@ -87,7 +87,8 @@ class Feeder:
 
     async def _answer_from_cache(self, chunk: list[Work]) -> list[Work]:
         fresh = [work for work in chunk if work.cache_key and not work.looked_up]
-        found = await self._running.desk.shelf.find(work.cache_key for work in fresh)
+        found = await self._running.desk.shelf.find(fresh)
+        self._running.desk.shelf.count_hits(self._running.held, fresh, found)
         for work in fresh:
             work.looked_up = True
         missed, running = [], self._running

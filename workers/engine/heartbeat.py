@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from workers import metrics
+from workers.observed import OBSERVED
 from workers.store.mongo import MONGO_DOWN, STORE_TROUBLE
 from workers.store.shards import Shards
 from workers.store.threads import Threads
@@ -105,6 +107,7 @@ class Heartbeat:
             if shard_id in still:
                 lease.renewed_at = asked_at
             elif self._held.get(shard_id) is lease:
+                OBSERVED.count(metrics.LEASES_LOST)
                 lease.lost = True
                 lease.on_lost()
         if self._after is not None and self._after.done():

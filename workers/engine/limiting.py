@@ -14,7 +14,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
+from workers import metrics
 from workers.core.errors import (
     BodyTooLarge,
     CallTimeout,
@@ -29,6 +31,7 @@ from workers.core.lanes import TENANT_LIMITS, Ask, Go, LaneSeen, Owner, Rates, S
 from workers.engine.ports import Link
 from workers.engine.tenant_calls import TenantCalls
 from workers.engine.work import Answered, Failed
+from workers.observed import OBSERVED
 from workers.store.limiter import Limiter
 
 # Where somebody waits for what we tell (a limit is set, or the provider has refused), and where nobody does.
@@ -49,6 +52,8 @@ class _Provider:
     tenants: TenantCalls = field(default_factory=TenantCalls)
     untold: bool = False
     told_at: float = 0.0
+    answered_at: float | None = None
+    failed_at: float | None = None
     trouble_until: float = 0.0
 
     def counted(self, tokens: int) -> int:
@@ -98,6 +103,7 @@ class Limiting:
             link.name, one.rates, asks, in_flight=one.under_way, owner=owner
         )
         granted = 0
+        _count_waits(link.name, verdicts)
         for ask, verdict in zip(asks, verdicts, strict=True):
             if isinstance(verdict, Go):
                 one.under_way[ask.model] += 1
@@ -147,6 +153,11 @@ class Limiting:
     ) -> None:
         """What came of a call, for all processes to know."""
         one = self._of(link)
+        OBSERVED.time(metrics.LLM_SECONDS, link.name, _word(outcome), seconds=outcome.latency_ms / 1000)
+        if isinstance(outcome, Failed) and isinstance(outcome.error, TransportError):
+            one.failed_at = self._clock()
+        else:
+            one.answered_at = self._clock()
         lane = one.lane(model)
         if isinstance(outcome, Answered):
             lane.answered += 1
@@ -168,6 +179,14 @@ class Limiting:
         if outcome.headers:
             one.seen.headers = outcome.headers
         self._settle(one, reserved_tokens, _used_tokens(outcome), tenant)
+
+    def last_seen(self, provider: str) -> tuple[float | None, float | None]:
+        """Seconds since a call was answered, with an error or not, and since one got no answer; None: never."""
+        one, now = self._providers.get(provider), self._clock()
+        if one is None:
+            return None, None
+        answered_at, failed_at = one.answered_at, one.failed_at
+        return None if answered_at is None else now - answered_at, None if failed_at is None else now - failed_at
 
     async def run(self) -> None:
         """Tell what was seen, for ever; cancel to stop, after `flush`."""
@@ -204,6 +223,7 @@ class Limiting:
         found = self._providers.get(link.name)
         if found is None:
             found = self._providers[link.name] = _Provider(link.rates)
+        found.rates = link.rates  # as the settings have them now
         return found
 
     def _owner(self, tenant: str, one: _Provider) -> Owner:
@@ -226,6 +246,35 @@ class Limiting:
 
     def _is_urgent(self, one: _Provider) -> bool:
         return one.rates.limited or one.tenants.waits_to_be_told or one.trouble_until > self._clock()
+
+
+# What a call came to, the first that fits.
+_WORDS: Final = (
+    (RateLimited, "rate_limited"),
+    (Overloaded, "overloaded"),
+    (CallTimeout, "timeout"),
+    (TransportError, "broken"),
+    (UnusableReply, "unusable"),
+    (InternalFault, "engine"),
+)
+
+
+def _word(outcome: Answered | Failed) -> str:
+    if isinstance(outcome, Answered):
+        return "ok"
+    return next((word for kind, word in _WORDS if isinstance(outcome.error, kind)), "refused")
+
+
+def _count_waits(provider: str, verdicts: Sequence[Verdict]) -> None:
+    """Once for a chunk: what its calls were told to wait for, and how long."""
+    waits_s: dict[str, list[float]] = {}
+    for verdict in verdicts:
+        if verdict.wait_s > 0:
+            why: str = "pace" if isinstance(verdict, Go) else verdict.why
+            waits_s.setdefault(why, []).append(verdict.wait_s)
+    for reason, each in waits_s.items():
+        OBSERVED.count(metrics.LIMITER_WAITS, provider, reason, by=len(each))
+        OBSERVED.count(metrics.LIMITER_WAIT_SECONDS, provider, reason, by=sum(each))
 
 
 def _used_tokens(outcome: Answered | Failed) -> int | None:

@@ -16,6 +16,7 @@ from workers.core.lines import check_line
 from workers.core.messages import NO_USAGE, HttpResponse, InputLine, Item, ItemError, Reply, Result, Usage
 from workers.core.retry import RetryRules
 from workers.core.ttl import ttl_s
+from workers.core.warming import lives_until_s
 from workers.engine.ports import Link
 from workers.engine.work import Answered, Failed, Work, sum_usd
 from workers.store import keys
@@ -60,6 +61,8 @@ def prepare(
         )
         work.cache_key = keys.answer(link.name, line.url, work.fingerprint)
         work.ttl_s = ttl_s(line.url, _task_type(line, link), live=False, rules=link.cache)
+        if batch.get("warm"):
+            work.warms, work.lives_until_s = True, lives_until_s(batch, work.ttl_s)
     return work
 
 

@@ -18,9 +18,11 @@ from workers.providers.base import Adapter
 from workers.transport.port import Transport
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Link:
     """One configured provider, ready to be called: translation, connections, key, limits, prices.
+
+    Key, limits, models, prices and options may be others from one await to the next (reloading.py): nobody keeps them.
 
     `answers_as` says whose answers these are, for the cache: the base URL, or `sim` for a simulator, which
     answers the same on whatever port it was started. `chooser` knows this provider's offer alone, `options` are

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from workers import metrics
 from workers.core import poison
 from workers.core.handover import chosen_of, tried
 from workers.core.history import NO_HISTORY, History
@@ -17,6 +18,7 @@ from workers.core.tally import Tally
 from workers.engine import pipeline
 from workers.engine.ports import Link, Sink
 from workers.engine.work import Held, Work
+from workers.observed import OBSERVED
 from workers.store.mongo import STORE_TROUBLE
 from workers.store.results import without_body
 from workers.store.stores import Stores
@@ -49,6 +51,7 @@ class Reader:
         for row in ours:
             tally.add(without_body(row), row["line_bytes"])
         if doc["prior"]:
+            OBSERVED.count(metrics.SHARDS_RESCUED)
             called: Counter[int] = Counter()
             for row in ours:
                 if row["shard"] == doc["_id"] and row["calls"]:

@@ -14,10 +14,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from workers import metrics
 from workers.core import faultpoints
 from workers.core.messages import ItemError, Result, Usage
 from workers.core.tally import Tally
 from workers.engine.ports import RecordTarget
+from workers.observed import OBSERVED
 from workers.store.mongo import MONGO_DOWN, STORE_TROUBLE
 from workers.store.results import Record, Results, record
 from workers.store.shards import Shards
@@ -131,14 +133,18 @@ class Recorder:
                     await self._flush_once()
 
     async def _flush_once(self) -> None:
-        entries = self._take()
+        entries, began = self._take(), time.monotonic()
         try:
             stored = await self._insert([entry.record for entry in entries])
         except BaseException:
             self._buffer[:0] = entries  # nothing may be lost by a cancelled or broken flush
             raise
         faultpoints.passes(faultpoints.RECORDED)
-        self._bytes -= sum(entry.record.line_bytes for entry in entries)
+        flushed_bytes = sum(entry.record.line_bytes for entry in entries)
+        OBSERVED.time(metrics.RECORD_SECONDS, seconds=time.monotonic() - began)
+        OBSERVED.count(metrics.RECORD_FLUSHED, by=len(entries))
+        OBSERVED.count(metrics.RECORD_FLUSHED_BYTES, by=flushed_bytes)
+        self._bytes -= flushed_bytes
         for entry, rec in zip(entries, stored, strict=True):
             entry.run.on_recorded(rec.result, rec.line_bytes)
             if entry.on_recorded:

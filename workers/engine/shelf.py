@@ -8,18 +8,20 @@ a few milliseconds go together.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from workers.core.errors import MissingBytes
 from workers.core.identity import result_id
 from workers.core.messages import Reply, Result
+from workers.core.warming import Place
 from workers.engine.ports import RecordTarget, Sink
-from workers.engine.work import Work
+from workers.engine.work import Held, Work
 from workers.store.cache import Cache
 from workers.store.flights import Claimed, Flights, Ticket
 from workers.store.mongo import MONGO_DOWN
+from workers.store.most_asked import MostAsked
 from workers.store.results import Results
 from workers.store.threads import Threads
 
@@ -45,9 +47,13 @@ class Shelf:
         results: Results,
         threads: Threads,
         sink: Sink,
+        most_asked: MostAsked | None = None,
     ) -> None:
-        """`cache` None: every look-up misses and nothing is kept; equal requests in flight are still shared."""
-        self._cache, self._flights = cache, flights
+        """`cache` None: every look-up misses and nothing is kept; equal requests in flight are still shared.
+
+        `most_asked` None: nobody counts what is found.
+        """
+        self._cache, self._flights, self._most_asked = cache, flights, most_asked
         self._results, self._threads, self._sink = results, threads, sink
         self._held: dict[str, Ticket] = {}
         self._fresh: list[_Fresh] = []
@@ -62,10 +68,25 @@ class Shelf:
 
     # --- looking
 
-    async def find(self, cache_keys: Iterable[str], *, again: bool = False) -> dict[str, Reply]:
-        """Known answers. `again`: these were looked for and missed before."""
-        wanted = list(dict.fromkeys(cache_keys))
-        return await self._cache.find(wanted, again=again) if self._cache and wanted else {}
+    async def find(self, works: Sequence[Work], *, again: bool = False) -> dict[str, Reply]:
+        """Known answers to these, of one shard, by cache key. `again`: they were looked for and missed before."""
+        wanted = list(dict.fromkeys([work.cache_key for work in works]))
+        if self._cache is None or not wanted:
+            return {}
+        if works[0].lives_until_s:
+            lives_until_s = {work.cache_key: work.lives_until_s for work in works}
+            return await self._cache.find(wanted, again=again, lives_until_s=lives_until_s)
+        return await self._cache.find(wanted, again=again)
+
+    def count_hits(self, held: Held, works: Sequence[Work], found: Mapping[str, Reply]) -> None:
+        """Count what was found as asked for, by a sample, where somebody counts; who warms does not ask."""
+        if self._most_asked is None or not found or works[0].warms:
+            return
+        for work in self._most_asked.sample(works):
+            if work.cache_key in found:
+                item = work.item
+                place = Place(held.batch_id, item.line, item.offset, item.length)
+                self._most_asked.saw(held.tenant, work.cache_key, place)
 
     async def take(self, tickets: Sequence[Ticket]) -> list[Claimed]:
         """Ask for flights; owned ones are renewed until they end."""
@@ -119,7 +140,9 @@ class Shelf:
         kept: set[str] = set()
         if self._cache and fresh:
             replies = {one.work.cache_key: one.reply for one in fresh}
-            kept = await self._cache.keep(replies, {one.work.cache_key: one.work.ttl_s for one in fresh})
+            lives_s = {one.work.cache_key: one.work.ttl_s for one in fresh}
+            warmed_ms = {one.work.cache_key: one.result.latency_ms for one in fresh if one.work.warms}
+            kept = await self._cache.keep(replies, lives_s, warmed_ms=warmed_ms)
         for one in fresh:
             after = None if one.work.cache_key in kept else partial(self._end_by_record, one)
             self._sink.add(one.run, one.result, on_recorded=after)

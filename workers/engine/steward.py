@@ -15,6 +15,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from structlog.contextvars import bind_contextvars
+
+from workers import metrics
 from workers.core import faultpoints, poison
 from workers.core.errors import StoreUnavailable
 from workers.core.pauses import Standing
@@ -27,6 +30,7 @@ from workers.engine.ports import Link
 from workers.engine.reading import Reader
 from workers.engine.recorder import Recorder
 from workers.engine.seats import Seats
+from workers.observed import OBSERVED
 from workers.store.mongo import STORE_TROUBLE, Doc
 from workers.store.stores import Stores
 from workers.store.threads import Threads
@@ -100,6 +104,8 @@ class Steward:
         faultpoints.passes(faultpoints.CLAIMED, shard_id)
         if shard_id in self.active:
             return "lease left to expire"  # claimed twice in one instant; the other run stands
+        # On every line that this run logs from here on, and that its calls do.
+        bind_contextvars(shard_id=shard_id, batch_id=doc["batch_id"])
         active = self.active[shard_id] = Active(
             doc["batch_id"], doc["tenant"], doc["provider"], Tally(), stop="drain" if self.draining else None
         )
@@ -115,6 +121,7 @@ class Steward:
         finally:
             self.heartbeat.drop(lease)
             del self.active[shard_id]
+        _log_run(doc, active, end, time.monotonic() - asked_at)
         await self._tell(doc["batch_id"], ended=end in ("done", "closed"))
         return end
 
@@ -245,3 +252,20 @@ class Steward:
     def _recorded_of(self, shard_id: str) -> int:
         active = self.active.get(shard_id)
         return active.tally.recorded if active else 0
+
+
+def _log_run(doc: Doc, active: Active, end: str, seconds: float) -> None:
+    """The one line about a shard; what it counts is of all its leases, the time of this one."""
+    outcome = end.partition(":")[0].replace(" ", "_")
+    OBSERVED.time(metrics.SHARD_SECONDS, doc["provider"], outcome, seconds=seconds)
+    tally = active.tally
+    fields = {
+        "provider": doc["provider"],
+        "outcome": end,
+        "items": doc["size"],
+        "recorded": tally.recorded,
+        "failed": tally.failed,
+        "calls": tally.calls,
+        "ms": round(seconds * 1000, 1),
+    }
+    log.info("shard", extra=fields)

@@ -36,6 +36,8 @@ class Work:
         asked: the request as it stands in the file.
         fingerprint: what makes two requests the same; empty when this one must not be shared.
         cache_key: where its answer is cached; empty when it must not be cached. `ttl_s`: for how long.
+        warms: nobody waits for the answer: it is kept as a warmed one. A cached answer will do only if it lives
+            until `lives_until_s` (Unix seconds; 0: any will do).
         attempt: failed attempts so far, `refusals` for rate (429) and tries that reached nobody (`unreached`)
             counted by themselves; `unknown`: of the calls, those whose outcome nobody knows.
         calls: HTTP requests made so far; `excess` of them repeated a call of unknown outcome.
@@ -55,6 +57,8 @@ class Work:
     fingerprint: str = ""
     cache_key: str = ""
     ttl_s: int = 0
+    warms: bool = False
+    lives_until_s: float = 0.0
     attempt: int = 0
     refusals: int = 0
     unreached: int = 0

@@ -13,7 +13,7 @@ from workers.store.mongo import EPOCH, Db, Doc
 _LIVE = [str(status) for status in states.BatchStatus if status not in states.TERMINAL_BATCH]
 # Removed by their own rules; every other document that names a `tenant` is the tenant's, whoever has thought of it.
 _BY_OWN_RULES = frozenset(
-    ("batch_jobs", "batch_shards", "batch_results", "files", "files.chunks", "tenants", "meta")
+    ("batch_jobs", "batch_shards", "batch_results", "files", "files.chunks", "tenants", "usage", "meta")
 )
 
 

@@ -59,21 +59,28 @@ class Cache:
         # Warmed answers that a look-up has just refused, by key: they stay warmed when they are renewed.
         self._refused: dict[str, Warm] = {}
 
-    async def find(self, keys: Sequence[str], *, again: bool = False) -> dict[str, Reply]:
+    async def find(
+        self, keys: Sequence[str], *, again: bool = False, lives_until_s: Mapping[str, float] | None = None
+    ) -> dict[str, Reply]:
         """Those of the keys that have an answer, except a warmed one that is to be renewed now (XFetch).
 
         Args:
             again: the second look of somebody whose first one missed. What was refused then is refused once more,
                 or nothing would ever be renewed; and one miss is not counted as two.
+            lives_until_s: an answer to one of these counts only if it lives so long (Unix seconds); who warms asks so.
         """
         if not keys:
             return {}
         values = await self._values(keys)
+        short = await self._short_lived(lives_until_s) if lives_until_s else ()
         found: dict[str, Reply] = {}
         corrupt = early = 0
         unpack = self._codec.unpack
         for key, value in zip(keys, values, strict=True):
             if value is None:
+                continue
+            if key in short:
+                early += 1
                 continue
             read = unpack(value)
             if isinstance(read, Reply):
@@ -101,6 +108,28 @@ class Cache:
         if not self._contact.away:
             self._contact.found()
         return values
+
+    async def _short_lived(self, lives_until_s: Mapping[str, float]) -> frozenset[str]:
+        """Those whose answers end before; without Redis none."""
+        if self._contact.away:
+            return frozenset()
+        left_s = await self.left_s(list(lives_until_s))
+        now_s = self._now_s()
+        return frozenset(
+            key
+            for (key, until_s), left in zip(lives_until_s.items(), left_s, strict=True)
+            if left is not None and now_s + left < until_s
+        )
+
+    async def left_s(self, keys: Sequence[str]) -> list[float | None]:
+        """For each key, how long its answer still lives, in seconds; None without one, or without Redis."""
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.pttl(key)
+                return [ms / 1000.0 if ms >= 0 else None for ms in await pipe.execute()]
+        except REDIS_DOWN:
+            return [None] * len(keys)
 
     async def holds(self, keys: Sequence[str]) -> list[bool]:
         """For each key, whether something is kept under it; nothing is read. All False without Redis."""

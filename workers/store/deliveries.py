@@ -22,6 +22,7 @@ from workers.store.mongo import EPOCH, NOW, Db, Doc, after_s, distinct_after, in
 from workers.store.outbox import PENDING
 
 _SHOWN_TRIES = 40
+OFTEN, _MOST_COUNTED = 3, 1_000
 
 
 def deliveries_of(event_row: Doc, endpoints: Iterable[Doc], own_lane: str) -> list[Doc]:
@@ -78,6 +79,11 @@ class Deliveries:
         new = {"state": following.state, "tries": tries, "next_at": after_s(following.wait_s)}
         where = {"_id": row["_id"], "fence": row["fence"], "state": PENDING}
         return bool(self._rows.update_one(where, [{"$set": new}]).modified_count)
+
+    def often_failed(self) -> int:
+        """Pending ones that have failed `OFTEN` times, of all tenants, counted up to a thousand."""
+        where = {"state": PENDING, "attempts": {"$gte": OFTEN}}
+        return self._rows.count_documents(where, limit=_MOST_COUNTED)
 
     # --- its tenant
 

@@ -139,6 +139,9 @@ class Dispatches:
         found: dict[str, Waiting] = {}
         for tenant in set(self._docs.distinct("tenant", where)) - set(without):
             due = where | {"tenant": tenant} | is_due("next_at")
+            # All of one may be parked: in the orders below, each of them would be passed.
+            if self._docs.find_one(due, {"_id": 1}) is None:
+                continue
             for order in orders:
                 rows = self._docs.find(due, dict.fromkeys(_OF_WAITING, 1))
                 for row in rows.sort(order).limit(per_tenant):

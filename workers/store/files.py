@@ -16,7 +16,7 @@ from pymongo import ASCENDING, DESCENDING
 
 from workers.core.split import UTF8_BOM, split_lines
 from workers.store.blobs import CHUNK_BYTES, Blobs
-from workers.store.mongo import NOW, NOW_S, Db, Doc, after_s
+from workers.store.mongo import EPOCH, NOW, NOW_S, Db, Doc, after_s
 
 UPLOADING, ABANDONED, READY, DELETED = "uploading", "abandoned", "ready", "deleted"
 TOUCH_EVERY_S = 60.0
@@ -62,7 +62,8 @@ class Files:
 
     def stored_bytes(self, tenant: str, *, without: str = "") -> int:
         """What the tenant's uploads take, hidden ones that a batch still needs among them; all but one of this id."""
-        where: Doc = {"tenant": tenant, "_id": {"$ne": without}, "view": {"$exists": False}}
+        # No view was ever touched. In these words one index holds the whole answer: no document is read.
+        where: Doc = {"tenant": tenant, "_id": {"$ne": without}, "touched_at": {"$gt": EPOCH}}
         where["state"] = {"$in": [UPLOADING, READY, DELETED]}
         total: Doc = {"$group": {"_id": None, "bytes": {"$sum": "$bytes"}}}
         rows = list(self._docs.aggregate([{"$match": where}, total]))

@@ -4,6 +4,10 @@ cache Redis     ai:v2:{provider}:{fingerprint}          string   7 days    an an
                 embedding:v2:{provider}:{fingerprint}   string   24 h      an embedding
                 counts:cache                            hash     8 days    hits, misses and the like, by day
                 counted:{id}                            string   600 s     an addition to them that was made
+                asked:{tenant}                          zset     2 days idle   key of an answer -> how often it was
+                                                                          found, by a sample, halved each day
+                asked_at:{tenant}                       hash     as asked  key of an answer -> where its request stands
+                asked_halved:{tenant}                   string   1 day     that its counts were halved
 control Redis   flight:{tenant}:{fingerprint}           hash     lease_s   who makes this call now
                 limit:{provider}                        hash     1 h idle   clocks of a provider's limits: `requests`,
                                                                           `tokens` (when full again, Unix ms),
@@ -65,6 +69,21 @@ def answer_patterns(prefix: str | None) -> list[str]:
 def counted(addition: str) -> str:
     """That an addition to the counts was made, so that a repeated script adds nothing twice."""
     return f"counted:{addition}"
+
+
+def asked(tenant: str) -> str:
+    """How often a tenant's answers were found: those found most."""
+    return f"asked:{tenant}"
+
+
+def asked_at(tenant: str) -> str:
+    """Where the requests of those answers can be read again."""
+    return f"asked_at:{tenant}"
+
+
+def asked_halved(tenant: str) -> str:
+    """That the counts were halved less than a day ago."""
+    return f"asked_halved:{tenant}"
 
 
 def flight(tenant: str, fingerprint: str) -> str:

@@ -1,8 +1,9 @@
 """What batches have cost, for good (`usage`): one row for each batch that ran, written at its end.
 
 A row: _id (the batch), tenant, created_day, ended_day (UTC, `2026-11-21`), ended_at, shares [{provider, model, items,
-calls, cached, ...}] (core/savings.py), part. It outlives the batch. The finalizer writes it before the batch's last
-move, which sets `booked`: until then the batch's own document counts, afterwards its row alone.
+calls, cached, ...}] (core/savings.py), recorded [{provider, ...}] (core/recorded.py), part, folded
+(recorded_totals.py). It outlives the batch. The finalizer writes it before the batch's last move, which sets `booked`:
+until then the batch's own document counts, afterwards its row alone.
 
 The sweeper sums a thousand rows at a time into a part (`usage_parts`: _id, tenant, made, shares; until it is made,
 the ids of its rows). Each row names its part, "" for none yet, so whoever asks reads the parts and a thousand rows.
@@ -33,8 +34,11 @@ class Ledger:
         self._rows, self._parts = db["usage"], db["usage_parts"]
         self._batches, self._shards = db["batch_jobs"], db["batch_shards"]
 
-    def book(self, batch: Mapping[str, Any], shares: Sequence[Doc]) -> None:
-        """Write the row of a batch whose shards have all ended; again, it changes no day."""
+    def book(self, batch: Mapping[str, Any], shares: Sequence[Doc], recorded: Sequence[Doc]) -> None:
+        """Write the row of a batch whose shards have all ended; again, it changes no day.
+
+        `recorded`: what store/recorded_totals.py sums, over all tenants.
+        """
         created_day = datetime.fromtimestamp(batch["created_at"], UTC).strftime(_DAY)
         today = {"$dateToString": {"format": _DAY, "date": NOW}}
         row: Doc = {
@@ -43,6 +47,7 @@ class Ledger:
             "ended_day": {"$ifNull": ["$ended_day", today]},
             "ended_at": {"$ifNull": ["$ended_at", NOW_S]},
             "shares": {"$literal": list(shares)},
+            "recorded": {"$literal": list(recorded)},
             "part": {"$ifNull": ["$part", ""]},
         }
         self._rows.update_one({"_id": batch["_id"]}, [{"$set": row}], upsert=True)

@@ -1,4 +1,4 @@
-"""The connection to MongoDB, its indexes, and the few expressions every noun uses.
+"""The connection to MongoDB, its indexes (the table is indexes.py), and the few expressions every noun uses.
 
 Times that decide something (leases, next_at, windows) are BSON dates compared with `$$NOW`, the server's
 clock, so a worker whose clock is wrong harms nobody. Times that the Batch API shows are Unix seconds.
@@ -10,16 +10,20 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient, WriteConcern
+from pymongo import ASCENDING, MongoClient, WriteConcern
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import (
     BulkWriteError,
     ConnectionFailure,
     ExecutionTimeout,
+    OperationFailure,
     PyMongoError,
     WaitQueueTimeoutError,
 )
+
+from workers.core.errors import UserError
+from workers.store.indexes import INDEXES as _INDEXES
 
 Doc: TypeAlias = dict[str, Any]
 Db: TypeAlias = Database[Doc]
@@ -44,90 +48,10 @@ STORE_TROUBLE = (PyMongoError,)
 NOW = "$$NOW"
 NOW_S: Doc = {"$divide": [{"$toLong": NOW}, 1000.0]}
 DUPLICATE_KEY = 11000
+_OTHER_INDEX = (67, 85, 86)  # CannotCreateIndex, IndexOptionsConflict, IndexKeySpecsConflict
 # A date no clock reaches: `next_at` of shards that must not run yet.
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-_DISPATCH_PREFIX = [
-    ("provider", ASCENDING),
-    ("status", ASCENDING),
-    ("tenant", ASCENDING),
-    ("priority", DESCENDING),
-]
-_INDEXES: dict[str, list[IndexModel]] = {
-    "batch_jobs": [
-        IndexModel([("tenant", ASCENDING), ("_id", DESCENDING)]),
-        # What the sweeper looks for, each of them without a look at what needs nothing.
-        IndexModel([("status", ASCENDING), ("ending", ASCENDING), ("_id", ASCENDING)]),
-        IndexModel([("status", ASCENDING), ("window_ends", ASCENDING)]),
-        IndexModel([("status", ASCENDING), ("plan.opened", ASCENDING), ("_id", ASCENDING)]),
-        # Not by status: an earlier version has a whole index of that name, and one of two kinds cannot be made.
-        IndexModel(
-            [("ending", ASCENDING), ("_id", ASCENDING)], partialFilterExpression={"paused_at": {"$gt": 0}}
-        ),
-        IndexModel([("events.id", ASCENDING)], sparse=True),
-        IndexModel([("status", ASCENDING), ("expire_at", ASCENDING)]),
-        IndexModel([("input_file_id", ASCENDING)]),
-        IndexModel([("tenant", ASCENDING), ("run_key", ASCENDING)], sparse=True),
-        # What the ledger does not have yet.
-        IndexModel([("tenant", ASCENDING), ("booked", ASCENDING), ("_id", DESCENDING)]),
-        IndexModel(
-            [("tenant", ASCENDING), ("idempotency_key", ASCENDING)],
-            unique=True,
-            partialFilterExpression={"idempotency_key": {"$type": "string"}},
-        ),
-        # One batch of each generation of a lineage: of two retries at once, one is made.
-        IndexModel(
-            [("root_id", ASCENDING), ("generation", ASCENDING)],
-            unique=True,
-            partialFilterExpression={"root_id": {"$type": "string"}},
-        ),
-    ],
-    "batch_results": [
-        # Failures alone, with all that a retry and a count of them ask for: neither reads a document.
-        IndexModel(
-            [(name, ASCENDING) for name in ("ok", "_id", "error.code", "status_code", "line_bytes")],
-            partialFilterExpression={"ok": False},
-        ),
-    ],
-    "batch_shards": [
-        IndexModel([("batch_id", ASCENDING), ("status", ASCENDING), ("_id", ASCENDING)]),
-        IndexModel([*_DISPATCH_PREFIX, ("_id", ASCENDING), ("next_at", ASCENDING)]),
-        IndexModel([*_DISPATCH_PREFIX, ("seq", ASCENDING), ("next_at", ASCENDING)]),
-        IndexModel([("status", ASCENDING), ("lease_until", ASCENDING)]),
-        IndexModel([("status", ASCENDING), ("provider", ASCENDING), ("reason", ASCENDING)]),
-        IndexModel([("batch_id", ASCENDING)], partialFilterExpression={"reason": "paused"}),
-    ],
-    "files": [
-        IndexModel([("tenant", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)]),
-        IndexModel([("state", ASCENDING), ("touched_at", ASCENDING)]),
-    ],
-    "files.chunks": [IndexModel([("files_id", ASCENDING), ("n", ASCENDING)], unique=True)],
-    "accounts": [IndexModel([("events.id", ASCENDING)], sparse=True)],
-    "usage": [
-        IndexModel([("tenant", ASCENDING), ("ended_day", ASCENDING)]),
-        IndexModel([("tenant", ASCENDING), ("part", ASCENDING), ("_id", ASCENDING)]),
-    ],
-    "usage_parts": [IndexModel([("tenant", ASCENDING), ("made", ASCENDING)])],
-    "outbox": [
-        IndexModel([("state", ASCENDING), ("_id", ASCENDING)]),
-        IndexModel([("tenant", ASCENDING), ("_id", ASCENDING)]),
-        IndexModel([("batch_id", ASCENDING)]),
-        # Only what goes with no batch has it: a few rows a month, which may go at whatever moment.
-        IndexModel([("expire_at", ASCENDING)], expireAfterSeconds=0, sparse=True),
-    ],
-    "webhooks": [IndexModel([("tenant", ASCENDING), ("_id", ASCENDING)])],
-    "deliveries": [
-        # With the lane: whoever has thousands waiting for one that is slow is passed over without a look at them.
-        IndexModel(
-            [("state", ASCENDING), ("tenant", ASCENDING), ("next_at", ASCENDING), ("lane", ASCENDING)]
-        ),
-        IndexModel([("tenant", ASCENDING), ("_id", DESCENDING)]),
-        IndexModel([("batch_id", ASCENDING)]),
-        IndexModel([("expire_at", ASCENDING)], expireAfterSeconds=0, sparse=True),
-    ],
-    "api_keys": [IndexModel([("tenant", ASCENDING)]), IndexModel([("id", ASCENDING)], sparse=True)],
-}
 
 
 def connect(
@@ -151,9 +75,18 @@ def connect(
 
 
 def ensure_indexes(db: Db) -> None:
-    """Make every index that is missing; safe to call from any process at any time."""
+    """Make every index that is missing; safe to call from any process at any time.
+
+    Raises: UserError where another index is in the place of one.
+    """
     for name, indexes in _INDEXES.items():
-        db[name].create_indexes(indexes)
+        try:
+            db[name].create_indexes(indexes)
+        except OperationFailure as error:
+            if error.code not in _OTHER_INDEX:
+                raise
+            said = f"in the database another index is in the place of one that {name} needs"
+            raise UserError(said, hint="`batchwright db check` says which, and what to do") from error
 
 
 def insert_missing(collection: Collection[Doc], docs: Sequence[Doc]) -> None:

@@ -1,4 +1,4 @@
-"""What the world is told of (`outbox`): one event for each end of a batch and each news of a budget, as in WIRE.md.
+"""What the world is told of (`outbox`): one event for each end of a batch, news of a budget, and alert, as in WIRE.md.
 
 Whatever happens writes its event into its own document (batch_log.py, `told`): one write, so nothing happens without
 its event. `collect` then carries it over; the id is derived, so a second carrying adds nothing. `untold` are those of
@@ -21,7 +21,7 @@ from workers.store.mongo import NOW, NOW_S, Db, Doc, distinct_after, insert_miss
 PENDING, TOLD = "pending", "told"
 # Who brings forth events: documents with `tenant` and `events`. Of the first kind each is a batch.
 _BATCHES = "batch_jobs"
-SOURCES = (_BATCHES, "accounts")
+SOURCES = (_BATCHES, "accounts", "alerts", "schedules")
 _KEPT_WITHOUT_BATCH = timedelta(days=30)
 
 

@@ -28,6 +28,8 @@ ROWS_AT_ONCE = 2_000
 # A look that has to pass a whole batch gives up after this.
 LOOK_MS = 15_000
 MAX_KINDS = 50
+# Of all batches together; a hundred thousand take a fifth of a second.
+MOST_FAILURES = 100_000
 SAMPLES = 5
 # Of each kind the first line of each remainder is kept: a few of them, in one pass and in every version of MongoDB.
 _REMAINDERS = 7
@@ -176,6 +178,28 @@ class ResultLooks:
         del kinds[MAX_KINDS:]
         self._describe(kinds)
         return total, kinds
+
+    def failures_since(self, since_s: float) -> list[tuple[str, int, int, int]]:
+        """Failures in batches made since then, of all tenants: code, how many, when the first and the last batch of
+        them was made (Unix seconds). From the index alone, and of the latest `MOST_FAILURES`.
+        """
+        made = {"$substrBytes": ["$_id", len("batch_"), 12]}
+        group: Doc = {"_id": {"code": "$error.code", "status": "$status_code"}, "count": {"$sum": 1}}
+        group |= {"first": {"$min": made}, "last": {"$max": made}}
+        where = {"ok": False, "_id": {"$gte": f"batch_{int(since_s * 1000):012x}"}}
+        fields = {"_id": 1, "error.code": 1, "status_code": 1}
+        stages = [
+            *({"$match": where}, {"$sort": {"_id": -1}}, {"$limit": MOST_FAILURES}),
+            *({"$project": fields}, {"$group": group}),
+        ]
+        return [
+            (
+                code_of(row["_id"].get("code"), row["_id"].get("status")),
+                row["count"],
+                *(int(row[name], 16) // 1000 for name in ("first", "last")),
+            )
+            for row in self._docs.aggregate(stages, maxTimeMS=LOOK_MS)
+        ]
 
     def _counted(self, batch_id: str) -> list[FailureKind]:
         line = {"$toInt": {"$substrBytes": ["$_id", len(batch_id) + 1, 9]}}

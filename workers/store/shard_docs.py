@@ -77,13 +77,13 @@ def lines_of(parts: Doc | str) -> Doc:
 MOVED_LINES = lines_of("$moved")
 
 
-def by_state_stages(lease_s: float) -> list[Doc]:
-    """The stages that make the rows of Shards.by_state of open shards."""
+def by_state_stages(lease_s: float, *apart: str) -> list[Doc]:
+    """The stages that make the rows of Shards.by_state of open shards, those that differ in `apart` in rows apart."""
 
     def leased(value: object) -> Doc:
         return {"$cond": [{"$eq": ["$status", str(states.ShardStatus.LEASED)]}, value, None]}
 
-    keys: Doc = {name: f"${name}" for name in ("provider", "status", "reason")}
+    keys: Doc = {name: f"${name}" for name in ("provider", "status", "reason", *apart)}
     # Renewed every third of its length; half is more than a slow round.
     keys |= {"owner": leased("$owner"), "stale": leased({"$lt": ["$lease_until", after_s(lease_s / 2)]})}
     rests = {"$and": ["$reason", {"$gt": ["$next_at", NOW]}]}
@@ -95,6 +95,7 @@ def by_state_stages(lease_s: float) -> list[Doc]:
         "next_at": {"$min": "$next_at"},
         "still": {"$min": {"$cond": [rests, "$next_at", None]}},
         "lease_until": {"$max": leased("$lease_until")},
+        "sent_at": {"$min": leased("$dispatch.at")},
     }
     named = {
         "$replaceWith": {

@@ -256,15 +256,17 @@ class Shards:
         repeated, handed_over = (
             sum(row[name] for row in rows) for name in ("possibly_repeated", "handed_over")
         )
-        return Sums(by_provider, repeated, handed_over)
+        return Sums(
+            by_provider, repeated, handed_over, {row["_id"]: row["possibly_repeated"] for row in rows}
+        )
 
     def by_state(self, batch_id: str, lease_s: float = 0.0) -> list[Doc]:
         """What the open shards of a batch wait for: rows {provider, status, reason, owner, stale, shards, requests,
-        since, next_at, lease_until}.
+        since, next_at, lease_until, sent_at}.
 
         `next_at` is the first that is still to come where a shard of the row rests: one that is due does not hide
-        what the others wait for. `owner`, `stale` and the last `lease_until` are of leased ones: stale is what has not
-        been renewed for over half of `lease_s`. `requests` have no result yet.
+        what the others wait for. `owner`, `stale`, the last `lease_until` and the first `sent_at` are of leased ones:
+        stale is what has not been renewed for over half of `lease_s`. `requests` have no result yet.
         """
         where = {"batch_id": batch_id, "status": {"$nin": _ENDED}}
         return list(self._docs.aggregate([{"$match": where}, *by_state_stages(lease_s)]))

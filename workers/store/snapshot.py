@@ -23,7 +23,10 @@ from workers.store.worker_processes import WorkerProcesses
 
 LEFT_OUT: Mapping[str, str] = {
     "worker_processes": "beats of processes that live now",
+    "api_processes": "beats of processes that live now",
     "elections": "leases of seconds; whoever lives takes them anew",
+    "chores": "who does by the clock what, and when beat was heard; what is due begins anew",
+    "reloads": "what processes that live now made of their settings",
     "restores": "the mark of a restore that has not ended",
 }
 # What a restore must not bury: a database without any of these holds no work, whatever a first start has made in it.

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from workers.core import states
 from workers.core.states import Ending
 from workers.store.mongo import NEVER, NOW, Db, Doc, after_s, distinct_after
+from workers.store.schedules import Schedules
 
 # A download that began before a batch expired ends within this.
 RESPITE_S = 3600.0
@@ -22,6 +23,7 @@ class Upkeep:
 
     def __init__(self, db: Db) -> None:
         self._docs, self._shards, self._files = db["batch_jobs"], db["batch_shards"], db["files"]
+        self._schedules = Schedules(db)
 
     def ending(self, after: str, limit: int) -> list[str]:
         """Batches whose ending is set and that have not ended yet."""
@@ -101,15 +103,17 @@ class Upkeep:
         return [one for one in batch_ids if one not in there]
 
     def inputs_in_use(self, file_ids: Sequence[str], *, besides: str = "") -> set[str]:
-        """Those of these files from which a batch that is still there was made; `besides` does not count.
+        """Those of these files from which a batch that is still there was made, or from which a schedule makes them.
 
-        Nor does another tenant's batch: it failed, and must not keep bytes that it only named.
+        `besides`, a batch, does not count. Nor does another tenant's batch: it failed, and must not keep bytes that it
+        only named.
         """
         where = {"input_file_id": {"$in": list(file_ids)}, "_id": {"$ne": besides}}
         named = {
             (row["input_file_id"], row["tenant"])
             for row in self._docs.find(where, {"input_file_id": 1, "tenant": 1})
         }
+        named |= self._schedules.in_use(file_ids)
         files = self._files.find({"_id": {"$in": [file_id for file_id, _ in named]}}, {"tenant": 1})
         return {row["_id"] for row in files if (row["_id"], row["tenant"]) in named}
 

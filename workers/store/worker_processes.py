@@ -1,7 +1,7 @@
-"""Which worker processes live, what they serve, how many slots they have, and their vital signs.
+"""Which worker processes live, what they serve, how many slots they have, and their vital signs; and API processes.
 
 The dispatcher fills the slots; `/metrics` and `batchwright doctor` read the signs. Each process sits on a seat,
-`worker-1` and so on, unique over all machines: it names the process where host names and process ids must not
+`worker-1`, `api-1` and so on, unique over all machines: it names the process where host names and process ids must not
 appear. A seat is free once its process has left or been silent for 10 s, and the lowest is taken first, so there
 are never more names than processes at once.
 """
@@ -11,16 +11,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 from pymongo.errors import DuplicateKeyError
 
+from workers.core.progress_running import Seat
 from workers.store.mongo import NOW, Db, Doc
 
 ALIVE_S = 10.0
-# A name a person gave, not one made of a container's id.
-_SEAT = re.compile(r"worker-[1-9]\d{0,3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,14 @@ class Beat:
 
 
 class WorkerProcesses:
-    """Each process says every few seconds that it lives; who is silent for 10 s has no slots."""
+    """Each process says every few seconds that it lives; who is silent for 10 s has no slots.
 
-    def __init__(self, db: Db) -> None:
-        self._docs = db["worker_processes"]
-        self._seated: set[str] = set()
+    `kind`: those of the API have seats of their own, and no slots.
+    """
+
+    def __init__(self, db: Db, kind: Literal["worker", "api"] = "worker") -> None:
+        self._docs, self._kind = db[f"{kind}_processes"], kind
+        self._seated: dict[str, str] = {}
 
     def beat(
         self, owner: str, *, providers: Sequence[str], slots: int, stats: Mapping[str, Any] | None = None
@@ -57,9 +60,13 @@ class WorkerProcesses:
             name: {"$literal": value} for name, value in said.items()
         }
         if not self._docs.update_one({"owner": owner}, [{"$set": doc}]).matched_count:
-            next(seat for seat in _seats(owner) if self._sit(seat, owner, doc))
-            self._seated.add(owner)
+            seats = _seats(self._kind, owner)
+            self._seated[owner] = next(seat for seat in seats if self._sit(seat, owner, doc))
         return self.count()
+
+    def seat(self, owner: str) -> str:
+        """Where this process sits since its beat here; empty before."""
+        return self._seated.get(owner, "")
 
     def leave(self, owner: str) -> None:
         """This process takes no more work."""
@@ -76,6 +83,17 @@ class WorkerProcesses:
     def owners(self) -> frozenset[str]:
         """Who lives, as `NAME@HOST:PID`: so leases name them."""
         return frozenset(str(doc["owner"]) for doc in self._docs.find(_alive(ALIVE_S), {"owner": 1}))
+
+    def seats(self) -> dict[str, Seat]:
+        """Who lives, by owner as leases name them, with what each calls."""
+        shown = dict.fromkeys(("owner", "stats.providers"), 1)
+        return {doc["owner"]: _seat(doc) for doc in self._docs.find(_alive(ALIVE_S), shown)}
+
+    def last_seen(self) -> dict[str, datetime]:
+        """When the last silent process that served a provider was seen, where it is not forgotten yet."""
+        latest: Doc = {"_id": "$providers", "at": {"$max": "$seen_at"}}
+        steps: list[Doc] = [{"$match": _silent(ALIVE_S)}, {"$unwind": "$providers"}, {"$group": latest}]
+        return {doc["_id"]: doc["at"] for doc in self._docs.aggregate(steps)}
 
     def count(self) -> int:
         """How many processes live."""
@@ -109,12 +127,21 @@ class WorkerProcesses:
         return True
 
 
-def _seats(owner: str) -> Iterator[str]:
-    """The process's own name where it is one, then the lowest free number."""
+def _seat(doc: Doc) -> Seat:
+    """Another version's signs may have another form: then nothing is known of its calls."""
+    try:
+        providers = (doc.get("stats") or {}).get("providers") or ()
+        return Seat(str(doc["_id"]), {name: int(each["slots_in_use"]) for name, each in providers})
+    except (TypeError, ValueError, KeyError):
+        return Seat(str(doc["_id"]))
+
+
+def _seats(kind: str, owner: str) -> Iterator[str]:
+    """The process's own name where it is one that a person gave, not made of an id; then the lowest free number."""
     name = owner.partition("@")[0]
-    if _SEAT.fullmatch(name):
+    if re.fullmatch(rf"{kind}-[1-9]\d{{0,3}}", name):
         yield name
-    yield from (f"worker-{number}" for number in count(1))
+    yield from (f"{kind}-{number}" for number in count(1))
 
 
 def _alive(seconds: float) -> Doc:

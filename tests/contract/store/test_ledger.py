@@ -29,17 +29,17 @@ def share(provider: str = "sim", model: str = "m", *, first: int = 1, **sums: An
 
 def booked(stores: Stores, ledger: Ledger, batch_id: str, created: str, ended: str, *shares: Doc) -> None:
     """A row as it was written on another day."""
-    ledger.book({"_id": batch_id, "tenant": "default", "created_at": 0.0}, shares)
+    ledger.book({"_id": batch_id, "tenant": "default", "created_at": 0.0}, shares, [])
     days = {"created_day": created, "ended_day": ended}
     stores.db["usage"].update_one({"_id": batch_id}, {"$set": days})
 
 
 def test_a_row_that_is_written_again_keeps_its_day_and_is_one_row(stores: Stores, ledger: Ledger) -> None:
     batch = {"_id": "batch_1", "tenant": "default", "created_at": 86_400.0 * 3}
-    ledger.book(batch, [share(calls=1)])
+    ledger.book(batch, [share(calls=1)], [])
     first = ledger.get("batch_1")
     for _ in range(2):
-        ledger.book(batch, [share(calls=2)])
+        ledger.book(batch, [share(calls=2)], [])
     again = ledger.get("batch_1")
     assert first is not None and again is not None
     assert again["shares"][0]["calls"] == 2 and stores.db["usage"].count_documents({}) == 1
@@ -96,7 +96,7 @@ def test_a_part_that_was_broken_off_is_ended_by_whoever_comes_next_and_counts_on
     assert asked(ledger) == expected
     assert ledger.sum_up("default") and asked(ledger) == expected
     assert not ledger.sum_up("default")
-    ledger.book({"_id": "b0", "tenant": "default", "created_at": 0.0}, [share(calls=1)])
+    ledger.book({"_id": "b0", "tenant": "default", "created_at": 0.0}, [share(calls=1)], [])
     assert not ledger.sum_up("default"), "a row that is written again stays in its part"
 
 
@@ -105,8 +105,8 @@ def test_a_batch_whose_last_move_is_not_made_is_in_no_part(
 ) -> None:
     monkeypatch.setattr("workers.store.ledger.PART_ROWS", 2)
     batch = stores.state(stores.batch(tenant="parts"))
-    ledger.book(batch, [share(calls=5)])
-    ledger.book({"_id": "batch_ended", "tenant": "parts", "created_at": 0.0}, [share(calls=7)])
+    ledger.book(batch, [share(calls=5)], [])
+    ledger.book({"_id": "batch_ended", "tenant": "parts", "created_at": 0.0}, [share(calls=7)], [])
     assert ledger.sum_up("parts")
     rows, running = ledger.look("parts", 0.0)
     assert [row["calls"] for row in rows] == [7] and [doc["_id"] for doc in running] == [batch["_id"]]

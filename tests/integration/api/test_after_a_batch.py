@@ -66,6 +66,14 @@ def ids_of(text: str) -> list[str]:
 # --- retries
 
 
+def test_a_batch_that_warms_says_so_and_so_does_its_retry(api: Api) -> None:
+    parent = ended(api, answered(1), refused(2), extra_body={"batchwright": {"cache": "warm"}})
+    assert api.call("GET", f"/v1/batches/{parent}").json()["batchwright"]["warm"] is True
+    child = retry(api, parent).json()
+    stored = api.work.batches.get(child["id"])
+    assert stored is not None and (stored["warm"], stored["options"]["cache"]) == (True, True)
+
+
 def test_a_retry_is_a_linked_batch_on_the_parents_file_with_its_options(api: Api) -> None:
     parent = ended(
         api,

@@ -168,6 +168,7 @@ def test_our_own_fields_say_what_the_batch_cost(api: Api) -> None:
         "held_usd": 0.0,
         "lost_usd": 0.0,
         "simulated": True,
+        "warm": False,
         "webhook": None,
         "parent_id": None,
         "root_id": None,

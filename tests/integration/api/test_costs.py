@@ -28,7 +28,7 @@ def book(api: Api, batch_id: str, *, provider: str = "sim") -> None:
     counts, batch = api.work.results.shares(batch_id), api.work.batches.get(batch_id)
     assert batch is not None
     shards = {shard: provider for shard, _ in counts}
-    Ledger(api.work.db).book(batch, savings.shares(counts, shards))
+    Ledger(api.work.db).book(batch, savings.shares(counts, shards), [])
     assert api.work.batches.finalize(batch_id)
     assert api.work.batches.end(states.COMPLETE, batch_id, {"booked": True})
 
@@ -67,7 +67,7 @@ def test_a_batch_counts_once_while_it_runs_when_it_has_ended_and_when_it_is_gone
     api.work.db["batch_jobs"].update_one({"_id": batch["_id"]}, {"$set": {"model": model}})
     api.work.record(batch_id, [replace(answered(1, cost_usd=0.5), model=model)])
     assert of_tenant(api, "model", model) == 0.5
-    Ledger(api.work.db).book(batch, [])
+    Ledger(api.work.db).book(batch, [], [])
     assert of_tenant(api, "model", model) == 0.5, "its row is there, and it has not ended"
     book(api, batch_id, provider=provider)
     assert of_tenant(api, "model", model) == 0.5

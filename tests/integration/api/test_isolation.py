@@ -21,7 +21,7 @@ from tests.support.isolation import (
     unknown_fields,
 )
 from tests.support.servers import TestServers
-from tests.support.town import NO_LISTS, Town, attacked, hold_to_its_own
+from tests.support.town import KEYED, NO_LISTS, Town, attacked, hold_to_its_own
 from workers.store.tenants import DEFAULT_TENANT
 
 pytestmark = pytest.mark.integration
@@ -111,7 +111,7 @@ def test_no_route_does_anything_without_a_key(town: Town) -> None:
         if route.path in NO_LISTS:
             continue
         reply = Call(route, path_of(route, town.alpha), body=body_of(route, town.alpha)).sent(town.on, None)
-        assert (reply.status_code == 401) is route.path.startswith("/v1/"), (
+        assert (reply.status_code == 401) is route.path.startswith(KEYED), (
             f"{route} answers {reply.status_code}"
         )
 
@@ -120,9 +120,11 @@ def needed(method: str, path: str) -> tuple[str, bool]:
     """The scope a route asks for, and whether its key must be the operator's: reads read, changes submit, and what
     settles who may do what, or may stop everybody, is for admins."""
     area = path.split("/")[2]
+    if path.startswith("/analytics/"):
+        return "admin", True
     if area == "tenants" and method == "POST" and path == "/v1/tenants":
         return "admin", True
-    if area == "tenants" and method == "DELETE":
+    if (area == "tenants" and method == "DELETE") or area in ("top", "admin"):
         return "admin", True
     if area in ("webhooks", "webhook_endpoints", "webhook_event_types", "keys") or (
         area in ("tenants", "providers") and method != "GET"
@@ -134,7 +136,7 @@ def needed(method: str, path: str) -> tuple[str, bool]:
 
 
 def test_every_route_asks_for_the_scope_of_what_it_does() -> None:
-    routes = [route for route in http_routes() if route.path.startswith("/v1/")]
+    routes = [route for route in http_routes() if route.path.startswith(KEYED)]
     wrong = {
         str(route): (route.scope, route.operator)
         for route in routes

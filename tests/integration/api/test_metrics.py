@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
+import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.api.metrics import page
+from app.api.application import create_app
+from app.api.metrics import Beats, of_processes
+from app.api.own_signs import OwnSigns
+from app.api.services import open_services
+from app.api.standing import WhatStands
+from config.settings import load_settings
 from tests.support.api import Api
 from workers import metrics
+from workers import metrics_kept as kept
+from workers.exposition import page_of
+from workers.metric import Metric
+from workers.observed import Observed
+from workers.store.ledger import Ledger
 from workers.store.mongo import EPOCH
 from workers.store.worker_processes import Beat, WorkerProcesses
 from workers.transport.port import ClientStats
@@ -55,7 +70,7 @@ def samples(text: str) -> dict[Key, float]:
     }
 
 
-def of(found: dict[Key, float], metric: metrics.Metric, **labels: str) -> float | None:
+def of(found: dict[Key, float], metric: Metric, **labels: str) -> float | None:
     """One value."""
     return found.get((metric.name, frozenset(labels.items())))
 
@@ -86,7 +101,7 @@ def test_the_page_shows_each_process_and_wants_no_key(api: Api) -> None:
         assert of(found, metrics.CLIENT_BYTES, **at, direction="received") == 2_000
         assert of(found, metrics.CACHE_HITS, process=process) == 5
         assert of(found, metrics.WORKER_UP, process=process) == 1
-    assert of(found, metrics.MONGODB_UP) == 1
+    assert of(found, kept.MONGODB_UP) == 1
 
 
 def test_a_process_that_dies_changes_no_other_series_and_its_successor_starts_anew_under_the_same_label(
@@ -109,26 +124,124 @@ def test_a_process_that_dies_changes_no_other_series_and_its_successor_starts_an
     assert of(found, metrics.CLIENT_REQUESTS, **other) == 20
 
 
-def test_every_metric_that_has_a_name_is_filled_in_and_no_other_label_is_used() -> None:
-    text = page([Beat("worker-1", 1.0, vitals(10).to_doc())], disk_ratio=0.5)[0].decode()
-    labels = {name: {label for label, _ in pairs} for name, pairs in samples(text)}
-    assert labels == {each.name: set(each.labels) for each in metrics.ALL}
+async def standing(api: Api, **more: str) -> dict[Key, float]:
+    """What stands, as an API process of these settings shows it at its first look."""
+    services = open_services(
+        load_settings({**api.environ, "BATCHWRIGHT_SIMULATOR_URL": "http://127.0.0.1:9", **more})
+    )
+    try:
+        return samples(page_of(await WhatStands(services).samples())[0].decode())
+    finally:
+        await services.close(0.1)
 
 
-def test_without_mongodb_the_page_says_so_and_signs_nobody_understands_are_left_out() -> None:
-    assert samples(page(None)[0].decode()) == {(metrics.MONGODB_UP.name, frozenset()): 0}
+async def test_the_page_shows_what_is_recorded_as_batches_show_it_and_what_stands(api: Api) -> None:
+    rows = api.work.db["usage"]
+    row = {"provider": "of-metrics", "items": 5, "failed": 1, "calls": 6, "excess": 1, "possibly_repeated": 2}
+    try:
+        Ledger(api.work.db).book({"_id": "batch_of_metrics", "tenant": "them", "created_at": 0.0}, [], [row])
+        found, off = await standing(api), await standing(api, BATCHWRIGHT_MONITORING_ENABLED="false")
+    finally:
+        rows.delete_one({"_id": "batch_of_metrics"})
+    at = {"provider": "of-metrics"}
+    assert of(found, kept.ITEMS, **at, outcome="completed") == 4 and of(found, kept.LLM_REQUESTS, **at) == 6
+    assert of(found, kept.LLM_EXCESS, **at) == 3
+    assert of(found, kept.SHARDS, provider="sim", status="queued") is not None
+    assert of(found, kept.OLDEST_DUE, provider="sim") is not None
+    assert of(found, kept.QUEUE_MESSAGES, queue="plan") is not None
+    assert of(found, kept.CALLS_IN_FLIGHT, provider="sim") == 0 and of(found, kept.CONTROL_REDIS_UP) == 1
+    assert of(found, kept.KEYS_TODAY) is not None and of(found, kept.BATCHES, status="completed") is not None
+    assert of(off, kept.LLM_REQUESTS, **at) == 6 and of(off, kept.KEYS_TODAY) is None
+
+
+async def test_what_does_not_answer_is_left_out_and_the_rest_is_shown(api: Api) -> None:
+    found = await standing(api, BATCHWRIGHT_REDIS_URL="redis://127.0.0.1:1/0")
+    assert of(found, kept.CONTROL_REDIS_UP) == 0 and of(found, kept.QUEUE_MESSAGES, queue="plan") is None
+    assert of(found, kept.BATCHES, status="completed") is not None
+
+
+async def test_with_a_token_of_its_own_the_page_is_shown_to_nobody_else(api: Api) -> None:
+    services = open_services(
+        load_settings({**api.environ, "BATCHWRIGHT_MONITORING_METRICS_TOKEN": "a-token"})
+    )
+    transport = httpx.ASGITransport(app=cast(Any, create_app(services)))
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            sent: tuple[dict[str, str], ...] = (
+                {},
+                {"authorization": f"Bearer {api.key}"},
+                {"authorization": "Bearer a-token"},
+            )
+            for path in ("/metrics", "/metrics/targets"):
+                statuses = [(await client.get(path, headers=headers)).status_code for headers in sent]
+                assert statuses == [401, 401, 200], path
+    finally:
+        await services.close(0.1)
+
+
+def test_the_process_that_is_asked_shows_itself_as_it_is_now(api: Api) -> None:
+    api.connection.get(f"{api.url}/metrics")
+    found = samples(api.connection.get(f"{api.url}/metrics").text)
+    (name,) = {dict(labels)["process"] for name, labels in found if name == metrics.API_UP.name}
+    at = {"method": "GET", "endpoint": "/metrics", "process": name}
+    counted = {key: value for key, value in found.items() if key[0] == f"{metrics.HTTP_SECONDS.name}_count"}
+    assert counted[f"{metrics.HTTP_SECONDS.name}_count", frozenset(at.items())] >= 1
+    assert of(found, metrics.HTTP_IN_PROGRESS, process=name) == 1 and of(found, metrics.UPTIME, process=name)
+
+
+def test_prometheus_is_told_where_workers_serve_pages_of_their_own(api: Api) -> None:
+    processes = WorkerProcesses(api.work.db)
+    signs = replace(vitals(1), http_address="10.0.0.7:9000")
+    try:
+        processes.beat(ONE, providers=[], slots=0, stats=signs.to_doc())
+        processes.beat(OTHER, providers=[], slots=0, stats=vitals(1).to_doc())
+        found = api.connection.get(f"{api.url}/metrics/targets").json()
+    finally:
+        processes.leave(ONE)
+        processes.leave(OTHER)
+    assert found == [{"targets": ["10.0.0.7:9000"], "labels": {"process": "worker-71"}}]
+
+
+def test_another_api_process_stands_on_the_same_page_under_its_own_name(api: Api) -> None:
+    others = WorkerProcesses(api.work.db, "api")
+    seen = Observed()
+    seen.count(metrics.KEY_USES, "accepted", by=7)
+    signs = Vitals(transport="", started_at=1.0, requests=3, observed=seen.read())
+    try:
+        others.beat("api@elsewhere:1", providers=[], slots=0, stats=signs.to_doc())
+        found = samples(api.connection.get(f"{api.url}/metrics").text)
+        seat = others.seat("api@elsewhere:1")
+    finally:
+        others.leave("api@elsewhere:1")
+    assert seat.startswith("api-") and of(found, metrics.API_UP, process=seat) == 1
+    assert of(found, metrics.KEY_USES, outcome="accepted", process=seat) == 7
+    assert of(found, metrics.HTTP_IN_PROGRESS, process=seat) == 3
+
+
+def own_signs() -> OwnSigns:
+    """This process's, with nothing behind them."""
+    nobody: Any = None
+    return OwnSigns(nobody_s_database(), nobody)
+
+
+def nobody_s_database() -> Any:
+    return defaultdict(lambda: None)
+
+
+def test_without_mongodb_the_page_shows_the_process_that_was_asked() -> None:
+    found = samples(page_of(of_processes(None, own_signs()))[0].decode())
+    assert of(found, kept.MONGODB_UP) == 0 and of(found, metrics.API_UP, process="api") == 1
+    assert {dict(labels).get("process", "api") for _, labels in found} == {"api"}
+
+
+def test_signs_nobody_understands_are_left_out() -> None:
     odd = [Beat("worker-1", 1.0, {"from": "another version"}), Beat("worker-2", 1.0, None)]
-    up = {key: value for key, value in samples(page(odd)[0].decode()).items() if key[1]}
-    assert {(name, *dict(labels).values()): value for (name, labels), value in up.items()} == {
+    found = samples(page_of(of_processes(Beats(odd, []), own_signs()))[0].decode())
+    of_workers = {(name, dict(labels)["process"]): value for (name, labels), value in found.items() if labels}
+    assert {key: value for key, value in of_workers.items() if key[1] != "api"} == {
         (metrics.WORKER_UP.name, "worker-1"): 1,
         (metrics.WORKER_UP.name, "worker-2"): 1,
     }
-
-
-def test_who_asks_for_openmetrics_gets_it() -> None:
-    text, content_type = page(None, "application/openmetrics-text; version=1.0.0")
-    assert content_type.startswith("application/openmetrics-text; version=1.0.0")
-    assert text.endswith(b"# EOF\n")
 
 
 def test_the_page_about_metrics_lists_all_of_them_as_they_are() -> None:
@@ -138,3 +251,12 @@ def test_the_page_about_metrics_lists_all_of_them_as_they_are() -> None:
         f"| `{each.name}` | {each.kind} | {', '.join(each.labels) or '-'} | {each.help} |"
         for each in metrics.ALL
     ]
+    queries = [line for line in text.splitlines() if line.startswith("    ")]
+    named = {name for line in queries for name in re.findall(r"batchwright_[a-z_]+", line)}
+    known = {each.name for each in metrics.ALL} | {
+        f"{each.name}{end}"
+        for each in metrics.ALL
+        if each.kind == "histogram"
+        for end in ("_bucket", "_sum", "_count")
+    }
+    assert named and named <= known

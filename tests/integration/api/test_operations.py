@@ -135,7 +135,12 @@ def test_why_names_what_a_batch_waits_for(api: Api) -> None:
         assert _kinds(api.call("GET", ask)) == ["queue"]
         claimed = api.work.shards.claim(shard_id(batch_id, 0), "w", 60)
         assert claimed is not None
-        assert _kinds(api.call("GET", ask)) == []
+        whole = api.call("GET", ask).json()
+        assert (whole["waiting_for"], whole["command"], whole["total"]) == ([], None, 1)
+        assert whole["text"].startswith("Nothing waits: ") and " has 1 request in hand" in whole["text"]
+        (runs,) = whole["running"]
+        assert (runs["provider"], runs["shards"], runs["requests"], runs["calls"]) == ("sim", 1, 1, 0)
+        assert runs["worker"].startswith("worker-")
         api.work.shards.renew(
             {claimed["_id"]: claimed["fence"]}, 20
         )  # as one that has not been renewed for 40 s
@@ -146,7 +151,17 @@ def test_why_names_what_a_batch_waits_for(api: Api) -> None:
     finally:
         workers.leave("w")
     assert (parked["kind"], parked["provider"], parked["shards"]) == ("limit", "sim", 1)
-    assert 0 < parked["until"] - time.time() <= 31
+    assert (parked["requests"], parked["command"]) == (1, None) and "providers.sim.limits" in parked["helps"]
+    assert 0 < parked["until"] - time.time() <= 31 and time.time() - parked["since"] < 20
+
+
+def test_why_of_a_batch_that_has_ended_says_how_and_what_now(api: Api) -> None:
+    batch_id = api.batch()
+    api.work.complete(batch_id, [answered(1), refused(2)])
+    whole = api.call("GET", f"/v1/batches/{batch_id}/why").json()
+    assert (whole["total"], whole["done"], whole["failed"]) == (2, 2, 1)
+    assert (whole["waiting_for"], whole["running"]) == ([], [])
+    assert whole["command"] == f"batchwright errors {batch_id}" and "1 of 2 requests" in whole["text"]
 
 
 async def test_a_create_does_not_need_the_broker_and_the_stop_does_not_wait_for_it(api: Api) -> None:

@@ -21,7 +21,7 @@ from workers.core.lanes import Ask, Go, Verdict
 from workers.core.messages import HttpResponse
 from workers.engine.ports import Link
 from workers.engine.steward import READ_FLAGS_EVERY_S
-from workers.store.mongo import NOW, Doc
+from workers.store.mongo import EPOCH, NOW, Doc
 
 pytestmark = pytest.mark.integration
 THREADS = 2
@@ -358,6 +358,21 @@ def test_no_thread_is_left_to_messages_of_a_provider_that_this_process_does_not_
         assert engine.runtime.dispatcher.overdue(-1.0) == ({"sim": 1}, 1)
     finally:
         engine.stores.db["batch_shards"].delete_many({"_id": {"$in": [*ours, *theirs]}})
+
+
+def test_a_tick_that_waits_asks_for_a_thread_and_a_silent_beat_asks_for_none(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dispatcher, chores = engine.runtime.dispatcher, engine.stores.db["chores"]
+    chores.insert_one({"_id": "beat", "seen_at": EPOCH})
+    try:
+        assert dispatcher.overdue(0.0) == ({}, 0)
+        monkeypatch.setattr(dispatcher.queue, "depth", lambda _: 1)
+        assert dispatcher.overdue(0.0) == ({"schedules": 1}, 0)
+        engine.runtime.stores.chores.hear_beat()
+        assert dispatcher.overdue(0.0) == ({}, 0)
+    finally:
+        chores.delete_many({})
 
 
 def test_a_new_batch_gets_a_thread_beside_shards_of_another_one_that_last_long(

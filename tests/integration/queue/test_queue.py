@@ -23,7 +23,7 @@ from workers.queue import Queue
 pytestmark = pytest.mark.integration
 __all__ = ["rabbit"]
 PROVIDERS = ("acme", *(f"p{n}" for n in range(8)), "nobody")
-NAMES = ("plan", *map(batch_queue, PROVIDERS))
+NAMES = ("plan", "schedules", *map(batch_queue, PROVIDERS))
 NOBODY_LISTENS = ("redis://127.0.0.1:1/0", "amqp://guest:secret@127.0.0.1:1//")
 
 
@@ -49,6 +49,16 @@ def test_a_plan_message_names_its_batch_and_nothing_else(broker: Broker, queue: 
     assert (headers["task"], headers["lang"]) == ("plan.batch", "py")
     assert info == {"exchange": "", "routing_key": "plan"}
     assert (args, kwargs) == (["batch_1"], {})
+
+
+def test_a_tick_is_asked_for_once_however_long_nobody_takes_it(broker: Broker, queue: Queue) -> None:
+    for _ in range(3):
+        queue.publish_tick()
+    ((headers, info, args, kwargs),) = broker.take("schedules")
+    assert (headers["task"], info["routing_key"], args, kwargs) == ("chore.tick", "schedules", ["tick"], {})
+    queue.publish_tick()
+    assert queue.depth("schedules") == 1
+    broker.take("schedules")
 
 
 def test_after_a_broker_has_forgotten_all_messages_still_arrive(broker: Broker, queue: Queue) -> None:
@@ -114,7 +124,7 @@ def test_every_declared_queue_hangs_on_the_default_exchange(url: str) -> None:
     app = Celery("test", set_as_current=False)
     app.conf.update(celery_settings(url, ["acme", "other"]))
     queues = app.amqp.queues
-    assert sorted(queues) == ["batch.acme", "batch.other", "plan"]
+    assert sorted(queues) == ["batch.acme", "batch.other", "plan", "schedules"]
     assert {(queue.exchange.name, queue.routing_key) for queue in queues.values()} == {
-        ("", name) for name in ("batch.acme", "batch.other", "plan")
+        ("", name) for name in ("batch.acme", "batch.other", "plan", "schedules")
     }

@@ -171,7 +171,7 @@ def test_what_batches_have_cost_is_summed_before_anybody_asks(
     monkeypatch.setattr("workers.store.ledger.PART_ROWS", 2)
     ledger = Ledger(site.stores.db)
     for number in range(5):
-        ledger.book({"_id": f"batch_{number}", "tenant": f"t{number % 2}", "created_at": 0.0}, [])
+        ledger.book({"_id": f"batch_{number}", "tenant": f"t{number % 2}", "created_at": 0.0}, [], [])
     site.sweep()
     parts = [doc["tenant"] for doc in site.stores.db["usage_parts"].find()]
     assert sorted(parts) == ["t0", "t1"], "what is too little for a part is left"

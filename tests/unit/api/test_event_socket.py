@@ -12,7 +12,7 @@ from fastapi import WebSocket, WebSocketDisconnect
 
 from app.api import event_socket
 from app.api.door import check
-from app.api.event_topic import Watcher
+from app.api.event_topic import Kind, Watcher
 
 pytestmark = pytest.mark.fast
 
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.fast
 class Hub:
     """Lets everybody in."""
 
-    def join(self, tenant: str, check: Any) -> Watcher:
-        return Watcher(tenant, check)
+    def join(self, tenant: str, check: Any, kind: Kind) -> Watcher:
+        return Watcher(tenant, check, kind)
 
     def leave(self, watcher: Watcher) -> None:
         watcher.end("left")

@@ -8,11 +8,12 @@ import pytest
 
 from app.api.bodies import CreateBatch
 from app.api.counts import extension
-from app.api.creation import Defaults, new_batch, shown_to_its_maker
+from app.api.creation import form_of, shown_to_its_maker
 from app.api.door import check
 from app.api.errors import ApiError
 from app.api.retrying import RetryBatch, child_form
 from workers.core.webhooks import secret_from, secret_problem
+from workers.creation import Defaults, new_batch
 
 pytestmark = pytest.mark.fast
 OWN = secret_from(b"o" * 32)
@@ -23,7 +24,9 @@ def batch(webhook: dict[str, Any] | None) -> dict[str, Any]:
     asked = {"input_file_id": "file-1", "endpoint": "/v1/embeddings", "completion_window": "1h"}
     wanted = check(CreateBatch, asked | {"batchwright": {"webhook": webhook}})
     defaults = Defaults(cache=True, invalid_lines="fail")
-    return new_batch(wanted, tenant="t", now_s=1.7e9, defaults=defaults, asked_hash="h", idempotency_key=None)
+    return new_batch(
+        form_of(wanted), tenant="t", now_s=1.7e9, defaults=defaults, asked_hash="h", idempotency_key=None
+    )
 
 
 def test_a_secret_is_kept_or_made() -> None:

@@ -12,13 +12,14 @@ from typer.testing import CliRunner
 
 from app.cli import backup_verbs
 from app.cli.main import app
+from app.cli.which_database import WhichDatabase
 
 
 @pytest.fixture(autouse=True)
 def database(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = backup_verbs._Database("mongodb://m", "d", alone=True)
+    found = WhichDatabase("mongodb://m", "d", alone=True)
     monkeypatch.setattr(backup_verbs, "load", lambda: None)
-    monkeypatch.setattr(backup_verbs, "_database", lambda *_, **__: nullcontext(found))
+    monkeypatch.setattr(backup_verbs, "which_database", lambda *_, **__: nullcontext(found))
 
 
 def test_a_backup_that_is_stopped_says_that_nothing_was_written(monkeypatch: pytest.MonkeyPatch) -> None:

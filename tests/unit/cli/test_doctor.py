@@ -22,8 +22,11 @@ from app.cli.doctor_providers import finding
 from app.cli.main import app
 from app.cli.reach import Reached
 from app.doctor.findings import Finding
+from app.doctor.ollama_check import of_models
+from app.doctor.upkeep_check import of_alerts, of_beat, of_webhooks
 from app.doctor.wire import Wire, try_wire
-from app.doctor.worker_check import check_workers, of_vitals
+from app.doctor.worker_check import check_workers, of_versions, of_vitals
+from app.version import VERSION
 from config.settings import Provider, Secret
 from tests.support.servers import TestServers
 from workers.store.mongo import connect
@@ -51,7 +54,8 @@ def signs(**changed: Any) -> Vitals:
     """Of a process that is well, or is not in one way."""
     client = replace(CLIENT, failures=changed.pop("failures", {}))
     providers = {"openai": ProviderVitals(client=client, slots_in_use=7, slots=256)}
-    return Vitals(transport="httpx", started_at=0.0, providers=providers, **changed)
+    there: dict[str, Any] = {"version": VERSION}
+    return Vitals(transport="httpx", started_at=0.0, providers=providers, **there | changed)
 
 
 def provider(**changed: Any) -> Provider:
@@ -168,7 +172,104 @@ def test_running_workers_show_their_clients_and_a_stack_without_one_is_a_problem
     assert " ".join(row) == "worker-1 openai 1k 2 7 HTTP/2 12 kB 3.4 MB 1"
 
 
+def test_processes_of_another_version_are_named_and_those_of_ours_are_not() -> None:
+    assert of_versions({}) == of_versions({VERSION: 3}) == []
+    (found,) = of_versions({VERSION: 1, "unknown": 2})
+    assert found.state == "warning" and f"1 of {VERSION}, 2 of unknown" in found.text and found.fix
+
+
+# --- what goes on beside the batches
+
+
+@pytest.mark.parametrize(
+    ("silent_s", "scheduled", "has_beat", "state"),
+    [
+        (3.0, True, True, "ok"),
+        (None, False, False, "ok"),
+        (None, True, False, "warning"),
+        (None, False, True, "warning"),
+        (300.0, True, False, "warning"),
+        (300.0, False, True, "warning"),
+        (300.0, False, False, "ok"),
+    ],
+)
+def test_a_silent_beat_is_a_warning_where_something_needs_it(
+    silent_s: float | None, scheduled: bool, has_beat: bool, state: str
+) -> None:
+    found = of_beat(silent_s, scheduled=scheduled, has_beat=has_beat)
+    assert found.state == state and bool(found.fix) == (state == "warning")
+
+
+ALERT = {
+    "rule": "breaker_open",
+    "subject": "acme",
+    "measure": "breaker_lanes",
+    "value": 2.0,
+    "threshold": 0.0,
+    "bad": "over",
+    "helps": "Look at the provider",
+    "runbook": "docs/runbook.md",
+}
+
+
+def test_each_firing_alert_is_a_warning_with_its_runbook() -> None:
+    assert [each.state for each in of_alerts([])] == ["ok"]
+    (found,) = of_alerts([ALERT])
+    assert found.text == "breaker_open of acme fires: breaker_lanes is 2, over 0"
+    assert found.state == "warning" and "runbook" in found.fix
+    (whole,) = of_alerts([ALERT | {"subject": None}])
+    assert whole.text.startswith("breaker_open fires")
+
+
+def test_receivers_that_fail_are_warnings_and_their_addresses_are_not_shown() -> None:
+    assert [each.state for each in of_webhooks([], 0)] == ["ok"]
+    disabled = {"_id": "wh_1", "disabled_reason": "410", "url": f"https://{KEY}.example"}
+    found = of_webhooks([disabled], 1200)
+    assert [each.state for each in found] == ["warning", "warning"] and "1,200" in found[1].text
+    assert "batchwright webhooks set wh_1 --enable" in found[0].fix
+    assert KEY not in json.dumps([each.as_dict() for each in found])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "named", "state", "said"),
+    [
+        ({"small": 2_000_000_000}, (), "ok", "1 pulled (2.0 GB), loaded now: small (3.0 GB)"),
+        ({"small": 1, "big:latest": 1}, ("big",), "ok", "2 pulled"),
+        ({"small": 1}, ("big",), "warning", "not pulled, though preferred: big"),
+        ({}, (), "warning", "not pulled, though preferred: small"),
+        ({"small": 1}, (), "ok", "of the aliases not pulled: wide"),
+    ],
+)
+def test_models_that_are_preferred_and_not_pulled_are_named_with_the_command_that_pulls_them(
+    sizes: dict[str, int], named: tuple[str, ...], state: str, said: str
+) -> None:
+    loaded = {"small": 3_000_000_000} if "small" in sizes else {}
+    found = of_models("ollama", sizes, loaded, named, {"fast": "small", "vision": "wide"})
+    assert (found.name, found.state) == ("ollama models", state) and said in found.text
+    assert ("batchwright models pull" in found.fix) == (state == "warning")
+
+
 # --- how it reads
+
+
+def test_the_gravest_stand_last_and_round_trips_have_a_table_of_their_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    trip = {"pings": 100, "min_ms": 0.1, "median_ms": 0.25, "p99_ms": 1.5}
+    data = {"round_trip": trip, "clock_offset_s": -0.002, "version": "8.0"}
+    findings = [
+        Finding("api", "problem", "away", "start it"),
+        Finding("disk", "warning", "full", "free some"),
+        Finding("redis", "ok", "well", data=data),
+    ]
+    verb.show(findings)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line]
+    assert lines[1] == ["redis", "100", "0.10", "0.25", "1.50", "-2", "ms", "8.0"]
+    assert [line[0] for line in lines if line[0] in ("ok", "warning", "problem")] == [
+        "ok",
+        "warning",
+        "problem",
+    ]
 
 
 @given(
@@ -177,7 +278,7 @@ def test_running_workers_show_their_clients_and_a_stack_without_one_is_a_problem
 )
 def test_no_word_and_no_number_is_broken_at_any_width(parts: list[str], width: int) -> None:
     lines = [line.plain for line in verb.lines_of(Finding("x", "ok", " ".join(parts)), 20, width)]
-    assert [word for line in lines for word in line.split()] == ["ok", "x", *" ".join(parts).split()]
+    assert [word for line in lines for word in line.split()] == ["✓", "ok", "x", *" ".join(parts).split()]
     assert all(len(line) <= width for line in lines)
     assert not any(line.endswith("0.25") for line in lines)
 

@@ -41,7 +41,13 @@ def test_what_came_after_a_copy_is_what_was_added(before: list[float], after: li
     copy = histogram.copy()
     for each in after:
         histogram.add(each)
-    assert histogram.since(copy).buckets == of(after).buckets
+    added = histogram.since(copy)
+    assert added.buckets == of(after).buckets
+    # The extremes hold all that was added, and lie in its outer buckets.
+    if after:
+        assert added.min_s <= min(after) and max(after) <= added.max_s
+        assert of([added.max_s]).buckets.keys() == {max(added.buckets)}
+        assert added.min_s >= (BOUNDS_S[min(added.buckets) - 1] if min(added.buckets) else 0.0)
 
 
 @given(st.lists(st.floats(0.001, 1000.0), min_size=1, max_size=80), st.sampled_from([0.5, 0.95, 0.99]))

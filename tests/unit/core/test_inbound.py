@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.forged import forgeries
-from workers.celery_config import PLAN_QUEUE, PLAN_TASK
+from workers.celery_config import PLAN_QUEUE, PLAN_TASK, TICK_TASK
 from workers.core.identity import new_batch_id, shard_id
 from workers.core.inbound import (
     BATCH_ID,
     MAX_MESSAGE_BYTES,
     SHARD_ID,
+    TICK,
     Refusal,
     of_body,
     of_envelope,
@@ -58,12 +59,20 @@ def refusal(raw: bytes) -> Refusal | None:
     headers = message["headers"]
     if reason := of_headers(headers, message["content-type"], message["content-encoding"]):
         return reason
-    takes = {PLAN_TASK: BATCH_ID}.get(headers["task"])
+    takes = {PLAN_TASK: BATCH_ID, TICK_TASK: TICK}.get(headers["task"])
     return of_body(base64.b64decode(message["body"]), takes) if takes else Refusal.TASK_UNKNOWN
 
 
 def test_our_own_message_is_taken(sound: bytes) -> None:
     assert refusal(sound) is None
+
+
+def test_a_tick_is_taken_and_nothing_in_its_place(sound: bytes) -> None:
+    message = json.loads(sound)
+    message["headers"]["task"] = TICK_TASK
+    assert refusal(json.dumps(message).encode()) is Refusal.ARGUMENTS, "a batch's id is none"
+    message["body"] = base64.b64encode(b'[["tick"], {}, {}]').decode()
+    assert refusal(json.dumps(message).encode()) is None
 
 
 def test_every_forgery_is_refused_for_its_reason(sound: bytes) -> None:

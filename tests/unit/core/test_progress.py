@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from workers.core.pauses import Pause, Standing, standing
-from workers.core.progress import Surroundings, Waiting, waiting_for
+from workers.core.progress import waiting_for
+from workers.core.progress_parts import Surroundings, Waiting
 from workers.core.progress_texts import REST, resting
 
 pytestmark = pytest.mark.fast
@@ -18,7 +19,8 @@ NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def row(**changed: Any) -> dict[str, Any]:
-    return {"provider": "acme", "status": "queued", "reason": None, "shards": 3, "next_at": NOW, **changed}
+    there = {"provider": "acme", "status": "queued", "reason": None, "shards": 3, "requests": 30}
+    return there | {"next_at": NOW} | changed
 
 
 def leased(owner: str = "w", left_s: float = 40, **changed: Any) -> dict[str, Any]:

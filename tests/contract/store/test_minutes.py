@@ -1,0 +1,191 @@
+"""Figures by the minute in a real MongoDB: processes add up, and gathering changes no sum, however it breaks off."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.support.batches import Stores
+from workers.analytics import MinuteWriter
+from workers.core.analytics import Figures, in_minute
+from workers.core.histogram import Histogram
+from workers.metric import counter, times
+from workers.observed import Observed
+from workers.store.minutes import Minutes
+
+pytestmark = pytest.mark.integration
+NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+SEEN = counter("batchwright_seen_total", "For this test.", "what")
+TOOK = times("batchwright_took_seconds", "For this test.", "what")
+SERIES = (SEEN.name, ("tea",))
+
+
+class Clock(Minutes):
+    """The store at a time that the test says."""
+
+    at = NOON
+
+    def now(self) -> datetime:
+        return self.at
+
+
+class Broken(Exception):
+    """The process is killed here."""
+
+
+class Mortal:
+    """A collection whose writer dies before its n-th write."""
+
+    def __init__(self, docs: Any, writes: int) -> None:
+        self._docs, self._left = docs, writes
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("insert_one", "update_one", "delete_many"):
+            if self._left == 0:
+                raise Broken
+            self._left -= 1
+        return getattr(self._docs, name)
+
+
+def figures(minute: datetime, count: float) -> Figures:
+    took = Histogram()
+    took.add(count)
+    return in_minute(int(minute.timestamp()), {SERIES: count}, {(TOOK.name, ("tea",)): took})
+
+
+def filled(minutes: Minutes, processes: int = 3) -> float:
+    """Two minutes of this hour and two of an earlier one, by several processes; gives the sum."""
+    total = 0.0
+    for ago_min in (10, 12, 250, 251):
+        at = NOON - timedelta(minutes=ago_min)
+        for number in range(processes):
+            minutes.write(f"p{number}", at, figures(at, float(ago_min + number)))
+            total += ago_min + number
+    return total
+
+
+def sum_of(minutes: Minutes) -> float:
+    return minutes.since(NOON - timedelta(days=7)).counts.get(SERIES, 0.0)
+
+
+def test_processes_add_up_and_a_write_that_is_repeated_counts_once(stores: Stores) -> None:
+    minutes = Clock(stores.db)
+    for _ in range(2):
+        total = filled(minutes)
+    assert sum_of(minutes) == total
+    assert minutes.since(NOON - timedelta(hours=1)).counts[SERIES] == 10 + 11 + 12 + 12 + 13 + 14
+
+
+def test_gathered_figures_are_the_same_in_fewer_documents_and_keep_their_minutes(stores: Stores) -> None:
+    minutes = Clock(stores.db)
+    total = filled(minutes)
+    for late_s in (0, 90, 180):
+        minutes.gather(NOON + timedelta(seconds=late_s))
+    whole = minutes.since(NOON - timedelta(days=7))
+    assert minutes.count(NOON - timedelta(days=7)) == 3
+    assert whole.counts == {SERIES: total}
+    assert whole.times[TOOK.name, ("tea",)].count == 12
+    first, last = whole.seen[SERIES]
+    assert (first, last) == tuple(int((NOON - timedelta(minutes=ago)).timestamp()) for ago in (251, 10))
+
+
+@pytest.mark.parametrize("writes", range(14))
+def test_gathering_that_is_broken_off_anywhere_and_done_again_changes_no_sum(
+    stores: Stores, writes: int
+) -> None:
+    minutes, dying = Clock(stores.db), Clock(stores.db)
+    total = filled(minutes, processes=2)
+    dying._docs = Mortal(stores.db["minutes"], writes)  # type: ignore[assignment]
+    for late_s in (0, 90, 180):
+        try:
+            dying.gather(NOON + timedelta(seconds=late_s))
+        except Broken:
+            break
+        assert sum_of(minutes) == total
+    assert sum_of(minutes) == total
+    for late_s in (190, 300, 400):
+        minutes.gather(NOON + timedelta(seconds=late_s))
+        minutes.gather(NOON + timedelta(seconds=late_s))
+        assert sum_of(minutes) == total
+    assert minutes.count(NOON - timedelta(days=7)) == 3
+
+
+def test_who_gathers_at_the_same_time_has_nothing_to_add(stores: Stores) -> None:
+    minutes = Clock(stores.db)
+    total = filled(minutes)
+    other = Clock(stores.db)
+    held = stores.db["minutes"].find_one({"_id": "none"})
+    at = NOON - timedelta(minutes=10)
+    parts = list(stores.db["minutes"].find({"at": at}))
+    assert minutes._write_sum("minute", at, held, parts, NOON)
+    assert not other._write_sum("minute", at, held, parts, NOON)
+    assert sum_of(minutes) == total
+
+
+def test_a_process_writes_its_minute_again_with_all_of_it_and_nothing_while_it_is_idle(
+    stores: Stores,
+) -> None:
+    minutes, observed = Clock(stores.db), Observed()
+    writer = MinuteWriter(minutes, enabled=True, observed=observed)
+    writer.flush()
+    assert minutes.count(NOON - timedelta(days=1)) == 0
+    observed.count(SEEN, "tea", by=2)
+    writer.flush()
+    observed.count(SEEN, "tea")
+    writer.flush()
+    minutes.at = NOON + timedelta(minutes=1)
+    writer.flush()
+    assert minutes.count(NOON - timedelta(days=1)) == 1
+    observed.count(SEEN, "tea")
+    writer.flush()
+    assert minutes.count(NOON - timedelta(days=1)) == 2
+    assert minutes.since(NOON + timedelta(minutes=1)).counts == {SERIES: 1.0}
+    assert sum_of(minutes) == 4
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+@pytest.mark.parametrize("later_s", [5, 90])
+def test_figures_of_a_write_that_may_have_happened_count_once(
+    stores: Stores, arrives: bool, later_s: int
+) -> None:
+    minutes, observed = Clock(stores.db), Observed()
+    writer = MinuteWriter(minutes, enabled=True, observed=observed)
+    observed.count(SEEN, "tea", by=3)
+    write, minutes.write = minutes.write, cut_off(minutes, arrives)  # type: ignore[method-assign]
+    with pytest.raises(Broken):
+        writer.flush()
+    minutes.write = write  # type: ignore[method-assign]
+    observed.count(SEEN, "tea", by=4)
+    minutes.at = NOON + timedelta(seconds=later_s)
+    writer.flush()
+    assert sum_of(minutes) == 7
+
+
+def cut_off(minutes: Minutes, arrives: bool) -> Any:
+    write = minutes.write
+
+    def cut(*args: Any) -> None:
+        if arrives:
+            write(*args)
+        raise Broken
+
+    return cut
+
+
+def test_nothing_is_written_where_monitoring_is_off(stores: Stores) -> None:
+    minutes, observed = Clock(stores.db), Observed()
+    observed.count(SEEN, "tea")
+    MinuteWriter(minutes, enabled=False, observed=observed).flush()
+    assert minutes.count(NOON - timedelta(days=1)) == 0
+
+
+def test_totals_of_a_moment_are_the_first_that_were_noted_from_then_on(stores: Stores) -> None:
+    minutes = Clock(stores.db)
+    for ago_min, calls in ((60, 1), (30, 5), (0, 9)):
+        minutes.note_totals(NOON - timedelta(minutes=ago_min), {"calls": calls})
+    minutes.note_totals(NOON, {"calls": 10})
+    assert minutes.totals_at(NOON - timedelta(minutes=45)) == {"calls": 5}
+    assert minutes.totals_at(NOON) == {"calls": 10}
+    assert minutes.totals_at(NOON + timedelta(minutes=1)) is None
