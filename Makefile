@@ -14,7 +14,7 @@ export PYTHON
 # The stack and its tests are many short processes: without bytecode each of them would compile everything anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup run test test-fast test-stack test-load chaos chaos-quick chaos-writes soak benchmark bench bench-setup lint format types check docs lock clean compat
+.PHONY: help setup run test test-fast test-quick test-parallel test-live test-stack test-load chaos chaos-quick chaos-writes soak benchmark benchmark-quick bench bench-setup profile cache-stats build rebuild pull-models compose-up compose-down compose-ps compose-logs lint format types check docs lock clean compat
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,15 @@ test: setup ## run the test suite (test-stack, compat and chaos-quick are the re
 test-fast: setup ## run the tests that need no server
 	@$(PY) -m pytest -m "not slow and not integration and not e2e and not live" $(ARGS)
 
+test-quick: setup ## run the tests of what decides (under 20 seconds)
+	@$(PY) -m pytest -n 2 -m "fast and not stack" tests/unit $(ARGS)
+
+test-parallel: setup ## run the suite in one process a core
+	@$(PY) -m pytest -n auto $(ARGS)
+
+test-live: setup ## call every provider whose key is set, once and cheaply; each call is paid
+	@$(PY) -m pytest -n 0 -m "compat and live" tests/compat/test_live.py $(ARGS)
+
 test-stack: setup ## run the tests that start servers, workers and stacks as users do (half a minute)
 	@$(PY) -m pytest -n 2 -m stack tests/stack $(ARGS)
 
@@ -38,7 +47,7 @@ test-load: setup ## hold the engine to its laws under load (many minutes)
 	@$(PY) -m pytest -n 0 -s -m load tests/load $(ARGS)
 
 compat: setup ## let other people's clients and test suites judge the API (two minutes)
-	@$(PY) -m pytest -n 0 -q -m compat tests/compat $(ARGS)
+	@$(PY) -m pytest -n 0 -q -m "compat and not live" tests/compat $(ARGS)
 
 chaos: setup ## break the real stack in every way of the list (under 15 minutes; ARGS="--chaos-seed 8 -k kill")
 	@$(PY) -m pytest -n 0 -m "chaos and not writes" tests/chaos tests/integration/queue $(ARGS)
@@ -54,6 +63,37 @@ soak: setup ## 1,000,000 items with a kill -9 every 20 s (ARGS="--soak-items 500
 
 benchmark: setup ## time what an adapter costs an item
 	@$(PY) -m pytest -n 0 -m benchmark tests/benchmarks --benchmark-enable --benchmark-columns=min,median,max,rounds $(ARGS)
+
+benchmark-quick: setup ## measure this engine beside others, in under two minutes
+	@$(PY) -m app.cli.main bench --quick $(ARGS)
+
+profile: setup ## say where the time of an item goes (ARGS="--cpu")
+	@$(PY) -m app.cli.main profile $(ARGS)
+
+cache-stats: setup ## say what the cache of the running stack saves
+	@$(PY) -m app.cli.main cache stats $(ARGS)
+
+build: setup ## make the docker image (ARGS="--target all")
+	@$(PY) -m app.cli.main build $(ARGS)
+
+rebuild: setup ## make it with the newest base image
+	@$(PY) -m app.cli.main rebuild $(ARGS)
+
+pull-models: setup ## fetch into Ollama what routes prefer
+	@$(PY) -m app.cli.main pull-models $(ARGS)
+
+# Everything in containers: docs/docker.md.
+compose-up: ## start all of it by docker compose, and wait until it is healthy
+	@docker compose up --build --detach --wait $(ARGS)
+
+compose-down: ## stop it; its data stays
+	@docker compose down $(ARGS)
+
+compose-ps: ## list its containers
+	@docker compose ps $(ARGS)
+
+compose-logs: ## follow its logs
+	@docker compose logs --follow --tail 100 $(ARGS)
 
 bench: setup ## measure this engine beside others (ARGS="--quick": under two minutes)
 	@$(PY) -m app.cli.main bench $(ARGS)
@@ -81,13 +121,17 @@ docs: setup ## write .env.example, docs/cli.md, docs/reference and the table of 
 	@$(PY) -m app.reference --dashboard > deploy/grafana/dashboards/batchwright.json
 	@$(PY) -m pytest -q -m ability --write-abilities=docs/providers.md tests/contract/providers tests/unit/providers
 
+# Without `audio`: nothing imports it yet, and it would be half a gigabyte in everybody's .venv.
+EXTRAS := fast embedded tables dev
+
 # No address of a package index may enter a lock: everybody installs from the index they trust.
 lock: ## resolve the dependencies anew (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv; name it by UV=/path/to/uv" >&2; exit 1; }
-	@$(UV) $(COMPILE) $(ARGS) --all-extras -o requirements.lock >/dev/null
+	@$(UV) $(COMPILE) $(ARGS) $(EXTRAS:%=--extra %) -o requirements.lock >/dev/null
 	@$(UV) $(COMPILE) --extra fast -c requirements.lock -o deploy/requirements-image.lock >/dev/null
+	@$(UV) $(COMPILE) --extra fast --extra audio -c deploy/requirements-image.lock -o deploy/requirements-audio.lock >/dev/null
 	@$(UV) $(subst pyproject.toml,bench/requirements.in,$(COMPILE)) $(ARGS) -o bench/requirements.lock >/dev/null
-	@! grep -n '://' requirements.lock deploy/requirements-image.lock bench/requirements.lock
+	@! grep -n '://' requirements.lock deploy/requirements-*.lock bench/requirements.lock
 
 clean: ## remove .venv, .venv-bench and caches; data in .batchwright stays
 	@rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -38,7 +38,7 @@ MEASURES: Final[Mapping[str, str]] = {
     "call_error_rate": "Share of a provider's calls that failed by its doing; a 429 is none of them.",
     "breaker_lanes": "Models of a provider whose breaker is open.",
     "oldest_due_s": "How long the first of a provider's shards that may run waits, in seconds.",
-    "shards_without_worker": "Open shards of a provider for which no worker process lives.",
+    "work_without_worker": "Open shards of a provider, or batches to be checked, for which no worker lives.",
     "disk_percent": "How full MongoDB's disk is.",
     "late_deliveries": "Webhook deliveries that have failed three times and are tried again.",
     "schedule_late_s": "For how long the first schedule that is due has not run, in seconds.",
@@ -107,10 +107,10 @@ BUILT_IN: Final = (
     ),
     AlertRule(
         name="no_worker",
-        measure="shards_without_worker",
+        measure="work_without_worker",
         threshold=0.0,
         for_s=30.0,
-        helps="Start a worker for this provider: `batchwright up`, or the worker's service.",
+        helps="Start a worker for this provider, or any: `batchwright up`, or the worker's service.",
     ),
     AlertRule(
         name="disk_filling",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -40,6 +41,7 @@ NOT_ANSWERS: Final = ("/events", "/content")
 # What a call came to that is not the provider's failure: an answer, the limit's own refusal, a wrong request.
 BLAMELESS: Final = frozenset({"ok", "rate_limited", "refused"})
 _REDIS_WITHIN_S = 1.0
+_MOST_COUNTED = 100
 Values = Mapping[str, float | None]
 
 
@@ -62,7 +64,7 @@ def measure(home: Home, now: datetime) -> Measured:
     stores = home.stores
     figures = stores.minutes.since(minute_of(now) - WINDOW, *MEASURED)
     recorded = _recorded(stores, now)
-    shards, slots = stores.standing.open_shards(), stores.processes.slots()
+    shards = stores.standing.open_shards()
     names = sorted({provider for provider, _ in shards})
     measured: dict[str, Values] = {
         "api_error_rate": {"": _api_error_rate(figures)},
@@ -71,13 +73,9 @@ def measure(home: Home, now: datetime) -> Measured:
         "item_error_rate": {"": _item_error_rate(_grown(stores, recorded, now - WINDOW))},
         "excess_calls_1h": {"": _excess(_grown(stores, recorded, now - HOUR))},
         "oldest_due_s": stores.standing.oldest_due_s(names),
-        "shards_without_worker": {
-            name: float(sum(number for (provider, _), number in shards.items() if provider == name))
-            for name in names
-            if not slots.get(name, 0)
-        },
+        "work_without_worker": _work_without_worker(stores, shards),
         "late_deliveries": {"": float(stores.deliveries.often_failed())},
-        "beat_silent_s": {"": stores.chores.beat_silent_s()},
+        "beat_silent_s": {"": _beat_silent_s(home)},
         "schedule_late_s": {"": _schedule_late_s(stores)},
     }
     for name, look in _OTHERS.items():
@@ -143,6 +141,23 @@ def _excess(new: Mapping[str, Any]) -> float:
 
 
 # --- of what stands
+
+
+def _work_without_worker(stores: Stores, shards: Mapping[tuple[str, str], int]) -> Values:
+    """By provider; under "" the batches that nobody is there to check."""
+    slots = stores.processes.slots()
+    waiting = Counter[str]()
+    for (provider, _), number in shards.items():
+        if not slots.get(provider, 0):
+            waiting[provider] += number
+    if not stores.processes.count():
+        waiting[""] = len(stores.upkeep.to_plan("", _MOST_COUNTED))
+    return {name: float(number) for name, number in waiting.items()}
+
+
+def _beat_silent_s(home: Home) -> float | None:
+    # The small profile has no beat, though a larger one may have run on this database before.
+    return None if home.settings.profile == "small" else home.stores.chores.beat_silent_s()
 
 
 def _schedule_late_s(stores: Stores) -> float | None:

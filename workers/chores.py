@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from workers import alerting
 from workers.celery_config import TICK_S
+from workers.schedules import ROUND_S
 from workers.store.mongo import STORE_TROUBLE
 from workers.warming import refresh_most_asked
 
@@ -28,15 +29,19 @@ LEASE_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Chore:
-    """Something to do every `every_s` seconds, at the ticks: `run` blocks a thread, for less than `LEASE_S`."""
+    """Something to do every `every_s` seconds, at the ticks: `run` blocks a thread, for less than `lease_s`.
+
+    When its worker is killed meanwhile, nobody does it until the lease is over.
+    """
 
     name: str
     every_s: float
     run: Callable[[Runtime], None]
+    lease_s: float = LEASE_S
 
 
 CHORES: tuple[Chore, ...] = (
-    Chore("schedules", TICK_S, lambda runtime: runtime.firing.round()),
+    Chore("schedules", TICK_S, lambda runtime: runtime.firing.round(), lease_s=2 * ROUND_S),
     Chore("refresh_most_asked", 60.0, refresh_most_asked),
     *(Chore(*each) for each in alerting.CHORES),
 )
@@ -53,7 +58,7 @@ def tick(runtime: Runtime, table: Sequence[Chore] | None = None) -> str:
         # By a name of its own: this process may have a second tick while it is at the first.
         owner = f"{runtime.owner} {uuid.uuid4().hex[:8]}"
         # Ticks are never quite as far apart as they should be; without some slack every second one would be too soon.
-        if not store.begin(chore.name, owner, every_s=chore.every_s - TICK_S / 2, lease_s=LEASE_S):
+        if not store.begin(chore.name, owner, every_s=chore.every_s - TICK_S / 2, lease_s=chore.lease_s):
             continue
         try:
             chore.run(runtime)

@@ -49,10 +49,15 @@ class Prewarm:
         await asyncio.gather(*(self._keep(name) for name, models in self.wanted.items() if models))
 
     async def _keep(self, name: str) -> None:
-        is_up = await self.load_if_first(name)
+        is_up = False
+        step = self.load_if_first(name)
         while True:
+            try:
+                is_up = await step
+            except Exception:  # a bug here must not take the worker with it
+                log.exception("looking whether %s answers", name)
             await asyncio.sleep(LOOK_EVERY_S)
-            is_up = await self.look(name, was_up=is_up)
+            step = self.look(name, was_up=is_up)
 
     async def look(self, name: str, *, was_up: bool) -> bool:
         """Load the models of a server that answers again, if it is ours to look; gives whether it answers."""

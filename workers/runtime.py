@@ -14,7 +14,6 @@ import socket
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, TypeVar
 
 import uvloop
@@ -304,8 +303,10 @@ class Runtime:
             log.warning("cannot sign off: %s", type(error).__name__)
 
     def _servers(self) -> dict[str, Ask]:
-        ping = partial(self._client.admin.command, "ping")
-        return questions(ping, self._control, self._cache_redis, self.queue, self.threads)
+        return questions(
+            lambda: self._client.admin.command("ping"),
+            *(self._control, self._cache_redis, self.queue, self.threads),
+        )
 
     def _tally_of(self, shard_id: str) -> Tally | None:
         return self.steward.tally(shard_id)  # made after the recorder, which needs this

@@ -40,6 +40,7 @@ from workers.observed import OBSERVED
 from workers.prewarm import Prewarm
 from workers.store.most_asked import MostAsked
 from workers.store.redis import REDIS_DOWN
+from workers.walk import safely
 
 if TYPE_CHECKING:
     from workers.runtime import Runtime
@@ -83,7 +84,7 @@ def refresh_most_asked(runtime: Runtime) -> None:
                 runtime.submit(most_asked.forget(tenant))
             for tenant in runtime.submit(most_asked.counted(ids)):
                 if time.monotonic() < until:
-                    _Refresh(runtime, most_asked, tenant).run()
+                    safely("warming", tenant, lambda one: _Refresh(runtime, most_asked, one).run())
         if len(page) < _TENANTS_AT_ONCE:
             return
         after = page[-1].id

@@ -17,7 +17,6 @@ from fastapi import APIRouter, Request, Response
 from app.api.auth import key_in
 from app.api.errors import ApiError
 from app.api.json_reply import json_reply
-from app.api.own_signs import OwnSigns
 from app.api.services import Behind, Services
 from app.api.shapes_metrics import Targets
 from app.api.spec import gives, streams
@@ -48,15 +47,14 @@ class Beats:
 async def metrics(request: Request, behind: Behind) -> Response:
     """The page, in the format the caller accepts. Without MongoDB it shows the process that was asked."""
     _refuse_strangers(request, behind)
-    own = behind.own
     standing: WhatStands = request.app.state.standing
-    beats = await behind.run(_beats, behind)
-    samples = list(of_processes(beats, own))
-    if beats is not None:
+    is_up, samples = await behind.run(_of_processes, behind, behind.own.vitals())
+    if is_up:
         samples += await standing.samples()
         if (disk := behind.disk.seen) is not None:
             samples.append((kept.DISK_USED, (), disk.ratio))
-    page, content_type = page_of(samples, request.headers.get("accept", ""))
+    # Of many workers it takes tens of milliseconds: not in the loop.
+    page, content_type = await behind.run(page_of, samples, request.headers.get("accept", ""))
     return Response(page, headers={"content-type": content_type, "cache-control": "no-store"})
 
 
@@ -85,6 +83,12 @@ def _refuse_strangers(request: Request, behind: Services) -> None:
         raise ApiError(401, text, code="invalid_metrics_token", headers={"www-authenticate": "Bearer"})
 
 
+def _of_processes(behind: Services, own: Vitals) -> tuple[bool, list[Sample]]:
+    """Whether MongoDB answers, and all that processes say of themselves."""
+    beats = _beats(behind)
+    return beats is not None, list(of_processes(beats, own))
+
+
 def _beats(behind: Services) -> Beats | None:
     try:
         return Beats(behind.workers.beats(), behind.own.processes.beats())
@@ -93,17 +97,17 @@ def _beats(behind: Services) -> Beats | None:
         return None
 
 
-def of_processes(beats: Beats | None, own: OwnSigns) -> Iterator[Sample]:
+def of_processes(beats: Beats | None, own: Vitals) -> Iterator[Sample]:
     """All processes by their last signs, and this one as it is now; `beats` None: MongoDB does not tell."""
     yield kept.MONGODB_UP, (), float(beats is not None)
-    yield named.API_UP, (own.seat,), 1
-    yield from samples_of(own.vitals(), own.seat)
+    yield named.API_UP, (own.process,), 1
+    yield from samples_of(own, own.process)
     if beats is None:
         return
     for beat in beats.workers:
         yield from _of_beat(beat, named.WORKER_UP)
     for beat in beats.apis:
-        if beat.seat != own.seat:
+        if beat.seat != own.process:
             yield from _of_beat(beat, named.API_UP)
 
 

@@ -192,7 +192,7 @@ class WorkersState(Shape):
 
 
 class BeatState(Shape):
-    """How long ago a worker last heard of beat; null where none ever has."""
+    """How long ago a worker last heard of beat; null where none ever has, and with the profile that has no beat."""
 
     silent_s: float | None
 

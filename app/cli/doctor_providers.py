@@ -12,9 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from app.cli import words
+from app.cli.ollama import held
 from app.cli.reach import Reached, reach, shown_url
 from app.doctor.findings import Check, Finding
-from app.doctor.ollama_check import check_ollama
+from app.doctor.ollama_check import named_for, of_models
 from app.doctor.wire import Wire, try_wire
 
 if TYPE_CHECKING:
@@ -35,8 +36,14 @@ def provider_checks(settings: Settings, state: StackState | None) -> Mapping[str
     checks: dict[str, Check] = {_name(each): _check(each, settings) for each in providers}
     for each in providers:
         if each.kind == "ollama":
-            checks[f"{each.name} models"] = partial(check_ollama, each, _aliases(settings, each.name))
+            checks[f"{each.name} models"] = partial(_models, each, _aliases(settings, each.name))
     return checks
+
+
+def _models(provider: Provider, aliases: Mapping[str, str]) -> Sequence[Finding]:
+    """Of an Ollama server that answers; of one that does not its own check says so."""
+    found = held(provider.base_url)
+    return [] if found is None else [of_models(provider.name, *found, named_for(provider), aliases)]
 
 
 def _aliases(settings: Settings, place: str) -> dict[str, str]:

@@ -52,6 +52,27 @@ def look(url: str = DEFAULT_URL) -> Ollama:
     return Ollama(root, installed, models)
 
 
+def held(url: str) -> tuple[dict[str, int], dict[str, int]] | None:
+    """Bytes of its models by name: those on its disk, and those loaded now. None where it does not answer.
+
+    Source: GET /api/tags and GET /api/ps of Ollama's API document. Neither loads anything.
+    """
+    import httpx
+
+    from app.client.connection import is_loopback
+
+    root = url.removesuffix("/v1")
+    try:
+        with httpx.Client(timeout=_PATIENCE_S, trust_env=not is_loopback(httpx.URL(root).host)) as client:
+            pulled, loaded = (
+                {str(each["name"]): int(each.get("size") or 0) for each in answer.json()["models"]}
+                for answer in (client.get(f"{root}/api/{path}").raise_for_status() for path in ("tags", "ps"))
+            )
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return pulled, loaded
+
+
 def trouble(found: Ollama, model: str) -> tuple[str, str] | None:
     """Why this server cannot answer for a model, and what to do; None when it can."""
     if not found.running:

@@ -110,13 +110,16 @@ def _of_reason(waiting: Doc, batch_id: str, now_s: float, width: int | None) -> 
     size = [words.things(requests, "request")] if requests else []
     size += [f"in {words.things(shards, 'part')}"] if shards else []
     at = f" ({waiting['provider']})" if waiting["provider"] else ""
-    said = [" ".join(size)] if size else []
     since, until = waiting["since"], waiting["until"]
-    said += [f"since {_clock(since, now_s)} ({words.duration(max(0, now_s - since))})"] if since else []
+    said = [f"since {_clock(since, now_s)} ({words.duration(max(0, now_s - since))})"] if since else []
     said += [f"until {_clock(until, now_s)} (in {words.duration(max(0, until - now_s))})"] if until else []
-    head = Text.assemble((words.clean(f"{waiting['kind']}{at}"), "yellow"), "  ", ", ".join(said))
+    head = Text.assemble((words.clean(f"{waiting['kind']}{at}"), "yellow"), "  ", " ".join(size))
+    times = ", ".join(said)
+    fits = width is None or head.cell_len + len(times) + 2 <= width
     known = Waiting(waiting["kind"], waiting["text"])
-    lines = [head, *_folded(waiting_text(known, batch_id), width, _INDENT)]
+    lines = [head.append(f"{', ' if size else ''}{times}")] if fits and times else [head]
+    lines += [] if fits else _folded(times, width, _INDENT)
+    lines = [*lines, *_folded(waiting_text(known, batch_id), width, _INDENT)]
     return [*lines, *_way_out(waiting.get("command"), waiting.get("helps", ""), width, _INDENT)]
 
 

@@ -58,7 +58,7 @@ def run_tests(
     words: Annotated[
         list[str] | None, typer.Argument(metavar="ARG", help="For pytest, behind --: -- -k cache")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Only what starts nothing; under 20 s.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Only what decides; under 20 s.")] = False,
     json: Json = False,
 ) -> None:
     """Run the test suite of a checkout."""

@@ -46,7 +46,11 @@ def check_broker(url: str, providers: Iterable[str]) -> Sequence[Finding]:
         with _connection(url) as connection:
             told: Any = connection.connection
             told.connect()
-            names = (PLAN_QUEUE, SCHEDULES_QUEUE, *(batch_queue(provider) for provider in sorted(set(providers))))
+            names = (
+                PLAN_QUEUE,
+                SCHEDULES_QUEUE,
+                *(batch_queue(provider) for provider in sorted(set(providers))),
+            )
             return [_answers(where, told.server_properties), _queues(connection, names)]
     except (AccessRefused, NotAllowed):
         text = f"{where} refuses the name, the password or the virtual host"

@@ -1,6 +1,6 @@
-"""The models of an Ollama server: which are pulled and how large, which are loaded now, which preferred ones lack.
+"""An Ollama server's models: which are pulled and how large, which are loaded now, which preferred ones lack. Pure.
 
-Source: GET /api/tags and GET /api/ps of Ollama's API document. Neither loads anything.
+app/cli/ollama.py asks the server.
 """
 
 from __future__ import annotations
@@ -8,36 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import httpx
-
 from app.doctor.findings import Finding
-from config.prewarm import is_own_server, named_models
+from config.prewarm import named_models
 from config.settings import Provider
 
-_PATIENCE_S = 2.0
 # Whoever asks for no model in particular gets this alias.
 _DEFAULT = "fast"
 
 
-def check_ollama(provider: Provider, aliases: Mapping[str, str]) -> Sequence[Finding]:
-    """One finding; none where it does not answer: the provider's own check says so.
-
-    Args:
-        aliases: what names such as `fast` mean there.
-    """
-    root = provider.base_url.removesuffix("/v1")
-    try:
-        with httpx.Client(timeout=_PATIENCE_S, trust_env=not is_own_server(root)) as client:
-            pulled, loaded = (
-                client.get(f"{root}/api/{path}").raise_for_status().json()["models"]
-                for path in ("tags", "ps")
-            )
-            sizes = {str(each["name"]): int(each.get("size") or 0) for each in pulled}
-            held = {str(each["name"]): int(each.get("size") or 0) for each in loaded}
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
-        return []
+def named_for(provider: Provider) -> list[str]:
+    """The models that the settings name for a server."""
     prewarm = provider.prewarm if isinstance(provider.prewarm, tuple) else ()
-    return [of_models(provider.name, sizes, held, [*named_models(provider), *prewarm], aliases)]
+    return [*named_models(provider), *prewarm]
 
 
 def of_models(

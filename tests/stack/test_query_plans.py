@@ -13,7 +13,7 @@ from tests.support.whole_path import Years, opened_path
 
 pytestmark = [pytest.mark.integration, pytest.mark.stack]
 # More than a collection may hold that is read as a whole.
-SMALL = Years(batches=1_200, results_each=9, others=1_200, waiting=1_500)
+SMALL = Years(batches=1_010, results_each=10, others=1_010, waiting=1_010)
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ from tests.support.workers import Site, WorkerProcess, started_worker
 from workers.core.budget import new_budget
 
 pytestmark = [pytest.mark.integration, pytest.mark.stack]
-PROVIDER = '[providers.{name}]\nkind = "openai"\nbase_url = "{url}"\nmodels = ["{name}-*"]\n'
+PROVIDER = '[providers.{name}]\nkind = "openai"\nbase_url = "{url}"\nmodels = ["{name}-*", "sim-small"]\n'
 LIMITS = "[providers.limited.limits]\nrequests_per_minute = 20\n"
-PRICES = '[prices."dear-*"]\ninput_usd = 0\noutput_usd = 1_000_000\n'
+PRICES = '[prices."dear/*"]\ninput_usd = 0\noutput_usd = 1_000_000\n'
 LEASE_S = "4"
 
 
@@ -30,7 +30,7 @@ def api(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 @pytest.fixture(scope="module")
 def early(site: Site, api: Api) -> tuple[str, dict[str, Any]]:
     """A batch of before there was a worker, and what `/why` said of it then."""
-    batch_id = site.submit([chat_line("c1", "early")])
+    batch_id = site.submit([chat_line("c1", "early", model="sim/sim-small")])
     return batch_id, api.call("GET", f"/v1/batches/{batch_id}/why").json()
 
 
@@ -55,7 +55,7 @@ def worker(site: Site, early: object) -> Iterator[WorkerProcess]:
 
 
 def lines(model: str, count: int, fault: str = "") -> list[bytes]:
-    return [chat_line(f"c{n}", f"{fault} {model} {n}", model=f"{model}-x") for n in range(count)]
+    return [chat_line(f"c{n}", f"{fault} {model} {n}", model=f"{model}/sim-small") for n in range(count)]
 
 
 def reason(api: Api, batch_id: str, kind: str, within_s: float = 10.0) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def test_a_provider_limit_says_since_and_until(site: Site, api: Api) -> None:
 
 @pytest.mark.usefixtures("worker")
 def test_an_open_breaker_names_the_doctor_and_its_next_try(site: Site, api: Api) -> None:
-    batch_id = site.submit(lines("broken", 40, "[[sim:status=500]]"))
+    batch_id = site.submit(lines("broken", 40, "[[sim:status=503]]"))
     found = reason(api, batch_id, "breaker")
     assert found["command"] == "batchwright doctor" and found["until"] > time.time()
 
@@ -129,7 +129,9 @@ def test_pauses_of_a_provider_a_batch_and_a_tenant_each_name_their_resume(site: 
 def test_what_a_killed_worker_held_waits_for_the_end_of_its_lease(
     site: Site, api: Api, worker: WorkerProcess
 ) -> None:
-    batch_id = site.submit([chat_line(f"c{n}", f"[[sim:latency-ms=9000]] held {n}") for n in range(8)])
+    batch_id = site.submit(
+        [chat_line(f"c{n}", f"[[sim:latency-ms=9000]] held {n}", model="sim/sim-small") for n in range(8)]
+    )
     path = f"/v1/batches/{batch_id}/why"
     eventually(lambda: sum(each["calls"] for each in api.call("GET", path).json()["running"]) == 8, 15.0)
     whole = api.call("GET", path).json()

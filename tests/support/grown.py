@@ -121,7 +121,7 @@ def _renamed(value: Any, copy: _Copy, key: str = "") -> Any:
         return _renamed_text(value, copy)
     # A time in Unix seconds; what ends it stays, or the whole past would be swept away at once.
     is_time = isinstance(value, int | float) and abs(value - time.time()) < 3600 and key not in _ENDS
-    return value - copy.ago_s if is_time else value
+    return type(value)(value - copy.ago_s) if is_time else value  # a whole number stays one
 
 
 def _renamed_text(text: str, copy: _Copy) -> str:

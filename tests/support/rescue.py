@@ -17,6 +17,7 @@ from tests.support.engine import RUN_S, Engine
 from tests.support.paid_provider import Oracle, answer_to
 from workers.core import states
 from workers.core.budget import money_of
+from workers.core.recorded import added
 from workers.core.tally import FIELD_NAMES
 from workers.store.mongo import NEVER, NOW, Doc
 
@@ -107,6 +108,13 @@ def _money_is_booked(engine: Engine, batch: Doc, cost_usd: float) -> None:
     row = engine.stores.db["usage"].find_one({"_id": batch["_id"]})
     assert row is not None and batch["booked"] is True
     assert sum(share["cost_usd"] for share in row["shares"]) == pytest.approx(cost_usd)
+    counts, recorded = batch["counts"], added(row["recorded"]).values()
+    assert sum(each["calls"] for each in recorded) == counts["calls"]
+    assert sum(each["items"] + each["never_ran"] for each in recorded) == counts["recorded"]
+    excess = sum(each["excess"] + each["possibly_repeated"] for each in recorded)
+    assert excess == counts["excess"] + counts["possibly_repeated"], (
+        "what `/metrics` shows is what the batch shows"
+    )
     for account in engine.stores.db["accounts"].find({"_id": {"$in": batch.get("accounts", [])}}):
         budget = account["budget"]
         assert not [key for key in budget["holds"] if batch["_id"] in key], "every hold is closed"

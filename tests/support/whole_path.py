@@ -1,6 +1,6 @@
 """Everything people and workers do, once, with a database that has been in use for years, and what it did for them.
 
-    with opened_path(servers, directory, Years(batches=1200, results_each=9, others=1200, waiting=1500)) as path:
+    with opened_path(servers, directory, Years(batches=1010, results_each=10, others=1010, waiting=1010)) as path:
         assert not path.faults()
 
 tests/stack/test_query_plans.py and tests/load/test_query_plans.py differ in the years alone.
@@ -21,7 +21,7 @@ from tests.support.api import Api, running_api
 from tests.support.eventually import eventually
 from tests.support.every_route import SOCKET, every_route
 from tests.support.grown import grow, queue_up
-from tests.support.plans import Look, faults, looks, profiled
+from tests.support.looks import Look, faults, looks, profiled
 from tests.support.servers import TestServers
 from tests.support.workers import Site, open_site, started_worker
 from workers.store.ledger import PART_ROWS

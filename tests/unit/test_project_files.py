@@ -16,15 +16,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements.lock"
 IMAGE_LOCK = ROOT / "deploy" / "requirements-image.lock"
+AUDIO_LOCK = ROOT / "deploy" / "requirements-audio.lock"
 
 
 def pins(lock: Path) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", lock.read_text(encoding="utf-8"), re.MULTILINE))
 
 
-def wanted(*, extras: bool) -> set[str]:
+def wanted(*extras: str) -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    groups = [project["dependencies"], *(project["optional-dependencies"].values() if extras else ())]
+    groups = [project["dependencies"], *(project["optional-dependencies"][extra] for extra in extras)]
     return {re.split(r"[\[<>=;~! ]", line, maxsplit=1)[0].lower() for group in groups for line in group}
 
 
@@ -33,7 +34,7 @@ def lines_of(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-@pytest.mark.parametrize("lock", [LOCK, IMAGE_LOCK], ids=["everything", "image"])
+@pytest.mark.parametrize("lock", [LOCK, IMAGE_LOCK, AUDIO_LOCK], ids=["everything", "image", "audio"])
 def test_a_lock_has_a_hash_for_every_package_and_no_address(lock: Path) -> None:
     text = lock.read_text(encoding="utf-8")
     assert "://" not in text
@@ -43,10 +44,13 @@ def test_a_lock_has_a_hash_for_every_package_and_no_address(lock: Path) -> None:
 
 
 def test_the_locks_cover_what_the_project_asks_for_and_agree() -> None:
-    everything, image = pins(LOCK), pins(IMAGE_LOCK)
-    assert wanted(extras=True) <= everything.keys(), "run `make lock`"
-    assert wanted(extras=False) <= image.keys(), "run `make lock`"
-    assert image.items() <= everything.items()
+    everything, image, audio = pins(LOCK), pins(IMAGE_LOCK), pins(AUDIO_LOCK)
+    extras = re.findall(r"^EXTRAS := (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[
+        0
+    ].split()
+    assert wanted(*extras) <= everything.keys(), "run `make lock`"
+    assert wanted("fast") <= image.keys() and wanted("fast", "audio") <= audio.keys(), "run `make lock`"
+    assert image.items() <= everything.items() and image.items() <= audio.items()
 
 
 @pytest.mark.parametrize(

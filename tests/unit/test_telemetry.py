@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from config.provider import Provider
 from config.secret import Secret
 from config.settings import Log, Settings
 from workers import telemetry
+from workers.celery_config import TICK_TASK
 from workers.core.identity import new_api_key
 from workers.store.threads import Threads
 from workers.telemetry import SeldomBrokerAway, log_by, log_on_by, may_colour, set_up_logging
@@ -31,6 +33,7 @@ def _as_before() -> Iterator[None]:
     handlers, level = root.handlers[:], root.level
     lines, telemetry._LINES = telemetry._LINES, telemetry._Lines()
     yield
+    logging.captureWarnings(capture=False)
     root.handlers[:], root.level = handlers, level
     telemetry._LINES = lines
 
@@ -190,3 +193,41 @@ def test_colours_are_for_terminals_whose_owner_wants_them(monkeypatch: pytest.Mo
     assert may_colour(Terminal()) and not may_colour(io.StringIO())
     monkeypatch.setenv("NO_COLOR", "1")
     assert not may_colour(Terminal())
+
+
+def celerys(name: str, args: str) -> logging.LogRecord:
+    record = logging.LogRecord("celery.app.trace", logging.INFO, "", 0, "Task %s succeeded", (name,), None)
+    record.data = {"id": "1", "name": name, "args": args}
+    return record
+
+
+def test_of_a_task_our_ids_are_said_and_nothing_else_that_came_with_its_message(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    set_up_logging("info", as_json=True)
+    batch_id = "batch_" + "0a" * 16
+    for args in (f"('{batch_id}',)", f"('{batch_id}.000001',)", "('a prompt that somebody forged',)"):
+        logging.getLogger("celery.app.trace").handle(celerys("shard.sim", args))
+    plan, shard, forged = map(json.loads, capsys.readouterr().err.splitlines())
+    assert plan["batch_id"] == shard["batch_id"] == batch_id
+    assert shard["shard_id"] == f"{batch_id}.000001" and "shard_id" not in plan
+    assert "forged" not in str(forged) and "batch_id" not in forged
+
+
+def test_ticks_are_said_at_debug_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    for level in ("info", "debug"):
+        set_up_logging(level, as_json=False)
+        logging.getLogger("celery.app.trace").handle(celerys(TICK_TASK, "('tick',)"))
+        logging.getLogger("celery.app.trace").handle(celerys("plan.batch", "()"))
+    assert [line.split(" ")[4] for line in capsys.readouterr().err.splitlines()] == [
+        "plan.batch",
+        TICK_TASK,
+        "plan.batch",
+    ]
+
+
+def test_warnings_of_python_are_lines_like_all_others(capsys: pytest.CaptureFixture[str]) -> None:
+    log_by(Settings(log=Log(json=True)))
+    warnings.warn("old\nand odd", UserWarning, stacklevel=1)
+    line = json.loads(capsys.readouterr().err)
+    assert (line["logger"], line["level"]) == ("py.warnings", "warning") and "old and odd" in line["event"]

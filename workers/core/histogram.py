@@ -109,15 +109,16 @@ class Histogram:
     def from_doc(cls, doc: list[Any]) -> Histogram:
         """Read it back."""
         pairs, sum_s, count, min_s, max_s = doc
-        return cls({int(number): int(found) for number, found in pairs}, sum_s, count, min_s, max_s)
+        return cls(dict(pairs), sum_s, count, min_s, max_s)
 
 
 def merged(all_: Iterable[Histogram]) -> Histogram:
     """All durations of several in one."""
     out = Histogram()
+    buckets, known = out.buckets, out.buckets.get
     for each in all_:
         for number, count in each.buckets.items():
-            out.buckets[number] = out.buckets.get(number, 0) + count
+            buckets[number] = known(number, 0) + count
         out.sum_s += each.sum_s
         out.count += each.count
         out.min_s, out.max_s = min(out.min_s, each.min_s), max(out.max_s, each.max_s)

@@ -54,11 +54,12 @@ class Alerts:
 
     def standing(self) -> list[Standing]:
         """Those that have begun and not ended."""
-        return [_standing(doc) for doc in self._docs.find({"open": True})]
+        # By the key as well, or the index of those that are open would not be asked.
+        return [_standing(doc) for doc in self._docs.find({"open": True, "key": {"$gt": ""}})]
 
     def firing(self) -> dict[str, int]:
         """How many fire, by rule; rules of which none does are left out."""
-        steps: list[Doc] = [{"$match": {"open": True, "phase": "firing"}}, {"$sortByCount": "$rule"}]
+        steps: list[Doc] = [{"$match": {"phase": "firing"}}, {"$sortByCount": "$rule"}]
         return {row["_id"]: int(row["count"]) for row in self._docs.aggregate(steps)}
 
     def page(self, state: State, *, limit: int) -> list[Doc]:

@@ -1,6 +1,6 @@
 """What all processes have counted and timed, by the minute (`minutes`), and what was recorded until then (`totals`).
 
-A minute: _id, at (date, its beginning), span (process, minute, hour), figures (core/analytics.py, as JSON), expire_at. Each
+A minute: _id, at (date, its beginning), span (process, minute, hour), figures (core/analytics.py), expire_at. Each
 process writes one of its own for a minute, again and again with all that it has seen in it: a repeat harms nothing.
 Those are gathered into one for the minute and, after two hours, one for the hour. A gathered one names in `taken` whose
 figures it holds: whoever reads passes those over, and so does whoever gathers again, so that breaking off anywhere, or

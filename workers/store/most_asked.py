@@ -31,7 +31,7 @@ SEND_EVERY_S = 15.0
 # Answers that a process counts between two sendings; what comes beyond is not counted.
 _HELD = 4_096
 # Redis does nothing else meanwhile: a millisecond or two.
-_AT_ONCE = 500
+_AT_ONCE = 128
 
 
 @dataclass(slots=True)

@@ -91,6 +91,19 @@ def test_a_retry_reads_failures_from_the_index_and_no_document(stores: Stores) -
     assert (plan["totalDocsExamined"], plan["nReturned"]) == (0, 49)
 
 
+def test_failures_of_all_batches_made_since_are_counted_by_code_with_their_times(stores: Stores) -> None:
+    times_s = (1_795_300_000, 1_795_300_060, 1_795_300_120)
+    old, first, last = (f"batch_{at_s * 1000:012x}{'0' * 20}" for at_s in times_s)
+    failed = [
+        Result(1, "a", "call", status_code=400, body=b"{}"),
+        Result(2, "b", "call", status_code=200, body=b"{}"),
+    ]
+    lost = Result(3, "c", "call", error=ItemError("timeout", "words of a prompt"))
+    looks = laid_out(stores, **{old: failed, first: failed, last: [*failed, lost]})
+    found = {code: told for code, *told in looks.failures_since(times_s[1])}
+    assert found == {"http_400": [2, times_s[1], times_s[2]], "timeout": [1, times_s[2], times_s[2]]}
+
+
 def test_failures_of_kinds_that_are_not_told_are_counted_all_the_same(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:

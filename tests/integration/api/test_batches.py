@@ -169,6 +169,7 @@ def test_our_own_fields_say_what_the_batch_cost(api: Api) -> None:
         "lost_usd": 0.0,
         "simulated": True,
         "warm": False,
+        "schedule_id": None,
         "webhook": None,
         "parent_id": None,
         "root_id": None,

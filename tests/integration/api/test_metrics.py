@@ -218,25 +218,21 @@ def test_another_api_process_stands_on_the_same_page_under_its_own_name(api: Api
     assert of(found, metrics.HTTP_IN_PROGRESS, process=seat) == 3
 
 
-def own_signs() -> OwnSigns:
-    """This process's, with nothing behind them."""
-    nobody: Any = None
-    return OwnSigns(nobody_s_database(), nobody)
-
-
-def nobody_s_database() -> Any:
-    return defaultdict(lambda: None)
+def asked() -> Vitals:
+    """The signs of the process that shows the page, before its first beat."""
+    nothing: Any = defaultdict(lambda: None)
+    return OwnSigns(nothing, nothing).vitals()
 
 
 def test_without_mongodb_the_page_shows_the_process_that_was_asked() -> None:
-    found = samples(page_of(of_processes(None, own_signs()))[0].decode())
+    found = samples(page_of(of_processes(None, asked()))[0].decode())
     assert of(found, kept.MONGODB_UP) == 0 and of(found, metrics.API_UP, process="api") == 1
     assert {dict(labels).get("process", "api") for _, labels in found} == {"api"}
 
 
 def test_signs_nobody_understands_are_left_out() -> None:
     odd = [Beat("worker-1", 1.0, {"from": "another version"}), Beat("worker-2", 1.0, None)]
-    found = samples(page_of(of_processes(Beats(odd, []), own_signs()))[0].decode())
+    found = samples(page_of(of_processes(Beats(odd, []), asked()))[0].decode())
     of_workers = {(name, dict(labels)["process"]): value for (name, labels), value in found.items() if labels}
     assert {key: value for key, value in of_workers.items() if key[1] != "api"} == {
         (metrics.WORKER_UP.name, "worker-1"): 1,

@@ -108,7 +108,8 @@ def test_a_run_beside_the_clock_makes_a_batch_once_under_its_key(api: Api) -> No
     first, again = (api.call("POST", f"{path}/run", headers=key).json() for _ in range(2))
     assert (first["state"], first["by"], first["error"]) == ("started", "request", None)
     assert again["batch_id"] == first["batch_id"]
-    assert api.call("GET", f"/v1/batches/{first['batch_id']}").json()["status"] == first["batch_status"]
+    batch = api.call("GET", f"/v1/batches/{first['batch_id']}").json()
+    assert (batch["status"], batch["batchwright"]["schedule_id"]) == (first["batch_status"], schedule["id"])
     (listed,) = api.call("GET", f"{path}/runs").json()["data"]
     assert listed["id"] == first["id"]
     last = api.call("GET", path).json()["last_run"]

@@ -15,7 +15,7 @@ from config.settings import Provider, Settings
 from config.watching import Monitoring
 from tests.support.servers import TestServers
 from tests.support.sweeping import Site
-from workers import alerting, metrics
+from workers import alerting, chores, metrics
 from workers.alerting import do_without_beat, evaluate_alerts, measure
 from workers.core.aimd import Throttle
 from workers.core.alert_rules import Measured
@@ -118,10 +118,11 @@ def test_streams_and_files_do_not_make_the_api_slow(place: Place) -> None:
 def test_work_for_which_no_worker_lives_is_counted_by_provider(place: Place, site: Site) -> None:
     site.stores.queued(site.stores.batch(), 1, 1, provider="acme")
     found = place.measured()
-    assert found["shards_without_worker"] == {"acme": 2.0}
+    # The batch itself waits to be checked, as nobody has moved it on.
+    assert found["work_without_worker"] == {"acme": 2.0, "": 1.0}
     assert found["oldest_due_s"]["acme"] is not None
     place.stores.processes.beat("worker-1@here:1", providers=["acme"], slots=1)
-    assert place.measured()["shards_without_worker"] == {}
+    assert place.measured()["work_without_worker"] == {}
 
 
 def test_items_and_excess_calls_are_what_has_been_recorded_since(
@@ -141,6 +142,20 @@ def test_items_and_excess_calls_are_what_has_been_recorded_since(
     place.clock.at = NOON + timedelta(minutes=30)
     found = place.measured()
     assert (found["item_error_rate"][""], found["excess_calls_1h"][""]) == (None, 7.0)
+
+
+def test_deliveries_that_have_failed_often_and_are_not_given_up_are_counted(place: Place, site: Site) -> None:
+    states = (("pending", 3), ("pending", 9), ("pending", 2), ("dead", 30), ("delivered", 4))
+    rows = [{"_id": str(n), "state": state, "attempts": tried} for n, (state, tried) in enumerate(states)]
+    site.stores.db["deliveries"].insert_many(rows)
+    assert place.measured()["late_deliveries"] == {"": 2.0}
+
+
+def test_a_profile_without_beat_does_not_miss_it(place: Place) -> None:
+    place.stores.chores.hear_beat()
+    assert place.measured()["beat_silent_s"][""] is not None
+    place.settings = replace(place.settings, profile="small")
+    assert place.measured()["beat_silent_s"] == {"": None}
 
 
 def test_models_whose_breaker_is_not_closed_are_counted_by_provider(place: Place) -> None:
@@ -180,6 +195,11 @@ def test_without_monitoring_nothing_is_evaluated_and_nothing_written(place: Plac
     do_without_beat(place, "api@here:1")
     for name in ("alerts", "minutes", "totals", "chores"):
         assert site.stores.db[name].count_documents({}) == 0
+
+
+def test_the_workers_chores_are_those_of_an_api_without_them() -> None:
+    rows = {chore.name: (chore.every_s, chore.run) for chore in chores.CHORES}
+    assert all(rows[name] == (every_s, chore) for name, every_s, chore in alerting.CHORES)
 
 
 def test_an_api_does_the_chores_only_when_nobody_else_has(

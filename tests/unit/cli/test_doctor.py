@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 from app.cli import doctor as verb
 from app.cli.doctor_providers import finding
 from app.cli.main import app
+from app.cli.ollama import held
 from app.cli.reach import Reached
 from app.doctor.findings import Finding
 from app.doctor.ollama_check import of_models
@@ -247,6 +249,36 @@ def test_models_that_are_preferred_and_not_pulled_are_named_with_the_command_tha
     found = of_models("ollama", sizes, loaded, named, {"fast": "small", "vision": "wide"})
     assert (found.name, found.state) == ("ollama models", state) and said in found.text
     assert ("batchwright models pull" in found.fix) == (state == "warning")
+
+
+@pytest.fixture
+def ollama_url() -> Iterator[str]:
+    """A server with one model, which is loaded."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            sizes = {"/api/tags": 2_000_000_000, "/api/ps": 3_000_000_000}
+            body = json.dumps({"models": [{"name": "small:latest", "size": sizes[self.path]}]}).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+        thread.join(5)
+
+
+def test_an_ollama_server_tells_what_is_pulled_and_what_is_loaded_and_one_that_is_away_nothing(
+    ollama_url: str,
+) -> None:
+    assert held(ollama_url) == ({"small:latest": 2_000_000_000}, {"small:latest": 3_000_000_000})
+    assert held(f"http://{NOBODY}") is None
 
 
 # --- how it reads

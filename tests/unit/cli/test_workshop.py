@@ -146,5 +146,5 @@ def test_the_tests_are_those_of_make_and_their_counts_come_from_pytest() -> None
 
 def test_make_and_the_verb_run_the_same_quick_tests() -> None:
     makefile = (DOCKERFILE.parent / "Makefile").read_text(encoding="utf-8")
-    marker, expression, folder = suite.QUICK
-    assert f'{marker} "{expression}" {folder}' in makefile
+    *before, expression, folder = suite.QUICK
+    assert f'{" ".join(before)} "{expression}" {folder}' in makefile
