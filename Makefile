@@ -17,7 +17,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .PHONY: help setup run test test-fast test-quick test-parallel test-live test-stack test-load chaos chaos-quick chaos-writes soak benchmark benchmark-quick bench bench-setup profile cache-stats build rebuild pull-models compose-up compose-down compose-ps compose-logs lint format types check docs lock clean compat
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## make .venv ready (silent when it is)
 	@scripts/setup.sh

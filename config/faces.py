@@ -48,7 +48,7 @@ class Flower:
     password: Secret | None = setting(
         None, "Flower's password. Unset: the stack makes one; without a stack Flower does not start.", sensitive=True
     )
-    max_tasks: int = setting(20_000, "Tasks that Flower keeps in memory, the newest; 3 KB each.", minimum=100)
+    max_tasks: int = setting(20_000, "Tasks that Flower keeps in memory, the newest; 3 KB each.", minimum=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from typing import Any, Final
 from config.settings import Settings
 from workers import metrics
 from workers.analytics import GATHER_EVERY_S, Home, gather_figures
-from workers.core.alert_rules import Fire, Measured, Resolve, decide
+from workers.core.alert_rules import Action, Begin, Fire, Measured, Resolve, decide
 from workers.core.analytics import Figures, failed_share, grown, latencies, of_metric, summed, whole
 from workers.core.errors import StoreUnavailable
 from workers.core.histogram import merged
@@ -53,10 +53,17 @@ def evaluate_alerts(home: Home) -> None:
     now = stores.minutes.now()
     measured = measure(home, now)
     for action in decide(home.settings.alerts, measured, stores.alerts.standing(), now.timestamp()):
-        if stores.alerts.do(action, now) and isinstance(action, Fire | Resolve):
-            says = "fires" if isinstance(action, Fire) else "is over"
-            about = f"{action.standing.rule} {action.standing.subject}".strip()
-            log.warning("alert %s %s: %s", about, says, action.value)
+        if stores.alerts.do(action, now):
+            _say(action)
+
+
+def _say(action: Action) -> None:
+    if isinstance(action, Begin) and action.fires:
+        log.warning("alert %s %s fires: %s", action.rule.name, action.subject, action.value)
+    elif isinstance(action, Fire):
+        log.warning("alert %s %s fires: %s", action.rule.name, action.standing.subject, action.value)
+    elif isinstance(action, Resolve):
+        log.warning("alert %s %s is over", action.standing.rule, action.standing.subject)
 
 
 def measure(home: Home, now: datetime) -> Measured:

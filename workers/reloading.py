@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from config.settings import Settings, SettingsError
 from workers import wiring
 from workers.core import reloading
+from workers.core.choose import Chosen
 from workers.core.chooser import Chooser
 from workers.core.lanes import Rates
+from workers.core.messages import InputLine
 from workers.core.price import Prices
 from workers.planning import Planning
 from workers.providers.registry import offers
@@ -32,6 +34,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What is made of settings before they are swapped in; `choosers` by provider."""
+
+    planning: Planning
+    choosers: Mapping[str, Chooser]
+    prices: Prices
+    elsewhere: Callable[[InputLine, frozenset[str]], Chosen | None]
 
 
 @dataclass(slots=True)
@@ -82,30 +94,43 @@ class Reloading:
         runtime = self.runtime
         async with self._turn:
             try:
-                new = await runtime.threads.call(self.load)
+                found, parts = await runtime.threads.call(self._read)
             except SettingsError as error:
                 log.warning("settings not read anew, all stays as it was: %s", error)
                 return Answer(runtime.owner, error=str(error))
-            found = reloading.reload(runtime.settings, new)
-            planning = wiring.planning(
-                found.settings, found.settings.providers, runtime.stores, runtime.owner
-            )
-            self._swap(found.settings, planning)
+            except Exception as error:
+                # A bug of ours; that this worker goes on is worth more than that it goes by the new settings.
+                log.exception("settings not read anew, all stays as it was")
+                return Answer(runtime.owner, error=f"{type(error).__name__}; its log says more")
+            self._swap(found.settings, parts)
         log_on_by(found.settings)
         log.info("settings read anew", extra={"changed": found.changed, "needs_restart": found.restart})
         return Answer(runtime.owner, found.changed, found.restart)
 
-    def _swap(self, settings: Settings, planning: Planning) -> None:
+    def _read(self) -> tuple[reloading.Reload, _Parts]:
+        """Everything that can go wrong, on a thread and before anything is swapped."""
+        runtime = self.runtime
+        found = reloading.reload(runtime.settings, self.load())
+        settings, offered = found.settings, offers(found.settings)
+        choosers = {
+            name: Chooser([one for one in offered if one.provider == name], settings.catalog)
+            for name in runtime.links
+        }
+        planning = wiring.planning(settings, settings.providers, runtime.stores, runtime.owner)
+        return found, _Parts(planning, choosers, Prices(settings.prices), wiring.elsewhere(settings))
+
+    def _swap(self, settings: Settings, parts: _Parts) -> None:
         """All of it between two steps of the loop."""
-        runtime, offered = self.runtime, offers(settings)
+        runtime = self.runtime
         for provider in settings.providers:
             link, limits = runtime.links[provider.name], provider.limits
             link.rates = Rates(limits.requests_per_minute, limits.tokens_per_minute, limits.concurrency)
             link.api_key = wiring.key_of(provider)
-            link.chooser = Chooser(
-                [one for one in offered if one.provider == provider.name], settings.catalog
+            link.chooser, link.prices, link.options = (
+                parts.choosers[provider.name],
+                parts.prices,
+                provider.options,
             )
-            link.prices, link.options = Prices(settings.prices), provider.options
-        runtime.settings, runtime.providers, runtime.planning = settings, settings.providers, planning
-        runtime.steward.desk.elsewhere = wiring.elsewhere(settings)
+        runtime.settings, runtime.providers, runtime.planning = settings, settings.providers, parts.planning
+        runtime.steward.desk.elsewhere = parts.elsewhere
         runtime.dispatcher.rates = {name: runtime.links[name].rates for name in runtime.serves}

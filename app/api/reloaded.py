@@ -84,7 +84,7 @@ class Reloaded:
                 log.warning("settings not read anew, all stays as it was: %s", error)
                 return Answer(self.process, error=str(error))
             found = reloading.reload(services.settings, new)
-            services.settings = found.settings
+            services.settings = found.settings  # one value, so no request sees a half of it
         log_on_by(found.settings)
         log.info("settings read anew", extra={"changed": found.changed, "needs_restart": found.restart})
         return Answer(self.process, found.changed, found.restart)

@@ -13,7 +13,7 @@ from workers.store.limit_state import read_state
 from workers.store.redis import REDIS_DOWN, connect
 
 NAME = "limits"
-_WAY_OUT = "it goes on by itself; `batchwright show ID` says what a batch waits for"
+_WAY_OUT = "it goes on by itself; `batchwright why ID` says what a batch waits for"
 
 
 def check_limits(url: str, providers: Sequence[Provider]) -> Sequence[Finding]:

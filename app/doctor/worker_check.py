@@ -20,6 +20,7 @@ NAME = "workers"
 _PATIENCE_S = 3.0
 _LATE_LOOP_S = 0.5
 _OLD_BUFFER_S = 5.0
+_NEARLY_ALL_FILES = 0.8
 # Of requests, once there are enough of them to tell.
 _FAILING = 0.05
 _TELLING = 20
@@ -93,6 +94,10 @@ def of_vitals(seat: str, vitals: Vitals, age_s: float) -> Finding:
         return Finding(
             seat, "warning", f"{text}; {waiting}", "see what is said of mongodb and of the disk", data
         )
+    opened, most = (vitals.own.get(name, 0.0) for name in ("open_files", "open_files_limit"))
+    if most > 0 and opened > _NEARLY_ALL_FILES * most:
+        fix = "run `ulimit -n` with more before its start, or lower BATCHWRIGHT_HTTP_MAX_CONNECTIONS"
+        return Finding(seat, "warning", f"{text}; {opened:,.0f} of {most:,.0f} files are open", fix, data)
     failures = _failures(vitals)
     text = f"{text}, without an answer: {failures}" if failures else text
     if any(map(_fails, vitals.providers.values())):

@@ -21,7 +21,8 @@ async def test_a_provider_whose_key_is_set_answers(kind: str) -> None:
         traits = KINDS[kind]  # type: ignore[index]
         pytest.skip(f"not configured: set {' or '.join(traits.key_envs or traits.url_envs)}")
     model = model_for(provider, settings.catalog)
-    assert model is not None, "name a model in the provider's `models`"
+    if model is None:
+        pytest.skip(f"no model of {provider.base_url} is known: name one in [providers.{kind}] models")
     subject = _Subject(settings, provider, model)
     await subject._cold()
     assert subject._last is not None

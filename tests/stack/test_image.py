@@ -7,29 +7,23 @@ by name. compat/test_image.py installs the image's packages and measures it; her
 
 from __future__ import annotations
 
-import http.server
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.embedded.binaries import find_mongod, find_redis
 from app.embedded.ports import PortClaims, PortWish
-from config.settings import Settings
 from tests.support.apart import apart
 from tests.support.batches import chat_line
-from tests.support.compose import ROOT, compose, health, seconds
+from tests.support.compose import compose, health, seconds
 from tests.support.eventually import eventually
 from tests.support.image import Layers
 from tests.support.servers import TestServers
@@ -41,6 +35,7 @@ COMPOSE = compose()
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 RUNNING = ("api", "worker", "worker-openai", "beat", "flower")
 START_S = 40.0
+EVERYWHERE = {"0.0.0.0", "::"}
 
 
 @dataclass
@@ -224,64 +219,6 @@ def test_a_beat_that_reaches_no_broker_grows_unhealthy(code: Path, servers: Test
     assert not beat.is_healthy()
 
 
-# --- the servers' own
-
-
-@pytest.mark.parametrize("name", ["redis", "cache"])
-def test_a_redis_starts_by_its_command_and_is_found_healthy(name: str, tmp_path: Path) -> None:
-    claims = PortClaims()
-    port = claims.choose(PortWish(name))
-    claims.release()
-    command = [*_mounted(name)[1:], "--port", str(port), "--dir", str(tmp_path)]
-    with _started([str(find_redis().path), *command], tmp_path, {}):
-        eventually(lambda: _answers(port, b"PING\r\n").startswith(b"+PONG"), 10.0)
-        if shutil.which("redis-cli") is None:
-            pytest.skip("there is no redis-cli here, so its healthcheck was not run; the server started")
-        check = [re.sub(r"-p \d+", f"-p {port}", word) for word in health(SERVICES[name])]
-        assert subprocess.run(check).returncode == 0
-    assert subprocess.run(check, capture_output=True).returncode != 0
-
-
-def test_mongod_starts_by_its_command(tmp_path: Path) -> None:
-    claims = PortClaims()
-    port = claims.choose(PortWish("mongod"))
-    claims.release()
-    binary = find_mongod(tmp_path)
-    # What may be given once is given by us in place of it.
-    command = [str(tmp_path) if word == "/data/db" else word for word in _mounted("mongodb")[1:]]
-    command += ["--port", str(port), "--nounixsocket"]
-    with _started([str(binary.path), *command], tmp_path, binary.env):
-        eventually(lambda: _listens(port), 20.0)
-    if shutil.which("mongosh") is None:
-        pytest.skip("there is no mongosh here, so its healthcheck was not run; the server started")
-
-
-@pytest.mark.parametrize("name", ["qdrant", "grafana"])
-def test_a_healthcheck_by_bash_alone_tells_a_good_answer_from_a_bad_one_and_from_none(name: str) -> None:
-    check = health(SERVICES[name])
-    (port,) = re.findall(r"/dev/tcp/127\.0\.0\.1/(\d+)", check[-1])
-    with _answering(200) as good, _answering(503) as bad:
-        assert subprocess.run([*check[:-1], check[-1].replace(port, str(good))]).returncode == 0
-        assert subprocess.run([*check[:-1], check[-1].replace(port, str(bad))]).returncode != 0
-    gone = [*check[:-1], check[-1].replace(port, str(good))]
-    assert subprocess.run(gone, capture_output=True).returncode != 0
-
-
-@pytest.mark.parametrize("name", ["ollama", "prometheus"])
-def test_a_healthcheck_is_run_where_its_program_is(name: str) -> None:
-    check = health(SERVICES[name])
-    # Debian 12's promtool has no `check ready` yet.
-    if shutil.which(check[0]) is None or subprocess.run([*check, "--help"], capture_output=True).returncode:
-        pytest.skip(f"there is no {check[0]} here that could run `{' '.join(check)}`")
-    if name == "prometheus":
-        with _answering(200) as good:
-            assert subprocess.run([*check, f"--url=http://127.0.0.1:{good}"]).returncode == 0
-    with _answering(503) as bad:
-        told = {"OLLAMA_HOST": f"127.0.0.1:{bad}"} if name == "ollama" else {}
-        flag = () if told else (f"--url=http://127.0.0.1:{bad}",)
-        assert subprocess.run([*check, *flag], env={**os.environ, **told}).returncode != 0
-
-
 def test_the_models_are_asked_for_by_a_command_that_says_why_when_it_cannot(
     code: Path, servers: TestServers
 ) -> None:
@@ -294,66 +231,3 @@ def test_the_models_are_asked_for_by_a_command_that_says_why_when_it_cannot(
         done = subprocess.run(command, env=environ, cwd=code, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (3, "")
     assert "Ollama" in done.stderr
-
-
-def test_a_worker_ends_its_drain_before_docker_would_kill_it() -> None:
-    assert seconds(SERVICES["worker"]["stop_grace_period"]) > Settings().worker.drain_grace_s
-
-
-def _mounted(name: str) -> list[str]:
-    """A server's command, with its files at their places in the checkout."""
-    volumes = [volume.split(":") for volume in SERVICES[name]["volumes"]]
-    places = {parts[1]: str(ROOT / parts[0]) for parts in volumes if parts[0].startswith(".")}
-    return [places.get(word, word) for word in SERVICES[name]["command"]]
-
-
-@contextmanager
-def _started(command: Sequence[str], folder: Path, environ: Mapping[str, str]) -> Iterator[None]:
-    log = folder / "log"
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, **environ},
-        cwd=folder,
-        stdout=log.open("wb"),
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        yield
-        assert process.poll() is None, log.read_text(errors="replace")[-2000:]
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-@contextmanager
-def _answering(status: int) -> Iterator[int]:
-    class Answer(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server.server_address[1]
-        server.shutdown()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as asking:
-        return asking.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _answers(port: int, words: bytes) -> bytes:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=2) as asking:
-            asking.sendall(words)
-            return asking.recv(100)
-    except OSError:
-        return b""

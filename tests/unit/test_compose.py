@@ -71,6 +71,8 @@ def test_a_service_can_fill_neither_the_memory_nor_the_disk(name: str) -> None:
     service = SERVICES[name]
     limits = service["deploy"]["resources"]["limits"]
     assert limits.keys() == {"cpus", "memory", "pids"}
+    # Docker starts nothing whose limit is over the machine's cores.
+    assert float(limits["cpus"]) <= 2
     assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
 
 

@@ -14,9 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
-from workers import metrics
 from workers.core.errors import (
     BodyTooLarge,
     CallTimeout,
@@ -28,10 +26,10 @@ from workers.core.errors import (
     UnusableReply,
 )
 from workers.core.lanes import TENANT_LIMITS, Ask, Go, LaneSeen, Owner, Rates, Seen, Verdict
+from workers.engine.counting import count_call, count_waits
 from workers.engine.ports import Link
 from workers.engine.tenant_calls import TenantCalls
 from workers.engine.work import Answered, Failed
-from workers.observed import OBSERVED
 from workers.store.limiter import Limiter
 
 # Where somebody waits for what we tell (a limit is set, or the provider has refused), and where nobody does.
@@ -103,7 +101,7 @@ class Limiting:
             link.name, one.rates, asks, in_flight=one.under_way, owner=owner
         )
         granted = 0
-        _count_waits(link.name, verdicts)
+        count_waits(link.name, verdicts)
         for ask, verdict in zip(asks, verdicts, strict=True):
             if isinstance(verdict, Go):
                 one.under_way[ask.model] += 1
@@ -153,7 +151,7 @@ class Limiting:
     ) -> None:
         """What came of a call, for all processes to know."""
         one = self._of(link)
-        OBSERVED.time(metrics.LLM_SECONDS, link.name, _word(outcome), seconds=outcome.latency_ms / 1000)
+        count_call(link.name, outcome)
         if isinstance(outcome, Failed) and isinstance(outcome.error, TransportError):
             one.failed_at = self._clock()
         else:
@@ -186,7 +184,10 @@ class Limiting:
         if one is None:
             return None, None
         answered_at, failed_at = one.answered_at, one.failed_at
-        return None if answered_at is None else now - answered_at, None if failed_at is None else now - failed_at
+        return (
+            None if answered_at is None else now - answered_at,
+            None if failed_at is None else now - failed_at,
+        )
 
     async def run(self) -> None:
         """Tell what was seen, for ever; cancel to stop, after `flush`."""
@@ -246,35 +247,6 @@ class Limiting:
 
     def _is_urgent(self, one: _Provider) -> bool:
         return one.rates.limited or one.tenants.waits_to_be_told or one.trouble_until > self._clock()
-
-
-# What a call came to, the first that fits.
-_WORDS: Final = (
-    (RateLimited, "rate_limited"),
-    (Overloaded, "overloaded"),
-    (CallTimeout, "timeout"),
-    (TransportError, "broken"),
-    (UnusableReply, "unusable"),
-    (InternalFault, "engine"),
-)
-
-
-def _word(outcome: Answered | Failed) -> str:
-    if isinstance(outcome, Answered):
-        return "ok"
-    return next((word for kind, word in _WORDS if isinstance(outcome.error, kind)), "refused")
-
-
-def _count_waits(provider: str, verdicts: Sequence[Verdict]) -> None:
-    """Once for a chunk: what its calls were told to wait for, and how long."""
-    waits_s: dict[str, list[float]] = {}
-    for verdict in verdicts:
-        if verdict.wait_s > 0:
-            why: str = "pace" if isinstance(verdict, Go) else verdict.why
-            waits_s.setdefault(why, []).append(verdict.wait_s)
-    for reason, each in waits_s.items():
-        OBSERVED.count(metrics.LIMITER_WAITS, provider, reason, by=len(each))
-        OBSERVED.count(metrics.LIMITER_WAIT_SECONDS, provider, reason, by=sum(each))
 
 
 def _used_tokens(outcome: Answered | Failed) -> int | None:

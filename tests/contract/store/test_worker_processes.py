@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.support.batches import Stores
+from workers.core.progress_running import Seat
 from workers.store.mongo import EPOCH
 from workers.store.worker_processes import WorkerProcesses
 
@@ -88,3 +89,21 @@ def test_a_silent_process_is_told_from_a_living_one_until_it_is_forgotten(stores
     assert 0 <= living.age_s < 5 and silent.age_s > 10
     assert processes.forget_dead() == 1
     assert [each.seat for each in processes.beats()] == ["worker-1"]
+
+
+def test_living_processes_tell_their_calls_by_owner_and_silent_ones_when_they_were_last_seen(
+    stores: Stores,
+) -> None:
+    processes = WorkerProcesses(stores.db)
+    signs = {"providers": [["sim", {"slots_in_use": 3, "slots": 8}]]}
+    processes.beat("worker-1@here:7", providers=["sim"], slots=1, stats=signs)
+    beat(processes, "worker-2@there:8", "signs of another form")
+    processes.beat("worker-3@there:9", providers=["sim"], slots=1, stats={"providers": ["odd"]})
+    processes.beat("worker-4@there:10", providers=["other"], slots=1)
+    silence(stores, "worker-4@there:10")
+    assert processes.seats() == {
+        "worker-1@here:7": Seat("worker-1", {"sim": 3}),
+        "worker-2@there:8": Seat("worker-2"),
+        "worker-3@there:9": Seat("worker-3"),
+    }
+    assert processes.last_seen() == {"other": EPOCH}

@@ -136,6 +136,14 @@ def test_a_file_that_cannot_be_read_changes_nothing_and_the_answer_says_why(
     assert (link.rates, link.api_key()) == (rates, key)
 
 
+def test_a_reload_that_breaks_inside_us_leaves_the_worker_as_it_was(engine: Engine) -> None:
+    settings = engine.runtime.settings
+    engine.runtime.reloading.load = lambda: 1 // 0  # type: ignore[assignment, return-value]
+    answer = engine.begin(engine.runtime.reloading.reload()).result(RUN_S)
+    assert answer.error == "ZeroDivisionError; its log says more"
+    assert engine.runtime.settings is settings
+
+
 def test_a_worker_hears_through_the_database_that_settings_are_to_be_read_and_answers_once(
     engine: Engine,
 ) -> None:

@@ -52,3 +52,18 @@ async def test_a_silent_broker_is_waited_for_once_and_not_asked_again_meanwhile(
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert await look.answers()
+
+
+async def test_since_when_it_is_away_is_kept_until_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_look, "FRESH_S", 0.0)
+    answers = iter((True, False, False, True))
+
+    async def ask() -> None:
+        if not next(answers):
+            raise StoreUnavailable("away")
+
+    look = BrokerLook(ask)
+    seen = [(await look.answers(), look.away_since) for _ in range(4)]
+    assert [answer for answer, _ in seen] == [True, False, False, True]
+    before, first, again, after = (since for _, since in seen)
+    assert (before, after) == (None, None) and first is not None and first == again
