@@ -63,12 +63,16 @@ def one_is_cancelled(arena: Arena, items: int, meanwhile: Callable[[], object] =
     taken_back = two.submit(items // 4)
     for tenant in (one, two):
         tenant.submit(items // 4, prompt=prompts_of(tenant.name))
+    import time; t=time.time()
     arena.recorded_reaches(items // 10)
+    print("reached", time.time()-t)
     meanwhile()
     two.insist("POST", f"/v1/batches/{taken_back.id}/cancel")
     arena.rest()
+    print("rested", time.time()-t)
     one.submit(items // 4, prompt=prompts_of(one.name))
     arena.rest()
+    print("rested again", time.time()-t)
 
 
 # ---------------------------------------------------------------- who counts
@@ -227,5 +231,18 @@ def test_after_a_kill_everybody_still_counts_the_same(
     counts = agree(arena)
     assert counts["calls"] is not None and counts["excess_calls"] is not None
     made = sum(1 for _ in arena.calls())
+    seen = Counter(call["status"] for call in arena.calls())
+    att = Counter()
+    for doc in arena.db["batch_results"].find():
+        if doc["source"] == "call":
+            att[doc.get("status_code")] += 1
+        for a in doc.get("attempts") or []:
+            att[("attempt", str(a[2:4] if isinstance(a, list) else a))] += 1
+    print(seen, att, counts)
+    print([(d["_id"][-12:], d["possibly_repeated"], d["takeovers"], d["counts"]["calls"], d["fence"], d["status"]) for d in arena.db["batch_shards"].find()])
+    t0 = arena.hits[0].at
+    for b in arena.db["batch_jobs"].find():
+        ts = sorted(r["at"]-t0 for r in arena.db["batch_results"].find({"_id": {"$gt": b["_id"]+":", "$lt": b["_id"]+";"}}))
+        print(b["_id"][-6:], b["status"], b["created_at"]-t0, {k: round(b[k]-t0,1) for k in b if k.endswith("_at") and isinstance(b[k], float)}, [round(x,1) for x in ts[::5]])
     assert counts["calls"] <= made <= counts["calls"] + counts["excess_calls"]
     print(counts, made)
