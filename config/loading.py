@@ -87,6 +87,7 @@ def load_settings(
         providers=providers,
         prices=read_prices(table.get("prices", {}), toml_source),
         alerts=read_alerts(table.get("alerts", []), toml_source, _thresholds(tree)),
+        files=tuple(path.absolute() for path in (toml_path, _dotenv_path(dotenv)) if path),
         sources=MappingProxyType(sources),
     )
 
@@ -106,9 +107,14 @@ def _is_set(spec: FieldSpec, section: str, values: Mapping[str, Any]) -> bool:
     return spec.section == section and spec.dotted in values
 
 
+def _dotenv_path(dotenv: Path | None) -> Path | None:
+    default = Path(DEFAULT_DOTENV_FILE)
+    return dotenv or (default if default.is_file() else None)
+
+
 def _read_names(environ: Mapping[str, str], dotenv: Path | None) -> Names:
-    path = dotenv or Path(DEFAULT_DOTENV_FILE)
-    from_file = read_dotenv(path) if dotenv or path.is_file() else {}
+    path = _dotenv_path(dotenv)
+    from_file = read_dotenv(path) if path else {}
     merged = {name: Named(name, value, str(path)) for name, value in from_file.items() if value.strip()}
     # An empty variable is an unset one: compose files pass `${NAME:-}` for what nobody set.
     merged |= {

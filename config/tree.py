@@ -291,6 +291,8 @@ class Settings:
     providers: tuple[Provider, ...] = ()
     prices: tuple[OwnPrice, ...] = ()
     alerts: tuple[AlertRule, ...] = BUILT_IN
+    # Those that were read: the TOML file and `.env`, where there is one.
+    files: tuple[Path, ...] = field(default=(), compare=False, repr=False, hash=False)
     sources: Mapping[str, str] = field(
         default_factory=lambda: MappingProxyType({}), compare=False, repr=False, hash=False
     )

@@ -34,7 +34,7 @@ class Monitoring:
     )
     metrics_token: Secret | None = setting(
         None,
-        "Who asks the API for /metrics must send it as a bearer token. Unset: nobody must.",
+        "Who asks an API or a worker for /metrics must send it as a bearer token. Unset: nobody must.",
         sensitive=True,
     )
 

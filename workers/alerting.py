@@ -37,7 +37,7 @@ HOUR: Final = timedelta(hours=1)
 # A share of fewer says nothing.
 FEWEST: Final = 20
 # Whole files and streams take as long as they are.
-NOT_ANSWERS: Final = ("/events", "/content")
+NOT_ANSWERS: Final = ("/events", "/content", "/output", "/v1/files")
 # What a call came to that is not the provider's failure: an answer, the limit's own refusal, a wrong request.
 BLAMELESS: Final = frozenset({"ok", "rate_limited", "refused"})
 _REDIS_WITHIN_S = 1.0
@@ -168,7 +168,7 @@ def _beat_silent_s(home: Home) -> float | None:
 
 
 def _schedule_late_s(stores: Stores) -> float | None:
-    first = next(iter(stores.schedules.due(1)), None)
+    first = next(stores.schedules.due(), None)
     return float(first["now_s"]) - due_of(first) if first else None
 
 

@@ -95,6 +95,9 @@ class MinuteWriter:
             return
         minute = minute_of(now)
         if minute != self._minute:
+            if self._minute is not None and minute < self._minute:
+                # A new primary's clock may be behind: what is there of that minute must stay.
+                self._process = secrets.token_hex(6)
             self._minute, self._base = minute, self._written
         self._tried = readings
         self._write(minute, readings)

@@ -13,6 +13,7 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import (
+    beat_init,
     celeryd_init,
     setup_logging,
     task_revoked,
@@ -46,6 +47,12 @@ if "flower" in sys.argv:
 @setup_logging.connect
 def _log(**_: Any) -> None:
     log_by(_settings)
+
+
+@beat_init.connect
+def _stay(**_: Any) -> None:
+    # Beat has nothing to read anew; whoever has all processes do so must not end it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 @celeryd_init.connect

@@ -45,7 +45,7 @@ from workers.store.threads import Threads
 
 log = logging.getLogger(__name__)
 
-TICK_S = 1.0
+LOOK_S = 1.0
 HOLD_S = 2.0
 TRY_AGAIN_S = 0.05
 # A free thread takes a message within milliseconds: what has lain for so long waits behind full threads.
@@ -85,18 +85,18 @@ class Dispatcher:
         self._nudged.set()
 
     async def run(self) -> None:
-        """Fill at every nudge and every second, for ever; cancel to stop."""
+        """Fill at every nudge and every `LOOK_S`, for ever; cancel to stop."""
         admitted_at = 0.0
         while True:
             try:
-                async with asyncio.timeout(TICK_S):
+                async with asyncio.timeout(LOOK_S):
                     await self._nudged.wait()
             except TimeoutError:
-                pass  # the tick: due times come, and pauses end, without anyone saying so
+                pass  # due times come, and pauses end, without anyone saying so
             self._nudged.clear()
             try:
                 complete = await self.threads.call(self.fill_all)
-                if time.monotonic() - admitted_at >= TICK_S:
+                if time.monotonic() - admitted_at >= LOOK_S:
                     await self.threads.call(self.admit)
                     admitted_at = time.monotonic()
             except (*STORE_TROUBLE, StoreUnavailable) as error:

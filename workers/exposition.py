@@ -6,6 +6,7 @@ shows itself alone. What observed.py has counted needs no line here: its name sa
 
 from __future__ import annotations
 
+import hmac
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
@@ -14,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from config.secret import Secret
 from workers import metrics
 from workers.core.histogram import Histogram
 from workers.metric import Metric
@@ -39,6 +41,14 @@ _OF_CACHE: Final[Mapping[str, Metric]] = {
     "corrupt": metrics.CACHE_CORRUPT,
     "early": metrics.CACHE_EARLY,
 }
+# Shown before the first is counted: of a series that begins with what was counted nothing has grown, and no alert fires.
+_FROM_ZERO: Final = (
+    metrics.LEASES_LOST,
+    metrics.SHARDS_RESCUED,
+    metrics.SCHEDULES_MISSED,
+    metrics.RECORD_FLUSHED,
+    metrics.RECORD_FLUSHED_BYTES,
+)
 _OF_OWN: Final[Mapping[str, Metric]] = {
     "cpu_s": metrics.CPU_SECONDS,
     "open_files": metrics.OPEN_FILES,
@@ -55,6 +65,15 @@ _OF_MACHINE: Final[Mapping[str, tuple[Metric, tuple[str, ...]]]] = {
     "network_sent": (metrics.MACHINE_NETWORK, ("sent",)),
     "network_received": (metrics.MACHINE_NETWORK, ("received",)),
 }
+
+
+def may_read(authorization: str | None, token: Secret | None) -> bool:
+    """Whether who sends this header may read pages for which this token is set; None: everybody may."""
+    if token is None:
+        return True
+    scheme, _, given = (authorization or "").partition(" ")
+    same = hmac.compare_digest(given.strip().encode(), token.reveal().encode())
+    return same and scheme.lower() == "bearer"
 
 
 def page_of(samples: Iterable[Sample], accept: str = "") -> tuple[bytes, str]:
@@ -106,6 +125,9 @@ def _of_worker(vitals: Vitals, process: str) -> Iterator[Sample]:
     yield metrics.RECORD_OLDEST, at, vitals.record_buffer_oldest_s
     for reason, refused in vitals.refused.items():
         yield metrics.MESSAGES_REFUSED, (reason, process), refused
+    for metric in _FROM_ZERO:
+        if (metric.name, ()) not in vitals.observed.counts:
+            yield metric, at, 0
     for name, provider in vitals.providers.items():
         yield from _of_provider((name, process), provider)
 

@@ -6,7 +6,7 @@ and one answer a connection; what no thread takes waits in the listener's short 
 
     /health   200 as long as the process lives
     /ready    200 where it takes work, 503 with what keeps it from that
-    /metrics  what it has counted and timed, for Prometheus
+    /metrics  what it has counted and timed, for Prometheus; where a token is set, for who sends it
 """
 
 from __future__ import annotations
@@ -31,12 +31,14 @@ HEAD_S: Final = 2.0
 _SEND_S = 2.0
 _MOST_HEAD_BYTES = 16_384
 _QUEUE = 16
+_ALSO_SENT: Final = {401: ("www-authenticate", "Bearer"), 405: ("allow", "GET, HEAD")}
 # What was seen longer ago says nothing of now: three beats.
 SEEN_WITHIN_S: Final = 10.0
 MOST_LAG_S: Final = 1.0
 
 Reply = tuple[int, bytes, str]
-Page = Callable[[str], Reply]
+# By the headers of the request, their names in lower case.
+Page = Callable[[Mapping[str, str]], Reply]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +77,21 @@ def _seen(age_s: float | None) -> dict[str, Any]:
     return {"state": state, "age_seconds": None if age_s is None else round(age_s, 1)}
 
 
-def pages(condition: Callable[[], Condition], metrics: Callable[[str], tuple[bytes, str]]) -> dict[str, Page]:
-    """The pages by path; `metrics` is told what the client accepts."""
+def pages(condition: Callable[[], Condition], metrics: Page) -> dict[str, Page]:
+    """The pages by path."""
     began = time.monotonic()
 
-    def health(_accept: str) -> Reply:
+    def health(_headers: Mapping[str, str]) -> Reply:
         _, parts = readiness(condition())
         uptime_s = round(time.monotonic() - began, 3)
         return _json(200, {"status": "ok", "uptime_seconds": uptime_s, "services": parts})
 
-    def ready(_accept: str) -> Reply:
+    def ready(_headers: Mapping[str, str]) -> Reply:
         is_ready, parts = readiness(condition())
         status = "ready" if is_ready else "not_ready"
         return _json(200 if is_ready else 503, {"status": status, "services": parts})
 
-    return {"/health": health, "/ready": ready, "/metrics": lambda accept: (200, *metrics(accept))}
+    return {"/health": health, "/ready": ready, "/metrics": metrics}
 
 
 def _json(status: int, value: Mapping[str, Any]) -> Reply:
@@ -114,6 +116,8 @@ class OwnPage:
         """Listen; 0 takes a free port. Raises OSError where the port cannot be had."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listener = socket.create_server((host, port), family=family, backlog=_QUEUE)
+        if hasattr(socket, "TCP_DEFER_ACCEPT"):  # Linux: who connects and says nothing takes no thread
+            self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, int(HEAD_S))
         found = self._listener.getsockname()[1]
         self.address = f"[{host}]:{found}" if ":" in host else f"{host}:{found}"
         for number in range(THREADS):
@@ -187,13 +191,15 @@ class _Handler(BaseHTTPRequestHandler):
             status, body = 405, b"only GET\n"
         elif page is not None:
             try:
-                status, body, content_type = page(self.headers.get("accept", ""))
+                status, body, content_type = page(
+                    {name.lower(): value for name, value in self.headers.items()}
+                )
             except Exception:
                 log.exception("own page %s", self.path)
                 status, body = 500, b"the log says more\n"
         self.send_response_only(status, HTTPStatus(status).phrase)
-        if status == 405:
-            self.send_header("allow", "GET, HEAD")
+        if status in _ALSO_SENT:
+            self.send_header(*_ALSO_SENT[status])
         for name, value in (
             ("content-type", content_type),
             ("content-length", str(len(body))),

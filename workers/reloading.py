@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -73,16 +74,19 @@ class Reloading:
     async def look(self) -> None:
         """Read the settings and answer, if that was asked for since the last look."""
         store, threads = self.runtime.stores.reloads, self.runtime.threads
-        generation = await threads.call(store.generation)
-        # What was asked before this process began, it has read at its start.
-        if self._known is not None and generation not in (0, self._known):
-            answer = await self.reload()
-            await threads.call(store.answer, generation, answer)
-        self._known = generation
+        async with self._turn:
+            generation = await threads.call(store.generation)
+            # Also at the first look: what was asked while this process started may have come after it read its
+            # settings; and whoever waits for all living workers would wait for this one for ever.
+            if generation not in (0, self._known):
+                answer = await self._reload()
+                await threads.call(store.answer, generation, answer)
+            self._known = generation
 
     def soon(self) -> None:
         """Read the settings when the loop comes to it. From any thread, and from a signal handler."""
-        self.runtime.loop.call_soon_threadsafe(self._begin)
+        with suppress(RuntimeError):  # the loop is closed: in the main thread this would end Celery's own shutdown
+            self.runtime.loop.call_soon_threadsafe(self._begin)
 
     def _begin(self) -> None:
         task = self.runtime.loop.create_task(self.reload())
@@ -91,18 +95,21 @@ class Reloading:
 
     async def reload(self) -> Answer:
         """Read the settings and go by what of them can be live; the answer says what changed, or what is wrong."""
-        runtime = self.runtime
         async with self._turn:
-            try:
-                found, parts = await runtime.threads.call(self._read)
-            except SettingsError as error:
-                log.warning("settings not read anew, all stays as it was: %s", error)
-                return Answer(runtime.owner, error=str(error))
-            except Exception as error:
-                # A bug of ours; that this worker goes on is worth more than that it goes by the new settings.
-                log.exception("settings not read anew, all stays as it was")
-                return Answer(runtime.owner, error=f"{type(error).__name__}; its log says more")
-            self._swap(found.settings, parts)
+            return await self._reload()
+
+    async def _reload(self) -> Answer:
+        runtime = self.runtime
+        try:
+            found, parts = await runtime.threads.call(self._read)
+        except SettingsError as error:
+            log.warning("settings not read anew, all stays as it was: %s", error)
+            return Answer(runtime.owner, error=str(error))
+        except Exception as error:
+            # A bug of ours; that this worker goes on is worth more than that it goes by the new settings.
+            log.exception("settings not read anew, all stays as it was")
+            return Answer(runtime.owner, error=f"{type(error).__name__}; its log says more")
+        self._swap(found.settings, parts)
         log_on_by(found.settings)
         log.info("settings read anew", extra={"changed": found.changed, "needs_restart": found.restart})
         return Answer(runtime.owner, found.changed, found.restart)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
 
 import blake3
 
@@ -26,6 +28,7 @@ from workers.core.warming import made_to_warm
 from workers.creation import Defaults, new_batch, refusal_of_queue, write_down
 from workers.observed import OBSERVED
 from workers.queue import Queue
+from workers.store.contact import Contact
 from workers.store.mongo import Doc
 from workers.store.schedules import (
     MISSED,
@@ -42,7 +45,9 @@ from workers.walk import safely
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 100
+AT_ONCE = 50
+# Each waits for the database all the time: of 10,000 that are due at 5:00 the last would else be as good as missed.
+TOGETHER = 4
 # Far less than a due time may be late (core/schedule.py): who dies in a round holds the next one up for twice as long.
 ROUND_S = 10.0
 INSUFFICIENT_STORAGE = "insufficient_storage"
@@ -55,6 +60,7 @@ class Firing:
     Attributes:
         missed: what holds for a schedule that says nothing of missed runs.
         disk_use: how full MongoDB's disk is; None where nobody knows.
+        broker: whether the queue takes hints.
     """
 
     stores: Stores
@@ -63,20 +69,15 @@ class Firing:
     missed: Policy
     disk_use: Callable[[], DiskUse | None]
     disk: DiskBounds
+    broker: Contact = field(default_factory=lambda: Contact("the broker", "the sweeper has batches planned"))
 
     def round(self, within_s: float = ROUND_S) -> None:
         """Settle what is due, and what was broken off. What is wrong with one schedule stops no other."""
         until = time.monotonic() + within_s
-        found = {each["_id"]: each for each in self.stores.schedules.due(AT_ONCE)}
-        begun = {each["_id"]: each for each in self.stores.schedules.abandoned(AT_ONCE)}
-        # Its batches would be ended as they come, and keep it from going.
-        erasing = set(self.stores.tenants.erasing()) if found or begun else set()
-        for one, schedule in found.items():
-            if time.monotonic() < until and schedule["tenant"] not in erasing:
-                safely("schedules", one, lambda it: self.fire(found[it]))
-        for one, row in begun.items():
-            if time.monotonic() < until and row["tenant"] not in erasing:
-                safely("schedule runs", one, lambda it: self._end(begun[it]))
+        # The batches of a tenant that goes would be ended as they come, and keep it from going.
+        erasing, store = self.stores.tenants.erasing(), self.stores.schedules
+        _each("schedules", store.due(erasing), self.fire, until)
+        _each("schedule runs", store.abandoned(erasing), self._end, until)
 
     def fire(self, schedule: Doc) -> None:
         """Take the steps of one that is due, as `Schedules.due` gives it, until somebody else has taken one."""
@@ -115,14 +116,12 @@ class Firing:
 
     def _ran(self, schedule: Doc, id_: str, due: int, then: int) -> bool:
         row = self.run(schedule, id_, due)
-        return self.stores.schedules.move_on(schedule["_id"], due, then, last_run=last_run_of(row))
+        return self.stores.schedules.move_on(schedule, due, then, last_run=last_run_of(row))
 
     def _missed(self, schedule: Doc, step: Missed, policy: Policy) -> bool:
         event = missed_event(schedule, step, policy)
         last = {"due": step.last, "state": MISSED, "batch_id": None}
-        moved = self.stores.schedules.move_on(
-            schedule["_id"], step.first, step.then, last_run=last, event=event
-        )
+        moved = self.stores.schedules.move_on(schedule, step.first, step.then, last_run=last, event=event)
         if moved:
             OBSERVED.count(metrics.SCHEDULES_MISSED, by=step.count)
             log.warning("schedule %s: %d due times were missed", schedule["_id"], step.count)
@@ -182,13 +181,31 @@ class Firing:
         return None if full is None else {"code": QUEUED_ITEMS, "message": full}
 
     def _hint(self, batch_id: str) -> None:
+        # A broker that hangs would cost each run its time-out, until the last ones count as missed.
+        if self.broker.away:
+            return
+        asked_at = self.broker.now()
         try:
             self.queue.publish_plan(batch_id)
         except StoreUnavailable as error:
-            log.warning("%s: %s; the sweeper will publish it", batch_id, error)
+            self.broker.lost(error, asked_at)
+        else:
+            self.broker.found()
 
     def _kept_s(self, schedule: Doc) -> float:
         return self.stores.batches.retention_s(schedule["tenant"])
+
+
+def _each(step: str, found: Iterator[Doc], act: Callable[[Doc], object], until: float) -> None:
+    """Act on one after the other, some at a time, until then (monotonic seconds)."""
+
+    def one(doc: Doc) -> None:
+        if time.monotonic() < until:
+            safely(step, doc["_id"], lambda _: act(doc))
+
+    with ThreadPoolExecutor(TOGETHER, "schedules") as several:
+        while time.monotonic() < until and (some := list(islice(found, AT_ONCE))):
+            list(several.map(one, some))
 
 
 def firing_of(

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from workers.celery_config import PLAN_QUEUE
 from workers.core.errors import StoreUnavailable, UserError
-from workers.exposition import page_of_process
-from workers.own_page import Condition, OwnPage, pages
+from workers.exposition import may_read, page_of_process
+from workers.own_page import Condition, OwnPage, Reply, pages
 
 if TYPE_CHECKING:
     from workers.runtime import Runtime
@@ -69,8 +70,10 @@ class Standing:
             loop_lag_s=beats.lag_s,
         )
 
-    def _metrics(self, accept: str) -> tuple[bytes, str]:
-        return page_of_process(self.runtime.beats.vitals(), accept)
+    def _metrics(self, headers: Mapping[str, str]) -> Reply:
+        if not may_read(headers.get("authorization"), self.runtime.settings.monitoring.metrics_token):
+            return 401, b"send the token of the setting monitoring.metrics_token\n", "text/plain"
+        return 200, *page_of_process(self.runtime.beats.vitals(), headers.get("accept", ""))
 
     def close(self) -> None:
         """Take the page away."""

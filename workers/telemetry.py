@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
+from urllib.parse import unquote
 
 from structlog.contextvars import get_contextvars
 
@@ -160,11 +161,28 @@ def log_on_by(settings: Settings) -> None:
 
 
 def secrets_of(settings: Settings) -> list[Secret | None]:
-    """What the settings hold that nobody may read: keys of providers, values of their headers, the first key."""
+    """What the settings hold that nobody may read: keys, passwords (of servers too), values of providers' headers."""
     values = [value for provider in settings.providers for value in provider.headers.values()]
     # A short one is a version or a word, and would black out dates.
     headers = [Secret(value) for value in values if len(value) >= _SHORTEST_HIDDEN_HEADER]
-    return [settings.api.bootstrap_key, *(provider.api_key for provider in settings.providers), *headers]
+    keys = [settings.api.bootstrap_key, settings.api.key, *(each.api_key for each in settings.providers)]
+    servers, web = settings.servers, (settings.flower.password, settings.monitoring.metrics_token)
+    urls = (
+        servers.redis_url,
+        servers.cache_redis_url,
+        servers.broker_url,
+        servers.mongodb_url,
+        settings.webhook.proxy,
+    )
+    return [*keys, *web, *(password for url in urls if url for password in _passwords_in(url)), *headers]
+
+
+def _passwords_in(url: str) -> list[Secret]:
+    """As it stands in the URL, and as drivers show it."""
+    # Up to the last `@`: the pattern that knows no settings ends a password at the first one, or at a slash.
+    user, _, found = url.partition("://")[2].rpartition("@")[0].partition(":")
+    # One that is the user's name is no secret, and may be a word of every line.
+    return [Secret(each) for each in {found, unquote(found)} if each != user]
 
 
 def may_colour(stream: TextIO) -> bool:

@@ -52,7 +52,7 @@ INTAKE: Final = Intake()
 class ProviderVitals:
     """One provider as this process reaches it: its client, and its call slots in use of those there are.
 
-    `answered_s`, `failed_s`: seconds before the beat since a call was answered, and since one got no answer; None: never.
+    `answered_s`, `failed_s`: seconds before the beat since a call was answered, and since one got no answer, or None.
     """
 
     client: ClientStats

@@ -103,17 +103,19 @@ class _Refresh:
         chosen = expiring(asked, self.runtime.settings.warming)
         if not chosen:
             return
-        earlier = self.runtime.stores.batches.page(
-            self.tenant, after=None, limit=_EARLIER_AT_MOST, run_key=RUN_KEY
-        )
-        now_s = time.time()
-        may = allowance([one for one in earlier if one.get("budget")], self.runtime.settings.warming, now_s)
-        if may.wait or refusal_of_queue(self.runtime.stores.backlog, self.tenant) is not None:
+        stores = self.runtime.stores
+        found = stores.batches.page(self.tenant, after=None, limit=_EARLIER_AT_MOST, run_key=RUN_KEY)
+        earlier = [one for one in found if one.get("budget")]
+        # By one clock: to a worker whose own is wrong the money of a day would be there once more.
+        now_s = stores.minutes.now().timestamp()
+        kept_s = stores.batches.retention_s(self.tenant)
+        may = allowance(earlier, self.runtime.settings.warming, now_s, kept_s)
+        if may.wait or refusal_of_queue(stores.backlog, self.tenant) is not None:
             self._count("over_budget", len(chosen) if may.wait == "over_budget" else 0)
             return
         works = self._works(chosen)
         self._count("over_budget", len(works) - may.calls)
-        self._make_batches(works[: may.calls], may, now_s)
+        self._make_batches(works[: may.calls], may, now_s, earlier)
 
     async def _asked(self) -> list[Asked]:
         rules = self.runtime.settings.warming
@@ -162,17 +164,26 @@ class _Refresh:
             return b"".join(files.blobs.ranges(file["_id"], [(place.offset, place.length)]))
         return None
 
-    def _make_batches(self, works: Sequence[Work], may: Allowance, now_s: float) -> None:
+    def _make_batches(
+        self, works: Sequence[Work], may: Allowance, now_s: float, earlier: Sequence[Mapping[str, Any]]
+    ) -> None:
         """One for each endpoint, which a batch has one of; the money is shared by their requests."""
+        key = _next_key(earlier)
         by_endpoint: dict[str, list[Work]] = defaultdict(list)
         for work in works:
             by_endpoint[work.asked.url].append(work)
         for endpoint, of_endpoint in by_endpoint.items():
             usd = may.usd * len(of_endpoint) / len(works)
-            if self._make_batch(endpoint, of_endpoint, usd, now_s):
-                self._count("asked", len(of_endpoint))
+            batch_id = self._make_batch(endpoint, of_endpoint, usd, now_s, key)
+            if batch_id is None:
+                return
+            self._count("asked", len(of_endpoint))
+            key = _key_after(batch_id)
 
-    def _make_batch(self, endpoint: str, works: Sequence[Work], usd: float, now_s: float) -> bool:
+    def _make_batch(
+        self, endpoint: str, works: Sequence[Work], usd: float, now_s: float, key: str
+    ) -> str | None:
+        """Its id; None, and nothing is made, where another worker has made one since the money was counted."""
         stores, horizon_s = self.runtime.stores, self.runtime.settings.warming.horizon_s
         file_id = new_file_id(int(now_s * 1000))
         upload = stores.files.begin(
@@ -186,21 +197,32 @@ class _Refresh:
             now_s=now_s,
             defaults=Defaults(cache=True, invalid_lines="skip"),
             asked_hash="",
-            # Another worker that is at the same round makes no second one.
-            idempotency_key=f"{RUN_KEY}:{endpoint}:{int(now_s // 60)}",
+            idempotency_key=key,
         )
         doc["warm_until"] = now_s + horizon_s  # what has been renewed meanwhile is not paid again
         if write_down(stores.batches, doc, file) is None:
             stores.files.hide(file_id, self.tenant)
-            return False
+            return None
         with suppress(StoreUnavailable):  # the sweeper asks for the plan
             self.runtime.queue.publish_plan(doc["_id"])
-        return True
+        return str(doc["_id"])
 
     @staticmethod
     def _count(outcome: str, number: int) -> None:
         if number > 0:
             OBSERVED.count(metrics.WARM_REFRESHES, outcome, by=number)
+
+
+def _key_after(batch_id: str) -> str:
+    return f"{RUN_KEY}:after:{batch_id}"
+
+
+def _next_key(earlier: Sequence[Mapping[str, Any]]) -> str:
+    """The idempotency key of the next one: each is made after one other, so that of two workers, who have counted the
+    same money, only the first spends it, however late the other comes."""
+    taken = {one.get("idempotency_key") for one in earlier}
+    keys = [*(_key_after(one["_id"]) for one in earlier), _key_after("none")]
+    return next(key for key in keys if key not in taken)
 
 
 def _form(endpoint: str, file_id: str, usd: float) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import orjson
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import Field
 
-from app.api.auth import Caller, caller_of, key_in
+from app.api.auth import CALLER, Caller, caller_of, key_in
 from app.api.bodies import Strict
 from app.api.door import check
 from app.api.errors import ApiError, bad_request, no_such_batch, store_down
@@ -169,7 +169,7 @@ class _Talk:
 
     async def _caller(self, key: str | None) -> Caller:
         try:
-            caller = await caller_of(self._keys, key)
+            caller = self._socket.scope[CALLER] = await caller_of(self._keys, key)
         except STORE_TROUBLE:
             raise store_down() from None
         if "read" not in caller.scopes:

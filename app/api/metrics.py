@@ -7,40 +7,27 @@ a token is set (docs/metrics.md says more).
 
 from __future__ import annotations
 
-import hmac
-import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Iterator
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.auth import key_in
 from app.api.errors import ApiError
 from app.api.json_reply import json_reply
 from app.api.services import Behind, Services
 from app.api.shapes_metrics import Targets
 from app.api.spec import gives, streams
-from app.api.standing import WhatStands
+from app.api.standing import Beats, WhatStands
 from workers import metrics as named
 from workers import metrics_kept as kept
-from workers.exposition import Sample, page_of, samples_of
+from workers.exposition import Sample, may_read, page_of, samples_of
 from workers.metric import Metric
-from workers.store.mongo import STORE_TROUBLE
 from workers.store.worker_processes import Beat
 from workers.vitals import Vitals
 
 # `Accept` chooses.
 _FORMATS = ("text/plain", "application/openmetrics-text")
-log = logging.getLogger("batchwright.api")
 router = APIRouter(tags=["server"])
-
-
-@dataclass(frozen=True, slots=True)
-class Beats:
-    """The last signs of worker and of API processes."""
-
-    workers: Sequence[Beat]
-    apis: Sequence[Beat]
 
 
 @router.get("/metrics", responses=streams(*_FORMATS, 401, words="Metrics for Prometheus."))
@@ -48,13 +35,13 @@ async def metrics(request: Request, behind: Behind) -> Response:
     """The page, in the format the caller accepts. Without MongoDB it shows the process that was asked."""
     _refuse_strangers(request, behind)
     standing: WhatStands = request.app.state.standing
-    is_up, samples = await behind.run(_of_processes, behind, behind.own.vitals())
-    if is_up:
-        samples += await standing.samples()
-        if (disk := behind.disk.seen) is not None:
-            samples.append((kept.DISK_USED, (), disk.ratio))
-    # Of many workers it takes tens of milliseconds: not in the loop.
-    page, content_type = await behind.run(page_of, samples, request.headers.get("accept", ""))
+    beats, samples = await asyncio.gather(standing.beats(), standing.samples())
+    if (disk := behind.disk.seen) is not None:
+        samples.append((kept.DISK_USED, (), disk.ratio))
+    # Of many workers it takes tens of milliseconds: not in the loop, nor behind calls that wait for MongoDB.
+    page, content_type = await asyncio.to_thread(
+        _page, beats, behind.own.vitals(), samples, request.headers.get("accept", "")
+    )
     return Response(page, headers={"content-type": content_type, "cache-control": "no-store"})
 
 
@@ -62,7 +49,8 @@ async def metrics(request: Request, behind: Behind) -> Response:
 async def targets(request: Request, behind: Behind) -> Response:
     """The workers' own pages, as Prometheus's http_sd wants them: those of living processes that serve one."""
     _refuse_strangers(request, behind)
-    beats = await behind.run(_beats, behind)
+    standing: WhatStands = request.app.state.standing
+    beats = await standing.beats()
     found = [(beat.seat, vitals_of(beat)) for beat in (beats.workers if beats else ()) if beat.alive]
     shown = [
         {"targets": [vitals.http_address], "labels": {"process": seat}}
@@ -74,27 +62,13 @@ async def targets(request: Request, behind: Behind) -> Response:
 
 def _refuse_strangers(request: Request, behind: Services) -> None:
     """A token of its own, where one is set: an API key in a scraper's configuration could spend money."""
-    wanted = behind.settings.monitoring.metrics_token
-    if wanted is None:
-        return
-    given = key_in(request.headers.get("authorization"), None) or ""
-    if not hmac.compare_digest(given.encode(), wanted.reveal().encode()):
+    if not may_read(request.headers.get("authorization"), behind.settings.monitoring.metrics_token):
         text = "Send the token of the setting monitoring.metrics_token as `Authorization: Bearer TOKEN`."
         raise ApiError(401, text, code="invalid_metrics_token", headers={"www-authenticate": "Bearer"})
 
 
-def _of_processes(behind: Services, own: Vitals) -> tuple[bool, list[Sample]]:
-    """Whether MongoDB answers, and all that processes say of themselves."""
-    beats = _beats(behind)
-    return beats is not None, list(of_processes(beats, own))
-
-
-def _beats(behind: Services) -> Beats | None:
-    try:
-        return Beats(behind.workers.beats(), behind.own.processes.beats())
-    except STORE_TROUBLE as error:
-        log.warning("metrics without other processes: %s", type(error).__name__)
-        return None
+def _page(beats: Beats | None, own: Vitals, stands: list[Sample], accept: str) -> tuple[bytes, str]:
+    return page_of([*of_processes(beats, own), *(stands if beats is not None else ())], accept)
 
 
 def of_processes(beats: Beats | None, own: Vitals) -> Iterator[Sample]:

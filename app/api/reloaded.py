@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from config.settings import Settings, SettingsError, load_settings
 from workers.core import reloading
 from workers.store.mongo import STORE_TROUBLE
-from workers.store.reloads import Answer, Reloads
+from workers.store.reloads import Answer
 from workers.telemetry import log_on_by
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ class Reloaded:
     def __init__(self, services: Services, load: Callable[[], Settings] = load_settings) -> None:
         self._services, self.load = services, load
         self.process = f"api@{socket.gethostname()}:{os.getpid()}"
-        self._store = Reloads(services.db)
         self._known: int | None = None
         self._turn = asyncio.Lock()
         self._asked: set[asyncio.Task[Answer]] = set()
@@ -64,35 +63,41 @@ class Reloaded:
         answer = await self.reload()
         if answer.error is not None:
             return 0, answer
-        generation = await self._services.run(self._store.ask)
+        run, store = self._services.run, self._services.stores.reloads
+        generation = await run(store.ask)
         self._known = generation
-        await self._services.run(self._store.answer, generation, answer)
+        await run(store.answer, generation, answer)
         return generation, answer
 
     async def answers(self) -> tuple[int, list[Answer]]:
         """What was asked for last, and who has answered so far."""
-        generation = await self._services.run(self._store.generation)
-        return generation, await self._services.run(self._store.answers, generation) if generation else []
+        run, store = self._services.run, self._services.stores.reloads
+        generation = await run(store.generation)
+        return generation, await run(store.answers, generation) if generation else []
 
     async def reload(self) -> Answer:
         """Read the settings and go by what of them can be live; the answer says what changed, or what is wrong."""
         services = self._services
         async with self._turn:
             try:
-                new = await services.run(self.load)
+                found = reloading.reload(services.settings, await services.run(self.load))
             except SettingsError as error:
                 log.warning("settings not read anew, all stays as it was: %s", error)
                 return Answer(self.process, error=str(error))
-            found = reloading.reload(services.settings, new)
+            except Exception as error:
+                # A bug of ours; without this the next who asks for a reload would not be heard either.
+                log.exception("settings not read anew, all stays as it was")
+                return Answer(self.process, error=f"{type(error).__name__}; its log says more")
             services.settings = found.settings  # one value, so no request sees a half of it
         log_on_by(found.settings)
         log.info("settings read anew", extra={"changed": found.changed, "needs_restart": found.restart})
         return Answer(self.process, found.changed, found.restart)
 
     async def _look(self) -> None:
-        generation = await self._services.run(self._store.generation)
-        # What was asked before this process began, it has read at its start.
-        if self._known is not None and generation not in (0, self._known):
+        run, store = self._services.run, self._services.stores.reloads
+        generation = await run(store.generation)
+        # Also at the first look: what was asked while this process started may have come after it read its settings.
+        if generation not in (0, self._known):
             answer = await self.reload()
-            await self._services.run(self._store.answer, generation, answer)
+            await run(store.answer, generation, answer)
         self._known = generation

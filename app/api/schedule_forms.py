@@ -11,14 +11,21 @@ from app.api.bodies import WHOLE, BatchForm, Strict
 from app.api.creation import form_of
 from app.api.errors import bad_request, missing
 from workers.core.identity import new_id
-from workers.core.schedule import MAX_CRON_CHARACTERS, BadRhythm, Every, check_cron, next_due, upcoming
+from workers.core.schedule import (
+    LEAST_EVERY_S,
+    MAX_CRON_CHARACTERS,
+    MOST_EVERY_S,
+    BadRhythm,
+    Every,
+    check_cron,
+    next_due,
+    upcoming,
+)
 from workers.store.mongo import Doc
 from workers.store.schedules import due_of, rhythm_of
 from workers.store.webhooks import new_secret
 
 Kind = Literal["batch", "warm"]
-# As often as anybody looks, and as seldom as anybody remembers.
-LEAST_EVERY_S, MOST_EVERY_S = 5, 366 * 86_400
 SHOWN_DUE_TIMES = 3
 
 _Name = Annotated[str, Field(min_length=1, max_length=256)]

@@ -6,7 +6,7 @@ schedule stands in the database and nowhere else.
 
 from __future__ import annotations
 
-import time
+import secrets
 from typing import Annotated, Any
 
 import blake3
@@ -33,7 +33,6 @@ from app.api.webhooks import check_url
 from workers.creation import refusal_of_input
 from workers.schedules import last_run_of
 from workers.store.mongo import Doc
-from workers.store.schedules import run_id
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"])
 MOST_SCHEDULES = 1_000
@@ -50,7 +49,7 @@ _SAME_RUN = {
 async def create_schedule(request: Request, tenant: Submitter, behind: Behind) -> Response:
     """Make a schedule. Its file is kept as long as it is there, also when it is deleted or expires."""
     wanted = check(CreateSchedule, await read_body(request))
-    doc = new_schedule(wanted, tenant, time.time())
+    doc = new_schedule(wanted, tenant, await _now_s(behind))
     own = wanted.batch.batchwright.webhook
     if own is not None:
         await check_url(behind, own.url, "batch.batchwright.webhook.url")
@@ -98,11 +97,12 @@ async def retrieve_schedule(schedule_id: str, tenant: Tenant, behind: Behind) ->
 async def change_schedule(schedule_id: str, request: Request, tenant: Submitter, behind: Behind) -> Response:
     """Change when it is due, what follows missed times, its name, or turn it off and on."""
     wanted = check(ChangeSchedule, await read_body(request))
-    doc = await _schedule_of(behind, schedule_id, tenant)
-    if new := changes_of(wanted, doc, time.time()):
-        changed = await behind.run(behind.stores.schedules.change, schedule_id, tenant, new)
-        doc = _there(changed, schedule_id)
-    return await _shown(behind, doc)
+    changed = None
+    while changed is None:  # somebody else's change in between is taken into account
+        doc = await _schedule_of(behind, schedule_id, tenant)
+        new = changes_of(wanted, doc, await _now_s(behind))
+        changed = await behind.run(behind.stores.schedules.change, doc, new) if new else doc
+    return await _shown(behind, changed)
 
 
 @router.delete("/{schedule_id}", responses=gives(ScheduleDeleted, 404))
@@ -137,12 +137,18 @@ async def list_schedule_runs(
 async def run_schedule(schedule_id: str, request: Request, tenant: Submitter, behind: Behind) -> Response:
     """Run it now, beside its due times and also while it is off."""
     doc = await _schedule_of(behind, schedule_id, tenant)
-    key, now = once.idempotency_key(request, None), int(time.time())
-    id_ = run_id(schedule_id, now) if key is None else f"{schedule_id}:key-{_short(key)}"
-    row = await behind.run(behind.firing.run, doc, id_, now, by="request")
+    key = once.idempotency_key(request, None) or secrets.token_hex(16)
+    # Never by its time: it would stand for a due time of that second, or for another request.
+    id_ = f"{schedule_id}:key-{_short(key)}"
+    row = await behind.run(behind.firing.run, doc, id_, int(await _now_s(behind)), by="request")
     await behind.run(behind.stores.schedules.note_run, schedule_id, last_run_of(row))
     (shown,) = await _runs_shown(behind, tenant, [row])
     return json_reply(shown)
+
+
+async def _now_s(behind: Services) -> float:
+    """By the clock that says when it is due."""
+    return (await behind.run(behind.stores.minutes.now)).timestamp()
 
 
 async def _runs_shown(behind: Services, tenant: str, rows: list[Doc]) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """The figures of `/metrics` that no process has counted: what is recorded and what stands now, as samples.
 
 Each part is looked at anew at most every five seconds, however many scrapers ask, and a part that takes long is good
-for twenty times as long. What hangs holds up no page: it is left out of it until its look has ended.
+for twenty times as long. What hangs holds up no page: it is left out of it until its look has ended, and what failed
+is asked again after five seconds, however long it took to fail.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from app.api.services import Services
 from workers import metrics_kept as kept
@@ -24,6 +27,7 @@ from workers.store.mongo import STORE_TROUBLE
 from workers.store.recorded_totals import RecordedTotals
 from workers.store.redis import REDIS_DOWN, connect
 from workers.store.standing import Standing, Stands
+from workers.store.worker_processes import Beat
 
 FRESH_S = 5.0
 WITHIN_S = 2.0
@@ -32,6 +36,7 @@ _TIMES_WHAT_IT_TOOK = 20.0
 _NOBODY = "none"
 _STATES = ("closed", "half-open", "open")
 log = logging.getLogger("batchwright.api")
+T = TypeVar("T")
 
 _TOKENS: Mapping[str, str] = {
     "input": "input_tokens",
@@ -42,57 +47,98 @@ _TOKENS: Mapping[str, str] = {
 }
 
 
-class Part:
-    """One look that serves everybody who asks within its time."""
+@dataclass(frozen=True, slots=True)
+class Beats:
+    """The last signs of worker and of API processes."""
 
-    def __init__(self, name: str, look: Callable[[], Awaitable[Sequence[Sample]]]) -> None:
-        self._name, self._look = name, look
-        self._kept: Sequence[Sample] = ()
+    workers: Sequence[Beat]
+    apis: Sequence[Beat]
+
+
+class Part(Generic[T]):
+    """One look that serves everybody who asks within its time.
+
+    `nothing` stands for what cannot be had now. With `fresh_s` 0 each who asks gets a look that ends after that. What
+    `lasts` is shown while a look takes long; else only what that finds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        look: Callable[[], Awaitable[T]],
+        nothing: T,
+        *,
+        fresh_s: float = FRESH_S,
+        lasts: bool = False,
+        within_s: float = WITHIN_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name, self._look, self._nothing = name, look, nothing
+        self._fresh_s, self._lasts, self._within_s, self._clock = fresh_s, lasts, within_s, clock
+        self._kept = nothing
         self._good_until = float("-inf")
         self._looking: asyncio.Task[None] | None = None
 
-    async def samples(self) -> Sequence[Sample]:
-        """What it found, five seconds old at most unless looking takes long; nothing where it cannot be had now."""
-        if time.monotonic() >= self._good_until:
+    async def now(self) -> T:
+        """What it found, `fresh_s` old at most unless looking takes long."""
+        if self._clock() >= self._good_until:
             if self._looking is None or self._looking.done():
                 self._looking = asyncio.create_task(self._renew())
-            await asyncio.wait({self._looking}, timeout=WITHIN_S)
-            if not self._looking.done():
-                return ()
+            await asyncio.wait({self._looking}, timeout=self._within_s)
+            if not self._looking.done() and not self._lasts:
+                return self._nothing
         return self._kept
 
     async def _renew(self) -> None:
-        began = time.monotonic()
+        began, times = self._clock(), _TIMES_WHAT_IT_TOOK if self._fresh_s else 0.0
+        kept = self._nothing
         try:
-            self._kept = await self._look()
+            kept = await self._look()
         except (*STORE_TROUBLE, *REDIS_DOWN, StoreUnavailable) as error:
             log.warning("metrics without %s: %s", self._name, type(error).__name__)
-            self._kept = ()
+            times = 0.0
         except Exception:
             log.exception("metrics without %s", self._name)
-            self._kept = ()
-        now = time.monotonic()
-        self._good_until = now + max(FRESH_S, (now - began) * _TIMES_WHAT_IT_TOOK)
+            times = 0.0
+        now = self._clock()
+        self._kept, self._good_until = kept, now + max(self._fresh_s, (now - began) * times)
 
 
 class WhatStands:
     """All parts: `samples` for one page. Without `monitoring.enabled`, only what is recorded."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, *, within_s: float = WITHIN_S) -> None:
         self._services, self._totals = services, RecordedTotals(services.db)
         self._standing, self._recorded = Standing(services.db), dict[str, Row]()
-        self._recorded_part = Part("what is recorded", self._look_at_totals)
+
+        def part(
+            name: str, look: Callable[[], Awaitable[Sequence[Sample]]], *, lasts: bool = False
+        ) -> Part[Sequence[Sample]]:
+            return Part(name, look, (), lasts=lasts, within_s=within_s)
+
+        self._recorded_part = part("what is recorded", self._look_at_totals, lasts=True)
         self._parts = (
-            Part("what stands", self._look_at_stands),
-            Part("queues", self._look_at_queues),
-            Part("limits", self._look_at_limits),
+            part("what stands", self._look_at_stands),
+            part("queues", self._look_at_queues),
+            part("limits", self._look_at_limits),
         )
+        self._beats = Part[Beats | None](
+            "other processes", self._look_at_beats, None, fresh_s=0.0, within_s=within_s
+        )
+
+    async def beats(self) -> Beats | None:
+        """The last signs of all processes; None where MongoDB does not tell them in time."""
+        return await self._beats.now()
 
     async def samples(self) -> list[Sample]:
         """Every figure that can be had now."""
         parts = self._parts if self._services.settings.monitoring.enabled else ()
-        found = await asyncio.gather(*(part.samples() for part in (self._recorded_part, *parts)))
+        found = await asyncio.gather(*(part.now() for part in (self._recorded_part, *parts)))
         return [sample for each in found for sample in each]
+
+    async def _look_at_beats(self) -> Beats:
+        workers, apis = self._services.workers, self._services.own
+        return await self._services.run(lambda: Beats(workers.beats(), apis.processes.beats()))
 
     async def _look_at_totals(self) -> list[Sample]:
         found = await self._services.run(self._totals.read)
@@ -116,7 +162,8 @@ class WhatStands:
         settings = self._services.settings
         url, samples = str(settings.servers.redis_url), list[Sample]()
         try:
-            async with connect(url, max_connections=1, timeout_s=WITHIN_S, repeats_late=False) as client:
+            # Shorter than a page waits: else a Redis that hangs would be left out of it, instead of told as down.
+            async with connect(url, max_connections=1, timeout_s=WITHIN_S / 2, repeats_late=False) as client:
                 for provider in settings.providers:
                     limits = provider.limits
                     rates = Rates(limits.requests_per_minute, limits.tokens_per_minute, limits.concurrency)

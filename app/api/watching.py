@@ -24,8 +24,9 @@ UNKNOWN = "unknown"
 # Anybody may send any word.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REFUSED, _FAILED, _NO_KEY = 400, 500, 401
+_CLOSED = 1000
 # What says nothing by being asked every few seconds.
-_QUIET = frozenset({"/health", "/ready", "/metrics"})
+_QUIET = frozenset({"/health", "/ready", "/metrics", "/v1/top"})
 
 
 class Watched:
@@ -37,7 +38,7 @@ class Watched:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await (self._socket if scope["type"] == "websocket" else self._app)(scope, receive, send)
             return
         request_id = f"req_{secrets.token_hex(12)}"
         began_s = time.perf_counter()
@@ -67,6 +68,33 @@ class Watched:
             self.in_progress -= 1
             _note(scope, status, sent, time.perf_counter() - began_s)
 
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One line when it is over, with the code it was closed by; its length says nothing of how fast we are."""
+        began_s, code, sent = time.perf_counter(), 0, 0
+
+        async def received() -> Message:
+            nonlocal code
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                code = code or message.get("code") or 0
+            return message
+
+        async def send_and_count(message: Message) -> None:
+            nonlocal code, sent
+            if message["type"] == "websocket.close":
+                code = code or message.get("code") or _CLOSED
+            sent += len(message.get("text") or message.get("bytes") or "")
+            await send(message)
+
+        clear_contextvars()
+        bind_contextvars(request_id=f"req_{secrets.token_hex(12)}")
+        try:
+            await self._app(scope, received, send_and_count)
+        finally:
+            _count_key(scope, refused=code == 4000 + _NO_KEY)
+            seconds = time.perf_counter() - began_s
+            log.info("socket", extra=_fields(scope, "WEBSOCKET", endpoint_of(scope), code, sent, seconds))
+
 
 def endpoint_of(scope: Scope) -> str:
     """The form of the route that took a request."""
@@ -88,9 +116,13 @@ def _count(scope: Scope, method: str, endpoint: str, status: int, seconds: float
     if not 0 < status < _REFUSED:
         kind = "client" if _REFUSED <= status < _FAILED else "server" if status else "broken_off"
         OBSERVED.count(metrics.ERRORS, kind, endpoint)
+    _count_key(scope, refused=status == _NO_KEY)
+
+
+def _count_key(scope: Scope, *, refused: bool) -> None:
     if CALLER in scope:
         OBSERVED.count(metrics.KEY_USES, "accepted")
-    elif status == _NO_KEY:
+    elif refused:
         OBSERVED.count(metrics.KEY_USES, "refused")
 
 

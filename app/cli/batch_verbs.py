@@ -69,12 +69,7 @@ def watch(batch_id: str, *, as_json: bool) -> int:
     with ended_by_signals(), named_server(load()) as client:
         batch = client.get(batch_id)
         each = Followed(batch.id, batch, time.monotonic(), done_before=batch.done)
-        try:
-            with live.display() as display:
-                Follower(client, display).follow([each])
-        except (KeyboardInterrupt, SystemExit):
-            print(f"the batch goes on; `batchwright watch {batch.id}` comes back to it", file=sys.stderr)
-            raise
+        follow_to_end(client, each)
         outcome = outcome_of(client, each)
     if outcome.batch.status == "failed" and not as_json:
         print_problems(outcome.batch)
@@ -82,6 +77,16 @@ def watch(batch_id: str, *, as_json: bool) -> int:
     if not as_json and outcome.batch.output_file_id:
         print(f"`batchwright download {batch.id}` brings the answers here", file=sys.stderr)
     return outcome.exit_code
+
+
+def follow_to_end(client: Client, each: Followed) -> None:
+    """Show a batch until it ends. Whoever stops that learns that the batch does not."""
+    try:
+        with live.display() as display:
+            Follower(client, display).follow([each])
+    except (KeyboardInterrupt, SystemExit):
+        print(f"the batch goes on; `batchwright watch {each.batch.id}` comes back to it", file=sys.stderr)
+        raise
 
 
 def outcome_of(client: Client, each: Followed) -> Outcome:

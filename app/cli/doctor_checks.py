@@ -60,6 +60,7 @@ def places_of(settings: Settings, state: StackState | None) -> Places:
 
 def all_checks(settings: Settings, state: StackState | None, places: Places) -> Mapping[str, Check]:
     """What to look at, by name, in the order in which it is shown."""
+    names = [provider.name for provider in settings.providers]
     checks: dict[str, Check] = {
         "batchwright": lambda: check_machine(settings),
         "stack": lambda: [stack(settings, state)],
@@ -74,11 +75,12 @@ def all_checks(settings: Settings, state: StackState | None, places: Places) -> 
         has_beat = state is not None and state.kind == "up"
         checks["upkeep"] = lambda: check_upkeep(mongodb_url, database, has_beat=has_beat)
         checks["pauses"] = lambda: check_pauses(mongodb_url, database)
-        checks["workers"] = lambda: check_workers(mongodb_url, database, expected=state is not None)
+        checks["workers"] = lambda: check_workers(
+            mongodb_url, database, expected=state is not None, configured=names
+        )
     else:
         checks["mongodb"] = lambda: [_program("mongodb", lambda: find_mongod(settings.data_dir))]
     if broker_url := settings.servers.broker_url:
-        names = [provider.name for provider in settings.providers]
         checks["broker"] = lambda: check_broker(broker_url, names)
     if api_url := places.api:
         checks["api"] = lambda: [api(api_url)]

@@ -5,6 +5,7 @@ Nothing heavy is imported here: `batchwright --help` must answer at once, so eac
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -29,6 +30,7 @@ from app.cli.options import (
     NoCache,
 )
 from app.cli.pausing import pause, resume
+from app.cli.plain_text import speak_plainly
 from app.cli.run_verb import run
 from app.cli.schedule_group import schedule
 from app.cli.stack_group import doctor, down, logs, ps, reload, up
@@ -180,6 +182,7 @@ def version(json: Json = False) -> None:
 
 def main() -> None:
     """The console script."""
+    speak_plainly(sys.stdout, sys.stderr)
     app()
 
 

@@ -162,6 +162,10 @@ def _pull_one(server: Server, model: str, *, as_json: bool) -> int:
         except CliError as error:
             problem = error
         shown.end(progress)
+    if problem is not None and problem.exit_code == NOT_REACHED and ollama.look(server.url).has(model):
+        # Without the library nobody knows of a newer one; what was pulled once answers all the same.
+        print(f"{model}: is there already; {problem.message}", file=sys.stderr)
+        problem = None
     if as_json:
         report.print_json(_as_json(server, progress, problem))
     if problem is not None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from app.cli import errors, summary, words
+from app.cli.plain_text import json_for
 from app.cli.progress import SIMULATED
 from app.cli.summary import Outcome
 
@@ -34,7 +35,7 @@ def console() -> Console:
 
 def print_json(data: Mapping[str, Any] | Sequence[Any]) -> None:
     """One line of JSON."""
-    print(words.json_line(data), flush=True)
+    print(json_for(words.json_line(data), sys.stdout.encoding), flush=True)
 
 
 def print_error(error: Exception) -> None:

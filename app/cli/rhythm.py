@@ -1,4 +1,4 @@
-"""`--cron` and `--every`: when something is to be done, as the command line says it."""
+"""`--cron` and `--every`: when something is to be done, as the command line says it; checked before a file is sent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-_PART = re.compile(r"(\d+)([smhd])")
+_PART = re.compile(r"([0-9]+)([smhd])")
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
@@ -29,19 +29,37 @@ def every_text(seconds: int) -> str:
     return said or "0s"
 
 
-def _checked(text: str | None) -> str | None:
-    if text is not None:
-        every_s(text)
+def _every(text: str | None) -> str | None:
+    from workers.core.schedule import LEAST_EVERY_S, MOST_EVERY_S
+
+    if text is not None and not LEAST_EVERY_S <= every_s(text) <= MOST_EVERY_S:
+        least, most = f"{LEAST_EVERY_S}s", f"{MOST_EVERY_S // _UNITS_S['d']}d"
+        raise typer.BadParameter(f"it can be from {least} to {most}, got {text[:32]!r}")
     return text
+
+
+def _cron(text: str | None) -> str | None:
+    from workers.core.schedule import BadRhythm, check_cron
+
+    try:
+        # The zone is the server's to judge: it may know others than this machine.
+        return text if text is None else check_cron(text, "UTC").expression
+    except BadRhythm as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 Cron = Annotated[
     str | None,
-    typer.Option("--cron", metavar="CRON", help='When: five fields, such as "0 5 * * *" for 5:00 each day.'),
+    typer.Option(
+        "--cron",
+        metavar="CRON",
+        callback=_cron,
+        help='When: five fields, such as "0 5 * * *" for 5:00 each day.',
+    ),
 ]
 Every = Annotated[
     str | None,
-    typer.Option("--every", metavar="TIME", callback=_checked, help="Or how often: 30m, 12h, 1h30m, 2d."),
+    typer.Option("--every", metavar="TIME", callback=_every, help="Or how often: 30m, 12h, 1h30m, 2d."),
 ]
 Timezone = Annotated[
     str | None,

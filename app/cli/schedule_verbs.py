@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,14 +59,14 @@ def file(
     print(made["id"])
     for due in schedule_words.due_times(made, time.time()):
         print(due, file=sys.stderr)
-    _warn(made)
+    warn(made)
     return OK
 
 
 def ls(*, as_json: bool) -> int:
     """All of the tenant's, newest first."""
     with named_server(load()) as client:
-        found = list(_every(client))
+        found = every_one(client)
     if as_json:
         report.print_json(found)
     elif not found:
@@ -74,7 +74,7 @@ def ls(*, as_json: bool) -> int:
     else:
         columns = ("schedule", "name", "kind", "when", "next", "last")
         report.print_table(columns, [_row(each) for each in found], spare=("kind", "last"))
-        _warn(found[0])
+        warn(found[0])
     return OK
 
 
@@ -92,7 +92,7 @@ def show(schedule_id: str, *, as_json: bool) -> int:
             (words.moment(run["due"]), schedule_words.came_of(run), run["batch_id"] or "") for run in runs
         ]
         report.print_table(("due", "came of it", "batch"), rows)
-    _warn(found)
+    warn(found)
     return OK
 
 
@@ -120,7 +120,7 @@ def set_enabled(schedule_id: str, *, enabled: bool, as_json: bool) -> int:
     times = schedule_words.due_times(found, time.time())
     print(words.clean(f"{schedule_id}: {f'next {times[0]}' if times else 'off'}"))
     if enabled:
-        _warn(found)
+        warn(found)
     return OK
 
 
@@ -135,15 +135,19 @@ def rm(schedule_id: str, *, as_json: bool) -> int:
     return OK
 
 
-def _every(client: Client) -> Iterator[Reply]:
+def every_one(client: Client, *, kind: str | None = None) -> list[Reply]:
+    """All of the tenant's, of this kind if one is named, newest first."""
+    found: list[Reply] = []
     after, has_more = None, True
     while has_more:
-        page = client.call(calls.list_schedules(after=after))
-        yield from page["data"]
+        page = client.call(calls.list_schedules(kind=kind, after=after))
+        found += page["data"]
         after, has_more = page["last_id"], page["has_more"]
+    return found
 
 
-def _warn(schedule: Reply) -> None:
+def warn(schedule: Reply) -> None:
+    """Say it where nobody looks at the clock."""
     if schedule["enabled"] and (warning := schedule_words.silent_warning(schedule)):
         print(f"warning: {warning}", file=sys.stderr)
 

@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from app.cli import words
+from app.cli.rhythm import every_text
 
 Reply = Mapping[str, Any]
 # Beat asks every five seconds; so long no worker hears of it only if it does not run, or none takes its messages.
@@ -15,10 +16,10 @@ SILENT_S = 60.0
 
 
 def when(schedule: Reply) -> str:
-    """Its rhythm: `0 5 * * * Europe/Berlin`, `every 30m00`."""
+    """Its rhythm: `0 5 * * * Europe/Berlin`, `every 30m`."""
     if schedule["cron"]:
         return f"{schedule['cron']} {schedule['timezone']}"
-    return f"every {words.brief(schedule['every_s'])}"
+    return f"every {every_text(schedule['every_s'])}"
 
 
 def due_times(schedule: Reply, now_s: float) -> list[str]:

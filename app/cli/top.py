@@ -16,7 +16,7 @@ from app.cli import report, words
 from app.cli.batch_verbs import load
 from app.cli.session import ended_by_signals, named_server
 from app.cli.top_frame import Sight, View, frame, pressed
-from app.cli.top_keys import Keys
+from app.cli.top_keys import CTRL_Z, Keys, suspend
 from app.client import watching_calls
 from app.client.errors import ApiRefused
 from workers.core.errors import UserError
@@ -33,7 +33,7 @@ _REDRAW_S = 0.5
 def top(*, once: bool, as_json: bool) -> int:
     """Show it; one frame where nobody could see a second one."""
     out = report.console()
-    if once or as_json or not out.is_terminal:
+    if once or as_json or not out.is_terminal or out.is_dumb_terminal:
         with named_server(load()) as client:
             data = _second_look(client)
             if as_json:
@@ -113,28 +113,38 @@ class Looker:
 
 
 def _live() -> None:
-    from rich.console import Console, Group
-    from rich.live import Live
-
     # Who has never answered is not being restarted: a wrong address is said at once.
     with named_server(load()) as client:
         looker = Looker(Sight(client.call(watching_calls.top()), client.place.url))
-    out = Console(highlight=False, markup=False, emoji=False)
-    view, shown = View(), looker.sight
+    view: View | None = View()
     looker.start()
     try:
-        with Keys(looker.wake) as keys, Live(console=out, screen=True, auto_refresh=False) as live:
-            while looker.refused is None:
-                if not view.held:
-                    shown = looker.sight
-                lines = frame(shown, view, out.width, out.height)
-                live.update(Group(*lines), refresh=True)
-                for key in keys.wait(_REDRAW_S):
-                    after = pressed(key, view, len(shown.data["batches"]))
-                    if after is None:
-                        return
-                    view = after
+        while view is not None and looker.refused is None:
+            view = _on_screen(looker, view)
+            if view is not None and looker.refused is None:
+                suspend()
     finally:
         looker.stop()
     if looker.refused is not None:
         raise looker.refused
+
+
+def _on_screen(looker: Looker, view: View) -> View | None:
+    """Draw until the looker is refused, or a key leaves (None) or stops the job for a while (what was seen then)."""
+    from rich.console import Console, Group
+    from rich.live import Live
+
+    out, shown = Console(highlight=False, markup=False, emoji=False), looker.sight
+    with Keys(looker.wake) as keys, Live(console=out, screen=True, auto_refresh=False) as live:
+        while looker.refused is None:
+            if not view.held:
+                shown = looker.sight
+            live.update(Group(*frame(shown, view, out.width, out.height)), refresh=True)
+            for key in keys.wait(_REDRAW_S):
+                if key == CTRL_Z:
+                    return view
+                after = pressed(key, view, len(shown.data["batches"]))
+                if after is None:
+                    return None
+                view = after
+    return view

@@ -1,9 +1,14 @@
-"""Keys of a terminal one by one, without Enter, and the terminal as it was when the block ends."""
+"""Keys of a terminal one by one, without Enter, and the terminal as it was when the block ends.
+
+Ctrl-Z is a key like others here: who hears it ends the block, calls `suspend`, and begins a new block when the shell
+has let this process go on. A stop in the middle would leave the shell another screen, and come back deaf to keys.
+"""
 
 from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +26,7 @@ _NAMES = {
     b"\x1b[F": "end",
     b"\x1b[4~": "end",
 }
+CTRL_Z = "\x1a"
 
 
 class Keys:
@@ -42,6 +48,9 @@ class Keys:
             self._fd = sys.stdin.fileno()
             self._before = termios.tcgetattr(self._fd)
             tty.setcbreak(self._fd)
+            now = termios.tcgetattr(self._fd)
+            now[6][termios.VSUSP] = bytes([os.fpathconf(self._fd, "PC_VDISABLE") & 0xFF])
+            termios.tcsetattr(self._fd, termios.TCSANOW, now)
         return self
 
     def __exit__(
@@ -65,6 +74,12 @@ class Keys:
         if not typed:  # the terminal has gone
             return ["q"]
         return keys_of(typed)
+
+
+def suspend() -> None:
+    """What the terminal does at Ctrl-Z: the whole job stops here until the shell lets it go on."""
+    if sys.platform != "win32":
+        os.kill(0, signal.SIGTSTP)
 
 
 def keys_of(typed: bytes) -> list[str]:

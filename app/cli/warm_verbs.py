@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli import live, report, words
-from app.cli.batch_verbs import load, outcome_of, print_problems
+from app.cli import report, schedule_words, words
+from app.cli.batch_verbs import follow_to_end, load, outcome_of, print_problems
 from app.cli.errors import OK, SOME_FAILED, CliError
-from app.cli.follow import Followed, Follower
+from app.cli.follow import Followed
 from app.cli.preflight import Rules, check_file
-from app.cli.rhythm import every_s, every_text
+from app.cli.rhythm import every_s
+from app.cli.schedule_verbs import every_one, warn
 from app.cli.session import ended_by_signals, named_server
 from app.cli.summary import Outcome
 from app.cli.warm_prompts import requests_file
@@ -68,18 +69,14 @@ def schedule(
         print(found["id"])
         print(f"warmed first at {words.moment(found['next_due'])}", file=sys.stderr)
         print(f"`batchwright warm run {found['id']}` does it now", file=sys.stderr)
+        warn(found)
     return OK
 
 
 def ls(*, as_json: bool) -> int:
     """Every schedule that warms."""
-    found: list[Mapping[str, Any]] = []
     with named_server(load()) as client:
-        after, has_more = None, True
-        while has_more:
-            page = client.call(calls.list_schedules(kind=KIND, after=after))
-            found += page["data"]
-            after, has_more = page["last_id"], page["has_more"]
+        found = every_one(client, kind=KIND)
     if as_json:
         report.print_json(found)
     elif not found:
@@ -87,6 +84,7 @@ def ls(*, as_json: bool) -> int:
     else:
         columns = ("schedule", "name", "when", "next", "last", "batch")
         report.print_table(columns, [_row(each) for each in found])
+        warn(found[0])
     return OK
 
 
@@ -136,8 +134,7 @@ def _uploaded(
 def _followed(client: Client, batch_id: str, name: str, *, as_json: bool) -> int:
     """Show a warming batch until it has ended, and what it came to."""
     each = Followed(name, client.get(batch_id), time.monotonic())
-    with live.display() as display:
-        Follower(client, display).follow([each])
+    follow_to_end(client, each)
     outcome = outcome_of(client, each)
     if as_json:
         report.print_json({"batch_id": batch_id, "status": outcome.batch.status, **came_to(outcome)})
@@ -178,15 +175,11 @@ def _fields(outcome: Outcome) -> list[tuple[str, str]]:
 
 
 def _row(schedule: Mapping[str, Any]) -> tuple[str, ...]:
-    last = schedule["last_run"]
-    when = (
-        f"{schedule['cron']} {schedule['timezone']}" if schedule["cron"] else every_text(schedule["every_s"])
-    )
     return (
         schedule["id"],
         schedule["name"] or "",
-        when,
+        schedule_words.when(schedule),
         words.moment(schedule["next_due"]) if schedule["next_due"] else "off",
-        f"{last['state']} {words.moment(last['due'])}" if last else "never",
-        (last or {}).get("batch_id") or "",
+        schedule_words.last_run(schedule),
+        (schedule["last_run"] or {}).get("batch_id") or "",
     )

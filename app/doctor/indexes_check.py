@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pymongo
 from pymongo.errors import PyMongoError
 
 from app.doctor.findings import Finding
@@ -20,6 +21,8 @@ from workers.store.mongo import Db, connect
 
 __all__ = ["Checked", "CollectionSize", "Db", "IndexFinding", "check_indexes", "look", "make_missing"]
 NAME = "mongodb indexes"
+# As in mongo_check.py: a check that takes longer than all may is a finding of its own.
+_PATIENCE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ def look(db: Db) -> Checked:
 def check_indexes(url: str, database: str) -> Sequence[Finding]:
     """One finding. Without MongoDB none: its own check says so."""
     try:
-        with connect(url, app_name="batchwright-doctor", min_pool=0) as client:
+        with connect(url, app_name="batchwright-doctor", min_pool=0) as client, pymongo.timeout(_PATIENCE_S):
             return [of_indexes(check(client[database]))]
     except (PyMongoError, ValueError):
         return []

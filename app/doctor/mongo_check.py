@@ -59,14 +59,26 @@ def _asked(client: pymongo.MongoClient[Doc], where: str) -> Sequence[Finding]:
             offset_s = clock_offset_s(server_time)
             version = str(client.admin.command("buildInfo")["version"])
     except ServerSelectionTimeoutError:
-        if any(
-            each.is_server_type_known for each in client.topology_description.server_descriptions().values()
-        ):
-            text = f"{where} answers, but its replica set has no primary"
-            return [Finding(NAME, "problem", text, "start the missing members, or wait for the election")]
+        servers = client.topology_description.server_descriptions().values()
+        if found := no_primary(where, [each.is_server_type_known for each in servers]):
+            return [found]
         raise
     data = {"address": where, "version": version, "clock_offset_s": offset_s}
     return [_answers(data), replica_set(hello)]
+
+
+def no_primary(where: str, known: Sequence[bool]) -> Finding | None:
+    """Why there is none, of the servers that the driver still looks at, whether each of them has answered; None: silence.
+
+    One that answers and is of another set than the address names, or of none, is looked at no longer.
+    """
+    if not known:
+        text = f"{where} answers, but is not of the replica set that its address names"
+        return Finding(NAME, "problem", text, f"correct replicaSet in {_SETTING}: rs.status().set is its name")
+    if any(known):
+        text = f"{where} answers, but its replica set has no primary"
+        return Finding(NAME, "problem", text, "start the missing members, or wait for the election")
+    return None
 
 
 def mongodb_timing(url: str) -> Timing:

@@ -26,15 +26,24 @@ _FAILING = 0.05
 _TELLING = 20
 
 
-def check_workers(url: str, database: str, *, expected: bool) -> Sequence[Finding]:
-    """One finding for them all and one for each; `expected` says that a stack runs, so that there should be some."""
+def check_workers(
+    url: str, database: str, *, expected: bool, configured: Sequence[str] = ()
+) -> Sequence[Finding]:
+    """One finding for them all and one for each.
+
+    Args:
+        expected: a stack runs, so that there should be some.
+        configured: names of the providers that the settings know.
+    """
     try:
         with connect(url, app_name="batchwright-doctor", min_pool=0) as client, pymongo.timeout(_PATIENCE_S):
-            beats = WorkerProcesses(client[database]).beats()
+            processes = WorkerProcesses(client[database])
+            beats, slots = processes.beats(), processes.slots()
     except (PyMongoError, ValueError) as error:
         text = f"unknown, for MongoDB does not tell ({type(error).__name__})"
         return [Finding(NAME, "warning", text, "see what is said of mongodb")]
-    return [_all(beats, expected=expected), *_versions(beats), *map(_one, beats)]
+    unserved = of_unserved(configured, slots) if any(beat.alive for beat in beats) else []
+    return [_all(beats, expected=expected), *_versions(beats), *unserved, *map(_one, beats)]
 
 
 def _all(beats: Sequence[Beat], *, expected: bool) -> Finding:
@@ -63,6 +72,16 @@ def of_versions(versions: Mapping[str, int]) -> list[Finding]:
     said = ", ".join(f"{number} of {version}" for version, number in sorted(versions.items()))
     text = f"processes of other versions than {VERSION}, which is here: {said}"
     return [Finding(f"{NAME} versions", "warning", text, "restart them with one version", dict(versions))]
+
+
+def of_unserved(configured: Sequence[str], slots: Mapping[str, int]) -> list[Finding]:
+    """Providers that get work, since they are configured, and of which no living process takes any."""
+    names = [name for name in configured if not slots.get(name, 0)]
+    if not names:
+        return []
+    text = f"none serves {', '.join(names)}, so batches that need it wait"
+    fix = "start a worker that has its key, and whose BATCHWRIGHT_WORKER_PROVIDERS does not leave it out"
+    return [Finding(f"{NAME} providers", "warning", text, fix, {"unserved": names})]
 
 
 def _one(beat: Beat) -> Finding:

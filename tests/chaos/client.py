@@ -57,14 +57,22 @@ class Tenant:
         self._files += 1
         made = prompt or self._prompts(self._files)
         prompts = {f"{self.name}-{self._files}-{number}": made(number) for number in range(items)}
-        raw = b"".join(self._line(custom_id, text) for custom_id, text in prompts.items())
-        file_id = self.insist("POST", "/v1/files", **_form(raw))["id"]
-        body = {"input_file_id": file_id, "endpoint": ENDPOINT, "completion_window": "24h", **create}
+        body = {
+            "input_file_id": self.upload(prompts),
+            "endpoint": ENDPOINT,
+            "completion_window": "24h",
+            **create,
+        }
         key = {"idempotency-key": secrets.token_hex(8)}
         batch = self.insist("POST", "/v1/batches", json=body, headers=key)
         done = Submitted(self.name, batch["id"], prompts)
         self.submitted.append(done)
         return done
+
+    def upload(self, prompts: Mapping[str, str]) -> str:
+        """A file that asks these, by custom_id; gives its id."""
+        raw = b"".join(self._line(custom_id, text) for custom_id, text in prompts.items())
+        return str(self.insist("POST", "/v1/files", **_form(raw))["id"])
 
     def insist(self, method: str, path: str, *, within_s: float = 90.0, **request: Any) -> Doc:
         """The JSON of a success; refusals of a moment (connection, 429, 5xx) are tried again until then."""

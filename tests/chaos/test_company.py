@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from tests.chaos.arena import Arena
+from tests.chaos.client import ENDPOINT
 from tests.chaos.oracle import Expected, Finding
 from tests.chaos.rules import Rules
 from tests.chaos.servers import CACHE, CONTROL, MONGOD
@@ -25,6 +28,8 @@ Opens = Callable[[Rules], Arena]
 Judges = Callable[[Arena, Expected], Finding]
 ROOT = Path(__file__).resolve().parents[2]
 _IN_FRONT = 10_000
+_ASKERS = 8
+_DAY_MS = 86_400_000
 
 
 @pytest.mark.fault("20", "two beats; beat dead")
@@ -77,6 +82,41 @@ def test_a_schedule_runs_once_per_due_time(
     tenant.submitted += [replace(first, id=batch_id) for batch_id in sorted(made)]
     arena.rest()
     verdict(arena, Expected(recovers=False))
+
+
+def test_a_prompt_that_beat_keeps_warm_is_paid_once_a_life_however_many_ask(
+    arena_of: Opens, seed: int
+) -> None:
+    arena = arena_of(Rules(seed, beat=True, latency_ms=300))
+    tenant = arena.tenants["one"]
+    prompts = {"c1": "What is asked every morning?"}
+    file_id = tenant.upload(prompts)
+    batch = {"input_file_id": file_id, "endpoint": ENDPOINT, "completion_window": "24h"}
+    # Given eight schedules that warm the same prompt, over two workers
+    wanted = {"batch": batch, "kind": "warm", "every_s": 5}
+    ids = [tenant.insist("POST", "/v1/schedules", json=wanted)["id"] for _ in range(_ASKERS)]
+
+    def fired_since(moment: float) -> bool:
+        runs = [tenant.insist("GET", f"/v1/schedules/{each}/runs")["data"] for each in ids]
+        return all(
+            any(run["begun_at"] > moment and run["batch_status"] == "completed" for run in of_one)
+            for of_one in runs
+        )
+
+    # When they have fired, then one of them has paid, and whoever asks has the answer from the cache.
+    eventually(lambda: fired_since(0), 30, what=arena.how_it_stands)
+    assert len(list(arena.calls())) == 1
+    asked = tenant.submit(1, prompt=lambda _: prompts["c1"])
+    arena.rest()
+    assert tenant.batch(asked.id)["batchwright"]["cached"] == len(list(arena.calls())) == 1
+    # And when the answer is near its end, the next firing renews it, for one call.
+    with redis.Redis.from_url(arena.servers.urls[CACHE]) as cache:
+        (key,) = list(cache.scan_iter(match="ai:*"))
+        cache.pexpire(key, 60_000)
+        near_its_end = time.time()
+        eventually(lambda: fired_since(near_its_end), 30, what=arena.how_it_stands)
+        assert len(list(arena.calls())) == 2
+        assert cache.pttl(key) > 6 * _DAY_MS
 
 
 @contextmanager

@@ -23,8 +23,8 @@ from tests.support.compose import FILE, compose
 from tests.support.image import BASE_BYTES, DOCKERFILE, LEFT_OUT, Layers, size
 
 pytestmark = pytest.mark.compat
-MOST_BYTES = {"core": 300_000_000, "audio": 650_000_000}
-SOUND = ("av", "numpy", "pyloudnorm", "scipy", "soundfile")
+MOST_BYTES = {"core": 300_000_000, "audio": 500_000_000}
+SOUND = ("numpy", "pyloudnorm", "scipy", "soundfile")
 # Every room of ours and every package that it stands on: stripped libraries load, or they do not.
 IMPORTS = """
 import importlib, pkgutil, sys

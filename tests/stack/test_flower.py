@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +12,10 @@ import httpx
 import psutil
 import pytest
 
-from config.settings import Settings
 from tests.support.batches import chat_line
 from tests.support.eventually import eventually
-from tests.support.flower import Flower, running_flower
+from tests.support.flower import AUTH, Flower, running_flower
 from tests.support.workers import Site, started_worker
-from workers.core.errors import UserError
-from workers.flower_page import flower_options
 
 pytestmark = [pytest.mark.integration, pytest.mark.stack]
 ITEMS, SHARD_ITEMS, LATENCY_MS = 200, 10, 150
@@ -89,17 +87,51 @@ def test_without_the_password_flower_shows_nothing_and_its_figures_to_this_machi
         assert httpx.get(f"{there}{path}", auth=flower.client.auth).status_code == 200, path
 
 
+def test_a_proxy_on_this_machine_opens_nothing_to_the_world_behind_it(flower: Flower) -> None:
+    for path in OPEN_TO_THE_MACHINE:
+        asked = httpx.get(f"{flower.client.base_url}{path}", headers={"x-forwarded-for": "203.0.113.9"})
+        assert asked.status_code == 401, path
+
+
+def test_credentials_that_are_no_ascii_or_no_utf_8_are_refused_like_any_other(flower: Flower) -> None:
+    for said in ("operator:lètmein".encode(), b"operator:\xff\xfe", b"operator"):
+        sent = f"Basic {b64encode(said).decode()}"
+        asked = httpx.get(f"{flower.client.base_url}/api/tasks", headers={"authorization": sent})
+        assert asked.status_code == 401, said
+
+
+def test_a_password_may_hold_anything_and_flowers_own_variables_open_nothing(
+    site: Site, tmp_path: Path
+) -> None:
+    # Given what Flower by itself would make two passwords of, and refuse with a 500, and variables that undo ours
+    own = {
+        "BATCHWRIGHT_FLOWER_PASSWORD": 'kom,ma:and"more"',
+        "FLOWER_BASIC_AUTH": "a:b",
+        "FLOWER_AUTH": ".*",
+        "FLOWER_UNAUTHENTICATED_API": "true",
+        "FLOWER_XHEADERS": "true",
+        "FLOWER_PORT": "tcp://10.0.0.1:5555",
+        "FLOWER_CONF": str(tmp_path / "flowerconfig.py"),
+        "FLOWER_URL_PREFIX": "behind",
+    }
+    (tmp_path / "flowerconfig.py").write_text("basic_auth = ['a:b']\n")
+    with running_flower(site.servers, tmp_path, prefix="/behind", **own) as running:
+        api = f"{running.client.base_url}api/tasks"
+        assert httpx.get(api, auth=(AUTH[0], own["BATCHWRIGHT_FLOWER_PASSWORD"])).status_code == 200
+        for who in (("a", "b"), ("", 'ma:and"more"'), (AUTH[0], "kom")):
+            assert httpx.get(api, auth=who).status_code == 401, who
+        alone = b64encode(b'ma:and"more"').decode()
+        assert httpx.get(api, headers={"authorization": f"Basic {alone}"}).status_code == 401
+        assert httpx.get(api).status_code == 401
+    assert "kom,ma" not in (tmp_path / "flower.log").read_text()
+
+
 def test_a_stacks_flower_listens_on_loopback_alone(site: Site, tmp_path: Path) -> None:
     address = _address_on_a_network()
     if address is None:
         pytest.skip("this machine is on no network, so nobody else can come")
     with running_flower(site.servers, tmp_path) as running, pytest.raises(httpx.ConnectError):
         httpx.get(str(running.client.base_url).replace("127.0.0.1", address))
-
-
-def test_flower_does_not_start_without_a_password() -> None:
-    with pytest.raises(UserError, match="without a password"):
-        flower_options(Settings())
 
 
 def _address_on_a_network() -> str | None:

@@ -33,7 +33,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.stack]
 
 COMPOSE = compose()
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-RUNNING = ("api", "worker", "worker-openai", "beat", "flower")
+# Of Gemini nobody has a key here.
+RUNNING = ("api", "worker", "worker-openai", "worker-gemini", "beat", "flower", "simulator")
 START_S = 40.0
 EVERYWHERE = {"0.0.0.0", "::"}
 
@@ -54,7 +55,7 @@ class Place:
 
     def environ(self, service: Mapping[str, Any]) -> dict[str, str]:
         """What the process finds: the image's environment, compose's, and the servers of the tests."""
-        told = {name: self._moved(str(value)) for name, value in service["environment"].items()}
+        told = {name: self._moved(str(value)) for name, value in service.get("environment", {}).items()}
         image = {
             "PYTHONPATH": str(self.root / "opt/batchwright"),
             "PATH": f"{self.root}/tools:{os.environ['PATH']}",
@@ -121,7 +122,7 @@ def site(servers: TestServers, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="module")
 def ours(code: Path, site: Site) -> Iterator[dict[str, Running]]:
-    """The API, two workers, beat and Flower, each with a world of its own but for /data and the servers."""
+    """Each process of ours, with a world of its own but for the servers and its volume."""
     url = site.simulator.base_url
     providers = {
         "BATCHWRIGHT_SIMULATOR_URL": url.removesuffix("/v1"),
@@ -134,10 +135,16 @@ def ours(code: Path, site: Site) -> Iterator[dict[str, Running]]:
         for name in RUNNING:
             root = code.parent / f"root-{name}"
             root.mkdir()
-            for below in ("opt", "tools", "data"):
+            for below in ("opt", "tools"):
                 (root / below).symlink_to(code / below)
+            if "data:/data" in SERVICES[name].get("volumes", ()):
+                (root / "data").symlink_to(code / "data")
+            else:
+                (root / "data").mkdir()
             (root / "tmp").mkdir()
-            ports = {port: claims.choose(PortWish(f"{name}-{port}")) for port in ("8000", "8001", "5555")}
+            ports = {
+                port: claims.choose(PortWish(f"{name}-{port}")) for port in ("8000", "9100", "5555", "9999")
+            }
             place = Place(root, site.servers, ports, providers)
             log = root / "log"
             process = subprocess.Popen(
@@ -179,12 +186,12 @@ def test_flower_makes_a_password_and_asks_for_it(ours: dict[str, Running]) -> No
 def test_each_worker_serves_its_own_providers_and_together_they_answer_a_batch_of_several(
     ours: dict[str, Running], site: Site
 ) -> None:
-    for name in ("worker", "worker-openai"):
+    for name in ("worker", "worker-openai", "worker-gemini"):
         ours[name].becomes_healthy()
     found = {
         doc["owner"].partition("-")[0]: doc["providers"] for doc in site.stores.db["worker_processes"].find()
     }
-    assert found == {"worker": ["sim"], "openai": ["openai"]}
+    assert found == {"worker": ["sim"], "openai": ["openai"], "gemini": []}
     models = ["sim-small", "openai/sim-small"] * 4
     batch = site.ended(
         site.submit([chat_line(f"c{n}", f"ask {n}", model=model) for n, model in enumerate(models)])
@@ -205,6 +212,14 @@ def test_each_process_ends_by_itself_in_the_time_that_compose_gives_it_and_its_h
         assert each.process.wait(timeout=grace_s) == 0, each.log.read_text(errors="replace")[-2000:]
         # Beat's file has to grow old first.
         assert name == "beat" or not each.is_healthy()
+
+
+def test_nobody_writes_outside_of_tmp_and_its_volume(ours: dict[str, Running]) -> None:
+    # The root of a container is read-only; that of a test is not, so what was written is looked for.
+    for name, each in ours.items():
+        root = each.place.root
+        assert {path.name for path in root.iterdir()} == {"opt", "tools", "data", "tmp", "log"}, name
+        assert (root / "data").is_symlink() or not list((root / "data").iterdir()), name
 
 
 def test_a_beat_that_reaches_no_broker_grows_unhealthy(code: Path, servers: TestServers) -> None:

@@ -10,7 +10,8 @@ The info string of a fence says what a block is:
     python              a program of its own
     LANGUAGE NAME       a file to make under this name
 
-In output `...` stands for what was left out. stack/test_docs_commands.py runs pages, unit/test_docs.py reads them all.
+In output `...` stands for what was left out. stack/test_docs_commands.py and compat/test_pages.py run pages,
+unit/test_docs.py reads them all.
 """
 
 from __future__ import annotations
@@ -36,11 +37,12 @@ REASONS = {
     "systemd": "system services",
 }
 
-_FENCE = re.compile(r"^```(\S*)[ \t]*(.*)\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^```(\S*)[ \t]*([^\n]*)\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"(?:^ {4}(?![-*] ).+\n)+", re.MULTILINE)
 _INLINE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 _ID = re.compile(r"\b(batch|sched|key|whk|dlv)_(?:\.\.\.|[0-9a-f]+(?:\.\.\.)?)")
-_FIGURE = re.compile(r"(?:[<$]?\d[\d,.:-]*[kMG]?(?: ?(?:s|ms|min|h|B|kB|MB|GB)\b)?)|─+|━+|\s+|\.\.\.|$^")
+_ANY_FIGURE = r"[<$]?\d[\d,.:-]*[kMG]?(?:\s?(?:s|ms|min|h|B|kB|MB|GB)\b)?"
+_FIGURE = re.compile(rf"{_ANY_FIGURE}|─+|━+|\s+|\.\.\.")
 _ENDS = ("|", "||", "&&", ";", "&", ">", ">>", "<", "(", ")")
 
 
@@ -123,13 +125,9 @@ def pattern_of(line: str, *, exact: bool) -> re.Pattern[str]:
     return re.compile("".join([*parts, re.escape(line[at:])]))
 
 
-_ANY_FIGURE = r"[<$]?\d[\d,.:-]*[kMG]?(?:\s?(?:s|ms|min|h|B|kB|MB|GB)\b)?"
-
-
 def not_printed(shown: str, printed: str, *, exact: bool) -> list[str]:
     """Lines that a page shows and that were not printed, in this order."""
-    missing, lines = [], iter(printed.splitlines())
-    rest = list(lines)
+    missing, rest = [], printed.splitlines()
     for line in shown.splitlines():
         if line.strip() in ("", "..."):
             continue

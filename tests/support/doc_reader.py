@@ -1,4 +1,4 @@
-"""Somebody who does what a page says, from top to bottom: a shell in a folder, files, programs, and a look at what comes.
+"""Somebody who does what a page says, from top to bottom: a shell in a folder, files, programs, a look at what comes.
 
 What a page cannot know is filled in from what was printed before: `batch_...` is the batch printed last, `PID` the
 process of worker-2, and http://127.0.0.1:8000 the API that runs. Each command has `LIMIT_S`.
@@ -48,23 +48,28 @@ class Reader:
     known: dict[str, str] = field(default_factory=dict)
     printed: str = ""
 
-    def follow(self, page: Path) -> None:
-        """Do all that a page says.
+    def follow(self, page: Path) -> int:
+        """Do all that a page says; gives how many commands and programs that were.
 
         Raises: AssertionError for a command that ends otherwise than it should, or prints something else.
         """
+        done = 0
         for block in blocks(page):
             where = f"{page.name}, line {block.line}"
             if block.language == "sh" and block.reason is None:
                 self._commands(block, where)
+                done += len(block.commands)
             elif block.language == "text":
                 exact = block.words == ("exact",)
                 missing = not_printed(block.text, self.printed, exact=exact)
                 assert not missing, f"{where}: not printed: {missing}; but:\n{self.printed}"
             elif block.language == "python" and not block.words:
                 self._program(block, where)
+                done += 1
             elif block.language != "sh" and block.words:
+                assert "/" not in block.words[0], f"{where}: a file of another folder"
                 (self.folder / block.words[0]).write_text(self.filled(block.text) + "\n", encoding="utf-8")
+        return done
 
     def _commands(self, block: Block, where: str) -> None:
         for left, command in zip(reversed(range(len(block.commands))), block.commands, strict=True):
@@ -102,7 +107,7 @@ class Reader:
     def filled(self, text: str) -> str:
         """The text with what is known in its places."""
         for place, value in self.known.items():
-            text = re.sub(rf"\b{re.escape(place)}(?!\w)", lambda _found, value=value: value, text)
+            text = re.sub(rf"\b{re.escape(place)}(?!\w)", value.replace("\\", r"\\"), text)
         return text
 
     def _learn(self, printed: str) -> None:

@@ -49,12 +49,14 @@ class Flower:
 
 
 @contextmanager
-def running_flower(servers: TestServers, directory: Path, host: str = "127.0.0.1") -> Iterator[Flower]:
-    """Start one as the stack does, yield it once it answers, end it."""
+def running_flower(
+    servers: TestServers, directory: Path, host: str = "127.0.0.1", prefix: str = "", **more: str
+) -> Iterator[Flower]:
+    """Start one as the stack does, yield it once it answers, end it. `more` of the environment may undo the rest."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{port}{prefix}"
     environ = {
         **{key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG", "TMPDIR")},
         "PYTHONPATH": str(ROOT),
@@ -63,6 +65,7 @@ def running_flower(servers: TestServers, directory: Path, host: str = "127.0.0.1
         "BATCHWRIGHT_SIMULATOR_URL": "http://127.0.0.1:1",
         "BATCHWRIGHT_FLOWER_USER": AUTH[0],
         "BATCHWRIGHT_FLOWER_PASSWORD": AUTH[1],
+        **more,
     }
     command = [sys.executable, "-m", "workers.flower_page", "--host", host, "--port", str(port)]
     with (directory / "flower.log").open("ab") as log:

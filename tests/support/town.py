@@ -45,7 +45,9 @@ class Town:
         """What a reply holds of bravo but for what was in the call or in an earlier one."""
         self.said.add(besides)
         names = {self.bravo.mark, *self.bravo.secrets, *self.bravo.all_ids()} - self.said
-        return sorted(each for each in names if each in (text.replace(besides, "") if besides else text))
+        for word in [besides, *(said for said in self.said if self.bravo.mark in said)]:
+            text = text.replace(word, "") if word else text
+        return sorted(each for each in names if each in text)
 
     def check_unchanged(self) -> None:
         """Bravo has what it had; what names it besides is the attackers' own."""

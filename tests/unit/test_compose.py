@@ -19,7 +19,8 @@ pytestmark = pytest.mark.fast
 
 COMPOSE = compose()
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = sorted(name for name, service in SERVICES.items() if "build" in service)
+# Of our image, and told of servers and keys, as the simulator is not.
+OURS = sorted(name for name, service in SERVICES.items() if "env_file" in service)
 WORKERS = [name for name in OURS if name.startswith("worker")]
 # What a healthcheck or a command may use, by image: what its maintainers put in it for other reasons. No image is known
 # to hold curl for good, and wget comes and goes with busybox.
@@ -62,7 +63,7 @@ def test_a_service_can_do_no_more_than_its_work(name: str) -> None:
     assert service["read_only"] is True and service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     user = str(service.get("user", ""))
-    assert (user and not user.startswith(("0", "root"))) or image(name) in NOT_ROOT or name in OURS
+    assert (user and not user.startswith(("0", "root"))) or image(name) in {*NOT_ROOT, "batchwright"}
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
 
 
@@ -83,7 +84,16 @@ def test_our_image_runs_as_a_user_that_is_not_root_and_says_so_by_number() -> No
     assert int(user) > 0
 
 
-@pytest.mark.parametrize("name", [name for name in SERVICES if name not in OURS])
+def test_one_service_builds_our_image_and_nobody_looks_for_it_elsewhere() -> None:
+    # Built for several services at once it is exported under one name several times, and docker lets all but one fail.
+    assert [name for name, service in SERVICES.items() if "build" in service] == ["api"]
+    ours = [service for name, service in SERVICES.items() if image(name) == "batchwright"]
+    assert len(ours) > len(WORKERS)
+    assert {(each["image"], each["pull_policy"]) for each in ours} == {(tag_of("core"), "never")}
+    assert SERVICES["api"]["build"] == {"context": ".", "target": "core"}
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if image(name) != "batchwright"])
 def test_an_image_of_others_names_a_version(name: str) -> None:
     tag = SERVICES[name]["image"].rpartition(":")[2]
     assert re.match(r"v?\d+\.\d+", tag), tag
@@ -92,7 +102,8 @@ def test_an_image_of_others_names_a_version(name: str) -> None:
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_healthcheck_uses_what_the_image_holds(name: str) -> None:
     if name == "models":
-        assert SERVICES[name]["restart"] == "no", "it ends, and its end is what is waited for"
+        # Its end is what is waited for; a network that fails once must not be the end of all.
+        assert SERVICES[name]["restart"].startswith("on-failure:")
         return
     words = health(SERVICES[name])
     text = " ".join(words)
@@ -162,6 +173,15 @@ def test_a_key_in_a_file_is_a_secret_and_not_a_variable(variable: str, tmp_path:
     assert [key.reveal() for key in keys if key] == ["sk-1234567890"]
 
 
+def test_a_file_of_settings_or_authorities_is_mounted_where_the_processes_look_for_it() -> None:
+    given = {"BATCHWRIGHT_CONFIG": "mine.toml", "BATCHWRIGHT_HTTP_CA_FILE": "keys/ca.pem"}
+    told = compose(given)
+    for name in OURS:
+        service = told["services"][name]
+        places = {each["target"]: told["configs"][each["source"]]["file"] for each in service["configs"]}
+        assert {variable: places[service["environment"][variable]] for variable in given} == given
+
+
 def test_no_service_has_a_password_or_a_key_in_its_environment() -> None:
     for name, service in SERVICES.items():
         for variable, value in service.get("environment", {}).items():
@@ -178,7 +198,7 @@ def test_a_secret_that_nobody_gave_is_an_empty_file() -> None:
 def test_only_our_processes_share_a_network_with_the_servers() -> None:
     assert COMPOSE["networks"]["servers"] == {"internal": True}
     inside = {name for name, service in SERVICES.items() if "servers" in service.get("networks", ())}
-    assert inside == {*OURS, "redis", "cache", "mongodb", "qdrant"}
+    assert inside == {*OURS, "redis", "cache", "mongodb", "qdrant", "simulator"}
     assert all(SERVICES[name]["networks"] == ["servers"] for name in inside - set(OURS))
 
 
@@ -193,9 +213,23 @@ def test_the_files_of_servers_say_what_the_urls_say() -> None:
     environment = SERVICES["api"]["environment"]
     assert environment["BATCHWRIGHT_REDIS_URL"].endswith(f":{ours('redis-control.conf', 'port')}/0")
     assert environment["BATCHWRIGHT_CACHE_REDIS_URL"].endswith(f":{ours('redis-cache.conf', 'port')}/0")
-    name = ours("mongod.conf", "replSetName")
-    assert environment["BATCHWRIGHT_MONGODB_URL"].endswith(f"replicaSet={name}")
-    assert f'_id: "{name}"' in health(SERVICES["mongodb"])[-1]
+
+
+def test_the_replica_set_has_the_name_that_volumes_of_earlier_versions_know() -> None:
+    command = SERVICES["mongodb"]["command"]
+    assert command[command.index("--replSet") + 1] == "rs0"
+    assert SERVICES["api"]["environment"]["BATCHWRIGHT_MONGODB_URL"].endswith("replicaSet=rs0")
+    assert '_id: "rs0"' in health(SERVICES["mongodb"])[-1]
+
+
+@pytest.mark.parametrize("name", ["redis", "cache"])
+def test_redis_has_room_above_its_data_and_eviction_comes_before_the_limit(name: str) -> None:
+    (file,) = [volume.split(":")[0] for volume in SERVICES[name]["volumes"] if volume.startswith(".")]
+    found = re.search(r"^maxmemory (\d+)(mb|gb)$", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+    assert found
+    most = int(found[1]) << {"mb": 20, "gb": 30}[found[2]]
+    limit = SERVICES[name]["deploy"]["resources"]["limits"]["memory"]
+    assert int(limit[:-1]) << {"m": 20, "g": 30}[limit[-1]] >= 1.5 * most
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -227,7 +261,6 @@ def test_both_targets_of_the_image_hold_the_same_code_and_packages_by_hash() -> 
         assert "--require-hashes --no-deps" in each.rest and "--only-binary ':all:'" in each.rest
         assert "type=cache" in each.flags["mount"]
     assert "HEALTHCHECK" not in {each.name for each in instructions(text)}, "each role has one of its own"
-    assert SERVICES["api"]["image"] == tag_of("core")
 
 
 def test_the_build_is_sent_the_code_and_nothing_else() -> None:

@@ -16,9 +16,11 @@ import yaml
 from app.reference import dashboard
 from config.alerts import BUILT_IN
 from workers import metrics
+from workers.alerting import NOT_ANSWERS
 
 pytestmark = pytest.mark.fast
 ROOT = Path(__file__).parents[2]
+API_PAGE = ROOT / "docs" / "reference" / "api.md"
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboards" / "batchwright.json"
 PROMTOOL = shutil.which("promtool")
@@ -87,8 +89,20 @@ def test_a_counter_is_never_summed_before_its_rate_is_taken() -> None:
     for name, expression in expressions().items():
         for counter in counters:
             for found in re.finditer(rf"{counter}\b", expression):
-                before = expression[: found.start()]
-                assert re.search(r"(rate|increase)\($", before), (name, counter)
+                before, behind = expression[: found.start()], expression[found.end() :]
+                asks_whether_it_is_new = re.match(r" (unless|offset) ", behind)
+                assert asks_whether_it_is_new or re.search(r"(rate|increase)\($", before), (name, counter)
+
+
+def test_the_api_is_slow_by_the_same_calls_here_and_there() -> None:
+    (found,) = re.findall(
+        r'endpoint!~"([^"]*)"', expressions()["batchwright:request_duration_seconds:p95_5m"]
+    )
+    paths = {path for path, _ in re.findall(r"`[A-Z]+ (/[^`]*)`( |$)", API_PAGE.read_text(encoding="utf-8"))}
+    assert {path for path in paths if re.fullmatch(found, path)} == {
+        path for path in paths if path.endswith(NOT_ANSWERS)
+    }
+    assert len(paths) > 40
 
 
 def test_panels_have_a_place_of_their_own_a_meaning_and_something_to_show() -> None:

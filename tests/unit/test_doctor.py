@@ -25,7 +25,7 @@ from app.doctor.measures import (
     ping_often,
     with_round_trips,
 )
-from app.doctor.mongo_check import check_mongodb, mongodb_timing, replica_set
+from app.doctor.mongo_check import check_mongodb, mongodb_timing, no_primary, replica_set
 from app.doctor.redis_check import CACHE, CONTROL, Role, check_redis, persistence, redis_timing
 from config.settings import Settings
 from tests.support.servers import TestServers

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Iterable
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,11 +15,12 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.api.standing import of_limits, of_recorded, of_stands
+from config.secret import Secret
 from workers import metrics
 from workers.core.histogram import PROMETHEUS_BOUNDS_S, Histogram
 from workers.core.lanes import AllowanceState, LaneState, LimitState
-from workers.core.recorded import SUMS, never_less
-from workers.exposition import Sample, page_of, page_of_process, samples_of
+from workers.core.recorded import SUMS, added, never_less
+from workers.exposition import Sample, may_read, page_of, page_of_process, samples_of
 from workers.metric import Metric
 from workers.metrics_kept import KEPT
 from workers.observed import Observed, Readings
@@ -221,3 +224,45 @@ def test_a_sum_on_the_page_never_falls(looks: list[dict[str, dict[str, float]]])
         before, shown = shown, never_less(shown, look)
         for provider, row in (*before.items(), *look.items()):
             assert all(shown[provider][name] >= row[name] for name in SUMS)
+
+
+PRICES_PER_TOKEN = (2.5e-9, 3.75e-8, 7.5e-8, 1.5e-7, 6e-7, 1.5e-5)
+
+
+@given(
+    spent=st.lists(
+        st.tuples(st.sampled_from(PRICES_PER_TOKEN), st.integers(0, 10**7)), min_size=2, max_size=40
+    ),
+    cuts=st.lists(st.integers(0, 40), max_size=5),
+    draw=st.randoms(use_true_random=False),
+)
+def test_money_is_the_same_to_the_last_digit_however_it_was_added_up(
+    spent: list[tuple[float, int]], cuts: list[int], draw: random.Random
+) -> None:
+    # given rows that one API process reads as they are, and another one in another order and in parts
+    amounts = [price * tokens for price, tokens in spent]
+    rows = [{"provider": "p", "cost_usd": amount} for amount in amounts]
+    other = draw.sample(amounts, len(amounts))
+    ends = sorted({0, len(rows), *(min(cut, len(rows)) for cut in cuts)})
+    parts = [{"provider": "p", "cost_usd": sum(other[first:last])} for first, last in pairwise(ends)]
+    # then neither shows less than the other, which Prometheus would take for a counter that began anew
+    assert added(rows) == added(parts)
+
+
+@pytest.mark.parametrize(
+    ("authorization", "let_in"),
+    [
+        (None, False),
+        ("", False),
+        ("a-token", False),
+        ("Basic a-token", False),
+        ("Bearer", False),
+        ("Bearer another", False),
+        ("Bearer t\u00f6ken", False),
+        ("Bearer a-token", True),
+        ("bearer  a-token ", True),
+    ],
+)
+def test_a_page_with_a_token_is_for_who_sends_it(authorization: str | None, let_in: bool) -> None:
+    assert may_read(authorization, Secret("a-token")) is let_in
+    assert may_read(authorization, None)

@@ -26,7 +26,10 @@ class Served:
     def __init__(self) -> None:
         self.now = WELL
         self.page = OwnPage(
-            pages(lambda: self.now, lambda accept: (f"for {accept}\n".encode(), "text/plain"))
+            pages(
+                lambda: self.now,
+                lambda headers: (200, f"for {headers.get('accept', '')}\n".encode(), "text/plain"),
+            )
         )
         self.page.start("127.0.0.1", 0)
 

@@ -16,7 +16,8 @@ from structlog.contextvars import bound_contextvars
 
 from config.provider import Provider
 from config.secret import Secret
-from config.settings import Log, Settings
+from config.settings import Api, Flower, Log, Servers, Settings
+from config.watching import Monitoring
 from workers import telemetry
 from workers.celery_config import TICK_TASK
 from workers.core.identity import new_api_key
@@ -174,6 +175,23 @@ def test_a_configured_key_of_no_known_form_is_in_no_line(capsys: pytest.CaptureF
     text = capsys.readouterr().err
     assert "odd key" not in text and "another-secret" not in text
     assert text.count("********") == 5
+
+
+def test_passwords_of_servers_and_pages_are_in_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    urls = Servers(
+        mongodb_url="mongodb://user:p%40ss%2Fw0rd@h/db",
+        redis_url="redis://:se/cr@et-one@h",
+        broker_url="amqp://batchwright:batchwright@h",
+    )
+    flower, watched = Flower(password=Secret("flowers-own")), Monitoring(metrics_token=Secret("token-of-metrics"))
+    log_by(Settings(servers=urls, flower=flower, monitoring=watched, api=Api(key=Secret("key-of-mine"))))
+    log = logging.getLogger("batchwright")
+    for said in ("p%40ss%2Fw0rd", "p@ss/w0rd", "se/cr@et-one", "flowers-own", "token-of-metrics", "key-of-mine"):
+        log.warning("failed with %s at %s", said, urls.redis_url, extra={"field": f"x{said}"})
+    text = capsys.readouterr().err
+    for part in ("w0rd", "cr@et", "flowers", "token-of", "of-mine"):
+        assert part not in text
+    assert "batchwright failed" in text
 
 
 def test_the_level_follows_settings_that_are_read_anew(capsys: pytest.CaptureFixture[str]) -> None:

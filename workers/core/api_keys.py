@@ -29,13 +29,13 @@ _KEY = re.compile(rf"(?=(bw_[A-Za-z0-9_-]{{{_RANDOM_CHARS + _CHECKSUM_CHARS}}}))
 # Whole or cut off: keys of ours, secrets of webhooks (standardwebhooks.com), what providers' keys begin with, what
 # stands in an Authorization header, and the password in a URL. `sk-` ends many a word (`task-`), the others none.
 _SECRET = re.compile(
-    r"(bw_|whsec_|(?<![A-Za-z0-9])sk-)[A-Za-z0-9_+/=-]{20,}"
+    r"(bw_|whsec_|(?:(?<![A-Za-z0-9])|(?<=%[0-9A-Fa-f]{2}))sk-)[A-Za-z0-9_+/=-]{20,}"
     r"|(AIza|gsk_|xai-|hf_)[A-Za-z0-9_-]{20,}"
-    r"|((?i:bearer|basic) +)[A-Za-z0-9._~+/=-]{16,}"
+    r"|((?i:bearer|basic)(?: +|\+|%20))[A-Za-z0-9._~+/=-]{16,}"
     r"|(://[^\s/@:]{0,256}:)[^\s/@]+(?=@)"
 )
 # One of these is in whatever the pattern matches; to look for them is a fifth of its work.
-_MARKS = ("bw_", "sk-", "://", "sec_", "aiza", "gsk_", "xai-", "hf_", "bearer ", "basic ")
+_MARKS = ("bw_", "sk-", "://", "sec_", "aiza", "gsk_", "xai-", "hf_", "bearer", "basic")
 SHORTEST_SECRET = 7  # `://:p@h`
 # 5 letters are 30 of 256 random bits: enough to tell one's keys apart, and no help to whoever guesses.
 _SHOWN_CHARS = len(PREFIX) + 5

@@ -4,7 +4,7 @@
     restart   everything else: addresses, ports, sizes of pools, new providers (their queue has no consumer yet)
 
 All or nothing stands before this: settings that cannot be read never come here. workers/reloading.py and
-app/api/reloading.py put `Reload.settings` in the place of what they had.
+app/api/reloaded.py put `Reload.settings` in the place of what they had.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
+from config.errors import SettingsError
 from config.fields import specs
 from config.provider import Provider
 from config.secret import HIDDEN
@@ -41,13 +42,23 @@ class Reload:
 
 
 def reload(old: Settings, new: Settings) -> Reload:
-    """Compare what a process goes by with what it has read now."""
+    """Compare what a process goes by with what it has read now.
+
+    Raises: SettingsError where a file that was read before is not there now: whoever is about to replace it would
+    have everything in it, prices and aliases too, fall back to what it is by default.
+    """
+    for path in old.files:
+        if path not in new.files:
+            raise SettingsError("the settings file", str(path), "a file that is still there", "none")
     changed: list[str] = []
     restart: list[str] = []
     for name, before, after, secret in _settings(old, new):
         told = f"{name}: {_step(before, after, hidden=secret)}"
         (changed if name in LIVE_SETTINGS else restart).append(told)
     providers, more, later = _providers(old, new)
+    if old.alerts != new.alerts:
+        by_name = [{rule.name: rule for rule in each.alerts} for each in (old, new)]
+        later.append(f"alerts: {_names(*by_name)}")
     changed += [*more, *_catalog(old, new), *_prices(old, new)]
     settings = replace(
         old,
@@ -55,6 +66,7 @@ def reload(old: Settings, new: Settings) -> Reload:
         providers=providers,
         catalog=new.catalog,
         prices=new.prices,
+        files=new.files,
         sources=new.sources,
     )
     return Reload(settings, tuple(changed), (*restart, *later))

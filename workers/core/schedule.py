@@ -22,6 +22,9 @@ Policy = Literal["once", "all", "skip"]
 FIELDS: Final = ("minute", "hour", "day-of-month", "month", "day-of-week")
 _RANGES: Final = ("0-59", "0-23", "1-31 or L", "1-12 or JAN-DEC", "0-7 or SUN-SAT")
 MAX_CRON_CHARACTERS: Final = 128
+# As often as anybody looks, and as seldom as anybody remembers.
+LEAST_EVERY_S: Final = 5
+MOST_EVERY_S: Final = 366 * 86_400
 # A tick is looked at every five seconds; who comes later than this has missed it.
 LATE_S: Final = 60
 # Of those missed, so many run at most where all are to.

@@ -111,11 +111,15 @@ class Allowance:
     wait: str = ""
 
 
-def allowance(earlier: Sequence[Mapping[str, Any]], rules: Warming, now_s: float) -> Allowance:
+def allowance(
+    earlier: Sequence[Mapping[str, Any]], rules: Warming, now_s: float, kept_s: float = DAY_S
+) -> Allowance:
     """What the refreshes of the last day leave of a tenant's budget, in calls and US dollars.
 
     Args:
-        earlier: the documents of its refreshes since a day ago at least.
+        earlier: the documents of its refreshes since a day ago at least, or since they are kept.
+        kept_s: how long they are kept after their end, an hour at least: of what was spent before nobody knows, so
+            that time has its part of the day's money.
     """
     today = [one for one in earlier if one["created_at"] > now_s - DAY_S]
     lately = [one for one in today if one["created_at"] > now_s - HOUR_S]
@@ -126,7 +130,7 @@ def allowance(earlier: Sequence[Mapping[str, Any]], rules: Warming, now_s: float
     if any(one["created_at"] > now_s - rules.horizon_s * _SPACING for one in lately):
         return Allowance(wait="just_done")
     calls = rules.max_calls_per_hour - sum(int(one.get("total") or 0) for one in lately)
-    usd = rules.max_usd_per_day - sum(map(spent_usd, today))
+    usd = rules.max_usd_per_day * min(1.0, kept_s / DAY_S) - sum(map(spent_usd, today))
     return Allowance(calls, usd) if calls > 0 and usd > 0 else Allowance(wait="over_budget")
 
 

@@ -14,6 +14,7 @@ from workers.core.errors import MissingBytes
 from workers.core.history import History
 from workers.core.lines import custom_id_of
 from workers.core.messages import Item, ItemError, Result, unpack_items
+from workers.core.recorded import lost_calls
 from workers.core.states import CLOSING_CODES, CLOSING_MESSAGES, Ending
 from workers.core.tally import Tally
 from workers.store.results import Record, record, tally_of
@@ -70,6 +71,8 @@ def _insert_rows(
         own[doc["_id"]] = [item for item in unpack_items(doc["items"]) if item.line not in gone]
     lines = [item.line for items in own.values() for item in items]
     there = stores.results.recorded_of(batch["_id"], lines)
+    for doc in docs:
+        _settle(stores, doc, [there[item.line] for item in own[doc["_id"]] if item.line in there])
     missing = [item for items in own.values() for item in items if item.line not in there]
     custom_ids = _custom_ids(stores, batch, missing)
     rows: list[Record] = []
@@ -84,6 +87,18 @@ def _insert_rows(
         shard_id: tally_of([there[item.line] for item in items if item.line in there])
         for shard_id, items in own.items()
     }
+
+
+def _settle(stores: Stores, doc: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Count what lost workers had under way for it: nobody repeats those calls now, but somebody has to pay them."""
+    ours = [row for row in rows if row["shard"] == doc["_id"]]
+    if doc["status"] == "leased":
+        if doc["prior"]:
+            stores.shards.settle_prior(doc["_id"], doc["fence"], lost_calls(doc["prior"], ours))
+        return
+    leases = [*doc["prior"], {"fence": doc["fence"], "started": doc["started"]}]
+    if any(lease["started"] for lease in leases):
+        stores.shards.settle_free(doc["_id"], doc["fence"], lost_calls(leases, ours))
 
 
 def _rows(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from workers.core.handover import chosen_of, tried
 from workers.core.history import NO_HISTORY, History
 from workers.core.lines import custom_id_of
 from workers.core.messages import Item, Result, unpack_items
+from workers.core.recorded import lost_calls
 from workers.core.tally import Tally
 from workers.engine import pipeline
 from workers.engine.ports import Link, Sink
@@ -52,13 +52,7 @@ class Reader:
             tally.add(without_body(row), row["line_bytes"])
         if doc["prior"]:
             OBSERVED.count(metrics.SHARDS_RESCUED)
-            called: Counter[int] = Counter()
-            for row in ours:
-                if row["shard"] == doc["_id"] and row["calls"]:
-                    # What `started` still counts of it: the call that brought its result, unless that came from
-                    # elsewhere, and those of unknown outcome before. Calls that are known to have failed are none.
-                    called[row["fence"]] += (row["source"] == "call") + row["excess"]
-            repeated = sum(max(0, prior["started"] - called[prior["fence"]]) for prior in doc["prior"])
+            repeated = lost_calls(doc["prior"], (row for row in ours if row["shard"] == doc["_id"]))
             await self._threads.call(self._stores.shards.settle_prior, doc["_id"], doc["fence"], repeated)
         return [item for item in items if item.line not in recorded]
 

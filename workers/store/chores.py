@@ -5,7 +5,7 @@ A chore: _id (its name), owner, until (date: its lease), next_at (date). The doc
 
 from __future__ import annotations
 
-from workers.store.mongo import EPOCH, NOW, Db, after_s
+from workers.store.mongo import EPOCH, NOW, Db, Doc, after_s
 
 _BEAT = "beat"
 
@@ -18,7 +18,7 @@ class Chores:
 
     def begin(self, name: str, owner: str, *, every_s: float, lease_s: float) -> bool:
         """Take the chore if it is due and nobody is at it; it is due again `every_s` after this."""
-        due = {"_id": name, "$expr": {"$and": [{"$lte": ["$next_at", NOW]}, {"$lte": ["$until", NOW]}]}}
+        due = {"_id": name, "$expr": {"$and": [_come("$next_at", every_s), _come("$until", lease_s)]}}
         taken = [{"$set": {"owner": owner, "until": after_s(lease_s), "next_at": after_s(every_s)}}]
         if self._docs.update_one(due, taken).modified_count:
             return True
@@ -40,3 +40,8 @@ class Chores:
         age = {"age_ms": {"$subtract": [NOW, "$seen_at"]}}
         found = list(self._docs.aggregate([{"$match": {"_id": _BEAT}}, {"$project": age}]))
         return float(found[0]["age_ms"]) / 1000.0 if found else None
+
+
+def _come(field: str, ahead_s: float) -> Doc:
+    """Whether this date has come, or lies so far ahead that the clock was put back since: a primary took over, say."""
+    return {"$or": [{"$lte": [field, NOW]}, {"$gt": [field, after_s(2 * ahead_s)]}]}

@@ -34,6 +34,8 @@ _UNSAID: Mapping[str, object] = {"unique": False, "sparse": False, "hidden": Fal
 # Of many millions of documents. The server goes on building whoever waits, so nothing is lost where it is too short.
 _LONGEST_BUILD_S = 6 * 3600.0
 _NAMESPACE_NOT_FOUND = 26
+_UNAUTHORIZED = 13
+_MAY_NOT = "give the user of BATCHWRIGHT_MONGODB_URL the role readWrite on this database, then run it again"
 _OURS: Doc = {"type": "collection", "name": {"$not": {"$regex": "^system\\."}}}
 
 
@@ -96,7 +98,7 @@ def make_missing(db: Db, tell: Tell = lambda _name, _indexes: None) -> list[Inde
     Reads and writes go on meanwhile. Of two at once both may say that they made an index: the server makes one.
     Raises: what pymongo raises where the server does not answer; what it refuses is still lacking, with its reason.
     """
-    refused: dict[tuple[str, str], str] = {}
+    refused: dict[tuple[str, str], tuple[str, str]] = {}
     lacking = {(each.collection, each.name) for each in check(db) if each.state == "missing"}
     for collection, models in INDEXES.items():
         wanted = [model for model in models if (collection, _name(model)) in lacking]
@@ -109,9 +111,11 @@ def make_missing(db: Db, tell: Tell = lambda _name, _indexes: None) -> list[Inde
             except OperationFailure as error:
                 # Its name alone: the message may hold values of a tenant's.
                 why = f"the server refuses to make it ({(error.details or {}).get('codeName', error.code)})"
-                refused |= {(collection, _name(model)): why for model in wanted}
+                fix = _MAY_NOT if error.code == _UNAUTHORIZED else "see the log of MongoDB"
+                refused |= {(collection, _name(model)): (why, fix) for model in wanted}
     left = [each for each in check(db) if each.state in LACKING]
-    return [replace(each, text=refused.get((each.collection, each.name), each.text)) for each in left]
+    told = ((each, refused.get((each.collection, each.name), (each.text, each.fix))) for each in left)
+    return [replace(each, text=text, fix=fix) for each, (text, fix) in told]
 
 
 def compare(

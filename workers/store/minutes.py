@@ -47,7 +47,8 @@ class Minutes:
 
     def __init__(self, db: Db, *, retention_hours: float = KEPT_HOURS) -> None:
         self._db, self._docs, self._totals = db, db["minutes"], db["totals"]
-        self._kept = timedelta(hours=retention_hours)
+        # What begins at a whole hour (core/analytics.py) needs all of the hour in which its window begins.
+        self._kept = timedelta(hours=retention_hours, seconds=HOUR_S)
 
     def now(self) -> datetime:
         """The server's clock: of processes whose own differ, figures come to the same minute."""

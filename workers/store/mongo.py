@@ -90,14 +90,23 @@ def ensure_indexes(db: Db) -> None:
 
 
 def insert_missing(collection: Collection[Doc], docs: Sequence[Doc]) -> None:
-    """Insert those whose `_id` is not there yet. Raises what pymongo raises for any other refusal."""
+    """Insert those whose `_id` is not there yet. Raises what pymongo raises for any other refusal, without them."""
     if not docs:
         return
     try:
         collection.insert_many(docs, ordered=False)
     except BulkWriteError as error:
         if any(problem["code"] != DUPLICATE_KEY for problem in error.details["writeErrors"]):
-            raise
+            raise without_documents(error) from None
+
+
+def without_documents(error: BulkWriteError) -> BulkWriteError:
+    """The same error, fit for a log: as the driver raises it, its text has every refused document in it, whole."""
+    problems = [
+        {name: value for name, value in problem.items() if name != "op"}
+        for problem in error.details["writeErrors"]
+    ]
+    return BulkWriteError(error.details | {"writeErrors": problems})
 
 
 def distinct_after(

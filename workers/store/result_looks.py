@@ -188,7 +188,7 @@ class ResultLooks:
         group |= {"first": {"$min": made}, "last": {"$max": made}}
         where = {"ok": False, "_id": {"$gte": f"batch_{int(since_s * 1000):012x}"}}
         fields = {"_id": 1, "error.code": 1, "status_code": 1}
-        stages = [
+        stages: list[Doc] = [
             *({"$match": where}, {"$sort": {"_id": -1}}, {"$limit": MOST_FAILURES}),
             *({"$project": fields}, {"$group": group}),
         ]

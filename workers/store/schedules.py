@@ -11,7 +11,7 @@ starting -> started | refused; missed. They go with retention, by a TTL index.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -26,6 +26,8 @@ STARTING, STARTED, REFUSED, MISSED = "starting", "started", "refused", "missed"
 MISSED_EVENT: Final = "schedule.missed"
 # A run that nobody has ended by then is somebody's who has died.
 ABANDONED_S: Final = 15.0
+_PAGE: Final = 50
+_RHYTHM: Final = ("cron", "timezone", "every_s", "anchor")
 
 
 def run_id(schedule_id: str, due: int) -> str:
@@ -72,12 +74,16 @@ class Schedules:
         """How many the tenant has."""
         return self._docs.count_documents({"tenant": tenant})
 
-    def change(self, schedule_id: str, tenant: str, new: Mapping[str, Any]) -> Doc | None:
-        """Write these fields, `next_due` in Unix seconds; gives the schedule, None if there is none."""
+    def change(self, was: Mapping[str, Any], new: Mapping[str, Any]) -> Doc | None:
+        """Write these fields, `next_due` in Unix seconds, to the schedule that `was` shows; gives it as it is then.
+
+        None if it is gone, or somebody has changed its rhythm since or turned it on or off: what is due next follows
+        from these.
+        """
         values = dict(new)
         if "next_due" in values:
             values["next_due"] = _date(values["next_due"])
-        where = {"_id": schedule_id, "tenant": tenant}
+        where = {name: was[name] for name in ("_id", "tenant", "enabled", *_RHYTHM)}
         return self._docs.find_one_and_update(where, {"$set": values}, return_document=ReturnDocument.AFTER)
 
     def remove(self, schedule_id: str, tenant: str) -> bool:
@@ -89,24 +95,38 @@ class Schedules:
 
     # --- the clock
 
-    def due(self, limit: int) -> list[Doc]:
-        """Enabled schedules whose time has come, the longest due first; `now_s` is the server's clock."""
-        where = {"enabled": True} | is_due("next_due")
-        stages: list[Doc] = [{"$match": where}, {"$sort": {"next_due": 1}}, {"$limit": limit}]
-        return list(self._docs.aggregate([*stages, {"$set": {"now_s": NOW_S}}]))
+    def due(self, passed_over: Sequence[str] = ()) -> Iterator[Doc]:
+        """Enabled schedules whose time has come, the longest due first; `now_s` is the server's clock.
+
+        Read a few at a time, so that none is long out of date when it is acted on.
+
+        Args:
+            passed_over: tenants whose schedules are left alone.
+        """
+        where = {"enabled": True, "tenant": {"$nin": list(passed_over)}} | is_due("next_due")
+        stages: list[Doc] = [{"$match": where}, {"$sort": {"next_due": 1}}, {"$set": {"now_s": NOW_S}}]
+        with self._docs.aggregate(stages, batchSize=_PAGE) as found:
+            yield from found
 
     def move_on(
-        self, schedule_id: str, due: int, then: int, *, last_run: Doc | None = None, event: Doc | None = None
+        self,
+        schedule: Mapping[str, Any],
+        due: int,
+        then: int,
+        *,
+        last_run: Doc | None = None,
+        event: Doc | None = None,
     ) -> bool:
         """What was due is settled, `then` is due next; both in Unix seconds. False if somebody else has said so.
 
         Args:
+            schedule: as it was when `then` followed from its rhythm; nothing is written if that has changed.
             event: leave it for the outbox in the same write, so that it is told exactly once.
         """
         new: Doc = {"next_due": {"$literal": _date(then)}}
         if last_run is not None:
             new["last_run"] = {"$literal": last_run}
-        where = {"_id": schedule_id, "next_due": _date(due)}
+        where = {"_id": schedule["_id"], "next_due": _date(due)} | {name: schedule[name] for name in _RHYTHM}
         written = self._docs.update_one(where, [{"$set": new | (told(event) if event else {})}])
         return bool(written.modified_count)
 
@@ -148,10 +168,12 @@ class Schedules:
         told_of = {"$mergeObjects": [fresh, dates, "$$ROOT", stretch]}
         return self._written(id_, {"$cond": [begun, "$$ROOT", told_of]})
 
-    def abandoned(self, limit: int) -> list[Doc]:
-        """Runs that somebody began and did not end."""
+    def abandoned(self, passed_over: Sequence[str] = ()) -> Iterator[Doc]:
+        """Runs that somebody began and did not end; `passed_over` as for `due`."""
         late = {"$expr": {"$lte": ["$begun_at", after_s(-ABANDONED_S)]}}
-        return list(self._runs.find({"state": STARTING} | late).limit(limit))
+        where = {"state": STARTING, "tenant": {"$nin": list(passed_over)}} | late
+        with self._runs.find(where).batch_size(_PAGE) as found:
+            yield from found
 
     def run_of(self, id_: str) -> Doc | None:
         """One run."""

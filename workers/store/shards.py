@@ -16,6 +16,7 @@ from workers.core.tally import FIELD_NAMES, Sums, Tally, tally_from
 from workers.store.mongo import NEVER, NOW, Db, Doc, after_s, insert_missing, is_due
 from workers.store.shard_docs import MOVED_LINES, by_state_stages, child_docs, lines_of
 
+_FREE = ["queued", "dispatched"]
 _ENDED = [str(status) for status in states.ENDED_SHARD]
 
 
@@ -71,6 +72,13 @@ class Shards:
         """Add what earlier leases may have called without recording; once, under our fence."""
         where = {"_id": shard_id, "fence": fence, "prior.0": {"$exists": True}}
         new = {"$set": {"prior": []}, "$inc": {"possibly_repeated": possibly_repeated}}
+        return bool(self._docs.update_one(where, new).modified_count)
+
+    def settle_free(self, shard_id: str, fence: int, possibly_repeated: int) -> bool:
+        """The same for a shard that nobody holds and nobody will claim: what its last lease left counts as well."""
+        where: Doc = {"_id": shard_id, "fence": fence, "status": {"$in": _FREE}}
+        where["$or"] = [{"prior.0": {"$exists": True}}, {"started": {"$gt": 0}}]
+        new = {"$set": {"prior": [], "started": 0}, "$inc": {"possibly_repeated": possibly_repeated}}
         return bool(self._docs.update_one(where, new).modified_count)
 
     def renew(self, held: Mapping[str, int], lease_s: float) -> set[str]:
@@ -148,10 +156,9 @@ class Shards:
         return bool(self._docs.update_one(where, [{"$set": new}]).modified_count)
 
     def expire(self, limit: int) -> int:
-        """leased -> queued for leases that ran out; `started` stays, the next claim settles it."""
+        """leased -> queued for leases that ran out; `started` stays, the next claim or the close settles it."""
         where = {"status": states.EXPIRE.filter()} | is_due("lease_until")
-        found = self._docs.find(where, {"_id": 1}).sort("lease_until", 1).limit(limit)
-        ids = [row["_id"] for row in found]
+        ids = [row["_id"] for row in self._docs.find(where, {"_id": 1}).sort("lease_until", 1).limit(limit)]
         if not ids:
             return 0
         new: Doc = {
@@ -204,11 +211,12 @@ class Shards:
     def close(self, counts: Mapping[str, Tally], *, fence: int | None = None, unknown: int = 0) -> int:
         """-> closed, in one bulk: {shard id: its counts}; every missing item has its closing row by now.
 
-        Gives how many were closed. With `fence` from our lease, else from the queue. `unknown`: calls for items without
-        a result that may have repeated others.
+        Gives how many were closed. With `fence` from our lease, else from the queue, once they are settled. `unknown`:
+        calls for items without a result that may have repeated others.
         """
-        held, free = {"fence": fence, "status": "leased"}, {"status": {"$in": ["queued", "dispatched"]}}
-        state: Doc = {"$and": [{"status": states.CLOSE.filter()}, free if fence is None else held]}
+        free: Doc = {"status": {"$in": _FREE}, "prior": [], "started": 0}
+        whose = free if fence is None else {"fence": fence, "status": "leased"}
+        state: Doc = {"$and": [{"status": states.CLOSE.filter()}, whose]}
         writes: list[UpdateOne] = []
         for shard_id, tally in counts.items():
             new = {"status": str(states.CLOSE.target), "counts": tally.as_dict()}
@@ -243,8 +251,8 @@ class Shards:
 
     def to_close(self, batch_id: str, limit: int) -> list[Doc]:
         """Shards of an ending batch that nobody holds, in the order of the input file as far as they are in it."""
-        where = {"batch_id": batch_id, "status": {"$in": ["queued", "dispatched"]}}
-        return list(self._docs.find(where).sort("_id", 1).limit(limit))
+        found = self._docs.find({"batch_id": batch_id, "status": {"$in": _FREE}})
+        return list(found.sort("_id", 1).limit(limit))
 
     def summed(self, batch_id: str) -> Sums:
         """The sums of the shards' tallies by provider, of their possibly repeated calls and of their hand-overs."""

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
 
 from tests.support.servers import TestServers
 from workers.core.errors import UserError
@@ -63,4 +65,15 @@ def test_what_the_server_refuses_is_lacking_with_its_reason_and_without_values(d
     db["sessions"].insert_many([{"_id": number, "token_hash": "secret"} for number in range(2)])
     left = {each.name: each for each in make_missing(db) if each.collection == "sessions"}
     assert left["token_hash_1"].text == "the server refuses to make it (DuplicateKey)"
+    # and not by the same command again, which would be refused again
+    assert left["token_hash_1"].fix == "see the log of MongoDB"
     assert "secret" not in str(left)
+
+
+def test_who_may_make_none_is_told_which_role_it_takes(db: Db, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OperationFailure("not authorized", 13, {"codeName": "Unauthorized"})
+
+    monkeypatch.setattr(Collection, "create_indexes", refuse)
+    left = make_missing(db)
+    assert left and all("(Unauthorized)" in each.text and "readWrite" in each.fix for each in left)

@@ -284,7 +284,7 @@ async def test_without_redis_half_of_a_processs_part_is_kept_and_no_limit_means_
 async def test_a_state_says_why_nothing_moves_and_changes_nothing(control: Redis) -> None:
     limiter, rates = Limiter(control, holder="a", processes=1, breaker=RULES), Rates(60, 6000, 8)
     headers = {
-        "x-ratelimit-limit-tokens": "1000",
+        "x-ratelimit-limit-tokens": "10",  # one comes back in six seconds
         "x-ratelimit-remaining-tokens": "0",
         "x-ratelimit-reset-tokens": "1m",
     }
@@ -295,12 +295,12 @@ async def test_a_state_says_why_nothing_moves_and_changes_nothing(control: Redis
     before = [await control.hgetall(name) for name in sorted(await control.keys("[lc]*"))]
     state = await limiter.state("p", rates)
     throttled, broken = state.lanes
-    assert 39 < state.paused_s <= 40 and state.request_wait_s > 2 and state.token_wait_s > 0
+    assert 30 < state.paused_s <= 40 and state.request_wait_s > 0 and state.token_wait_s > 0
     assert (state.in_flight, state.concurrency, state.processes, state.redis) == (2, 8, 1, True)
     assert (throttled.model, throttled.in_flight, throttled.concurrency, throttled.refusals) == ("m", 2, 2, 1)
-    assert (broken.breaker, broken.failures) == ("open", 3) and 4 < broken.opens_in_s <= 5
+    assert (broken.breaker, broken.failures) == ("open", 3) and 0 < broken.opens_in_s <= 5
     allowance = state.allowances[0]
-    assert (allowance.kind, allowance.limit, allowance.left) == ("tokens", 1000, 0)
+    assert (allowance.kind, allowance.limit, allowance.left) == ("tokens", 10, 0)
     assert before == [await control.hgetall(name) for name in sorted(await control.keys("[lc]*"))]
     for name in await control.keys("*"):
         assert 0 < await control.pttl(name) <= 3_700_000, "what nobody uses is forgotten"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.batches import Stores
 from workers.analytics import MinuteWriter
-from workers.core.analytics import Figures, in_minute
+from workers.core.analytics import HOUR_S, WINDOWS_S, Figures, in_minute, window_start_s
 from workers.core.histogram import Histogram
 from workers.metric import counter, times
 from workers.observed import Observed
@@ -151,6 +154,19 @@ def test_a_process_writes_its_minute_again_with_all_of_it_and_nothing_while_it_i
     assert sum_of(minutes) == 4
 
 
+@pytest.mark.parametrize("steps_s", [(0, 60, 0, 60), (0, -60, 0), (0, 60, -3600, 60, 120)])
+def test_a_new_primary_whose_clock_is_behind_takes_no_figure_away(
+    stores: Stores, steps_s: tuple[int, ...]
+) -> None:
+    minutes, observed = clock_on(stores), Observed()
+    writer = MinuteWriter(minutes, enabled=True, observed=observed)
+    for seen, step_s in enumerate(steps_s, start=1):
+        minutes.at = NOON + timedelta(seconds=step_s)
+        observed.count(SEEN, "tea")
+        writer.flush()
+        assert sum_of(minutes) == seen
+
+
 @pytest.mark.parametrize("arrives", [True, False])
 @pytest.mark.parametrize("later_s", [5, 90])
 def test_figures_of_a_write_that_may_have_happened_count_once(
@@ -178,6 +194,24 @@ def cut_off(minutes: Minutes, arrives: bool) -> Any:
         raise Broken
 
     return cut
+
+
+@pytest.mark.parametrize("window", ["24h", "7d"])
+@given(now_s=st.integers(1_795_000_000, 1_795_000_000 + 90_000))
+def test_nothing_of_the_longest_window_is_let_go_while_somebody_may_ask_for_it(
+    window: str, now_s: int
+) -> None:
+    docs = Written()
+    minutes = Minutes(defaultdict(lambda: docs), retention_hours=WINDOWS_S[window] / HOUR_S)  # type: ignore[arg-type]
+    minutes.write("one", datetime.fromtimestamp(window_start_s(window, now_s), UTC), Figures())
+    assert docs.new["expire_at"].timestamp() > now_s
+
+
+class Written:
+    """A collection that keeps the last write."""
+
+    def update_one(self, _: Any, update: Any, **__: Any) -> None:
+        self.new = update["$set"]
 
 
 def test_nothing_is_written_where_monitoring_is_off(stores: Stores) -> None:

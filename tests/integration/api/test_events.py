@@ -15,6 +15,7 @@ from app.client.blocking import Client
 from app.client.concurrent import AsyncClient
 from app.client.locate import Place
 from tests.support.api import Api, answered
+from tests.support.eventually import eventually
 from workers.core import states
 
 pytestmark = pytest.mark.integration
@@ -173,6 +174,11 @@ async def test_who_says_no_right_key_is_told_so_and_sent_away(
         await send(socket, **first)
         assert (await said(socket, "error"))["error"]["message"]
         assert await closed(socket) == code
+
+    def told() -> bool:
+        return f"path=/v1/events status={code} " in api.log_path.read_text()
+
+    await asyncio.to_thread(eventually, told, 5.0)
 
 
 async def test_nonsense_is_answered_and_too_much_of_it_ends_the_talk(api: Api) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,17 +13,19 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.api.application import create_app
-from app.api.metrics import Beats, of_processes
+from app.api.metrics import of_processes
 from app.api.own_signs import OwnSigns
 from app.api.services import open_services
-from app.api.standing import WhatStands
+from app.api.standing import FRESH_S, Beats, Part, WhatStands
 from config.settings import load_settings
 from tests.support.api import Api
 from workers import metrics
 from workers import metrics_kept as kept
+from workers.core.errors import StoreUnavailable
 from workers.exposition import page_of
 from workers.metric import Metric
 from workers.observed import Observed
@@ -158,6 +162,89 @@ async def test_what_does_not_answer_is_left_out_and_the_rest_is_shown(api: Api) 
     found = await standing(api, BATCHWRIGHT_REDIS_URL="redis://127.0.0.1:1/0")
     assert of(found, kept.CONTROL_REDIS_UP) == 0 and of(found, kept.QUEUE_MESSAGES, queue="plan") is None
     assert of(found, kept.BATCHES, status="completed") is not None
+
+
+async def test_what_hangs_is_left_out_in_time_and_asked_once_however_many_wait() -> None:
+    asked, ends = list[str](), asyncio.Event()
+
+    async def look() -> str | None:
+        asked.append("once")
+        await ends.wait()
+        return "found"
+
+    part = Part[str | None]("a server", look, None, within_s=0.001)
+    assert not any(await asyncio.gather(*(part.now() for _ in range(3))))
+    assert asked == ["once"]
+    ends.set()
+    assert await eventually_found(part) == "found" and asked == ["once"]
+
+
+async def eventually_found(part: Part[str | None]) -> str | None:
+    """What a part finds once its look, which nothing holds up any more, has ended."""
+    for _ in range(1_000):
+        if (found := await part.now()) is not None:
+            return found
+    return None
+
+
+async def test_what_lasts_is_shown_while_a_look_takes_long() -> None:
+    now, ends, found = [0.0], asyncio.Event(), iter(["first", "second"])
+    ends.set()
+
+    async def look() -> str | None:
+        await ends.wait()
+        return next(found)
+
+    part = Part[str | None]("sums", look, None, lasts=True, within_s=0.001, clock=lambda: now[0])
+    assert await part.now() == "first"
+    now[0] += FRESH_S
+    ends.clear()
+    assert await part.now() == "first"
+    ends.set()
+    assert await part.now() == "second"
+
+
+@pytest.mark.parametrize(("fails", "asked_again_s"), [(True, FRESH_S), (False, 1_200.0)])
+async def test_a_look_that_failed_late_is_made_again_soon_and_one_that_only_took_long_is_not(
+    fails: bool, asked_again_s: float
+) -> None:
+    now, asked_at = [100.0], list[float]()
+
+    async def look() -> str | None:
+        asked_at.append(now[0])
+        now[0] += 60.0
+        if fails:
+            raise StoreUnavailable("away")
+        return "found"
+
+    part = Part[str | None]("a server", look, None, clock=lambda: now[0])
+    assert await part.now() == (None if fails else "found")
+    now[0] = 160.0 + asked_again_s - 0.1
+    await part.now()
+    assert asked_at == [100.0]
+    now[0] = 160.0 + asked_again_s
+    await part.now()
+    assert asked_at == [100.0, 160.0 + asked_again_s]
+
+
+async def test_a_mongodb_that_hangs_does_not_hold_up_the_page(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = threading.Event()
+
+    def hang(_: WorkerProcesses) -> list[Beat]:
+        ends.wait(30)
+        return []
+
+    monkeypatch.setattr(WorkerProcesses, "beats", hang)
+    services = open_services(load_settings(dict(api.environ)))
+    try:
+        stands = WhatStands(services, within_s=0.01)
+        assert not any(await asyncio.gather(stands.beats(), stands.beats()))
+        assert not ends.is_set()
+    finally:
+        ends.set()
+        await services.close(0.1)
 
 
 async def test_with_a_token_of_its_own_the_page_is_shown_to_nobody_else(api: Api) -> None:

@@ -116,6 +116,13 @@ def test_a_run_beside_the_clock_makes_a_batch_once_under_its_key(api: Api) -> No
     assert last == {"due": first["due"], "state": "started", "batch_id": first["batch_id"]}
 
 
+def test_a_run_beside_the_clock_stands_for_no_due_time_and_for_no_other_run(api: Api) -> None:
+    path = f"{SCHEDULES}/{made(api, every_s=5)['id']}"
+    runs = [api.call("POST", f"{path}/run").json() for _ in range(2)]
+    assert len({run["batch_id"] for run in runs}) == 2
+    assert not any(run["id"].endswith(f":{run['due']}") for run in runs)
+
+
 def test_runs_come_in_pages_the_latest_first(api: Api) -> None:
     schedule = made(api, cron="0 5 1 1 *")
     path = f"{SCHEDULES}/{schedule['id']}"

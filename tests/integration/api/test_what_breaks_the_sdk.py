@@ -114,7 +114,7 @@ def test_no_error_has_another_shape(
             {"batchwright": {"cache": "maybe"}},
             "batchwright.cache",
             "invalid_value",
-            "Invalid value: 'maybe'. Supported values are: 'on' and 'off'.",
+            "Invalid value: 'maybe'. Supported values are: 'on', 'off' and 'warm'.",
         ),
         ({"batchwright": {"priority": 10}}, "batchwright.priority", "integer_above_max_value", "<= 9"),
         ({"output_expires_after": {"anchor": "created_at"}}, "output_expires_after.seconds", None, "Missing"),

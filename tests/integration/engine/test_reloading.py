@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -17,6 +19,7 @@ from tests.support.eventually import eventually
 from tests.support.servers import TestServers
 from workers.core.identity import shard_id
 from workers.core.messages import HttpRequest, HttpResponse
+from workers.reloading import Reloading
 from workers.store.reloads import Answer
 
 pytestmark = pytest.mark.integration
@@ -164,3 +167,20 @@ def test_a_worker_hears_through_the_database_that_settings_are_to_be_read_and_an
 
     assert len(reads) == 1
     assert store.answers(generation) == [Answer(engine.runtime.owner, ["openai: concurrency none -> 7"], [])]
+
+
+def test_a_worker_that_was_starting_while_somebody_asked_reads_and_answers_too(engine: Engine) -> None:
+    store = engine.runtime.stores.reloads
+    generation = store.ask()
+    new = openai_with(engine, limits=Limits(concurrency=5))
+    starting = Reloading(engine.runtime, lambda: new)
+
+    engine.begin(starting.look()).result(RUN_S)
+
+    assert Answer(engine.runtime.owner, ["openai: concurrency none -> 5"], []) in store.answers(generation)
+
+
+def test_a_signal_to_a_worker_that_has_stopped_breaks_nothing(engine: Engine) -> None:
+    loop = asyncio.new_event_loop()
+    loop.close()
+    Reloading(Mock(loop=loop), engine.runtime.reloading.load).soon()

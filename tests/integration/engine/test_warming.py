@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -19,11 +20,14 @@ from tests.support.servers import TestServers
 from workers import metrics
 from workers.core.identity import new_id, shard_id
 from workers.core.messages import HttpResponse
+from workers.core.warming import Asked
+from workers.engine.work import Work
 from workers.observed import OBSERVED
 from workers.store import keys
 from workers.store.cache_entry import Codec, Warmed
+from workers.store.minutes import Minutes
 from workers.store.most_asked import STRIDE
-from workers.warming import RUN_KEY, refresh_most_asked
+from workers.warming import RUN_KEY, _Refresh, refresh_most_asked
 
 pytestmark = pytest.mark.integration
 HOUR_S, DAY_S = 3_600.0, 86_400.0
@@ -214,6 +218,28 @@ def test_what_is_asked_most_is_asked_again_before_it_expires_for_one_call(engine
     # and it has ended, so the next look comes to nothing: nothing expires soon any more
     refresh_most_asked(engine.runtime)
     assert len(refreshes(engine)) == 1 and engine.provider.seen == 1
+
+
+def test_of_two_workers_that_counted_the_same_money_one_spends_it_however_late_the_other_comes(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hot(engine, "paid once")
+    slept, works, begun = count(), _Refresh._works, datetime.now(UTC)
+    monkeypatch.setattr(Minutes, "now", lambda _: begun + timedelta(minutes=5 * next(slept)))
+
+    def stopped(one: _Refresh, chosen: Sequence[Asked]) -> list[Work]:
+        monkeypatch.setattr(_Refresh, "_works", works)
+        # meanwhile its lease is over, another worker refreshes, and that batch has ended, too
+        refresh_most_asked(engine.runtime)
+        engine.stores.db["batch_jobs"].update_one({"run_key": RUN_KEY}, {"$set": {"status": "completed"}})
+        return works(one, chosen)
+
+    monkeypatch.setattr(_Refresh, "_works", stopped)
+    refresh_most_asked(engine.runtime)
+    assert len(refreshes(engine)) == 1
+    # and the next one comes behind it, whatever their clocks made of their order
+    refresh_most_asked(engine.runtime)
+    assert len(refreshes(engine)) == 2
 
 
 def test_what_warms_counts_as_nobodys_asking(engine: Engine) -> None:

@@ -110,6 +110,8 @@ def test_streams_and_files_do_not_make_the_api_slow(place: Place) -> None:
         (name, ("GET", "/v1/batches")): took(0.25, 30),
         (name, ("GET", "/v1/batches/{batch_id}/events")): took(900.0, 30),
         (name, ("GET", "/v1/files/{file_id}/content")): took(60.0, 30),
+        (name, ("GET", "/v1/batches/{batch_id}/output")): took(60.0, 30),
+        (name, ("POST", "/v1/files")): took(60.0, 30),
     }
     place.stores.minutes.write("p", minute, in_minute(int(minute.timestamp()), {}, times))
     assert place.measured()["api_p95_s"][""] == 0.25

@@ -17,6 +17,7 @@ from tests.support.sweeping import Site
 from workers import chores, metrics
 from workers.chores import Chore
 from workers.core.disk import DiskUse
+from workers.core.errors import StoreUnavailable
 from workers.core.identity import new_id
 from workers.core.schedule import LATE_S
 from workers.creation import Defaults
@@ -24,10 +25,10 @@ from workers.erasure import Erasure
 from workers.observed import OBSERVED
 from workers.queue import Queue
 from workers.retention import Retention
-from workers.schedules import Firing
+from workers.schedules import TOGETHER, Firing
 from workers.store.batches import Batches
 from workers.store.files import DELETED
-from workers.store.mongo import EPOCH, Doc
+from workers.store.mongo import EPOCH, NOW, Doc
 from workers.store.schedules import Schedules, due_of, run_id
 
 pytestmark = pytest.mark.integration
@@ -266,6 +267,69 @@ def test_one_schedule_that_cannot_be_read_stops_no_other(site: Site, firing: Fir
     assert [row["state"] for row in runs(site, good)] == ["started"]
 
 
+def test_however_many_are_due_and_whoever_is_in_front_all_run_in_one_round(
+    site: Site, firing: Firing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.schedules.AT_ONCE", 2)
+    site.stores.tenants.ensure("going")
+    for _ in range(3):
+        scheduled(site, tenant="going", due_ago_s=40)
+        broken = scheduled(site, cron="no cron", due_ago_s=30)
+        site.nouns.schedules.begin_run(run_id(broken["_id"], 1), broken, 1, by="clock", kept_s=1e6)
+        site.nouns.schedules.begin_run(
+            run_id(broken["_id"], 2), broken | {"tenant": "going"}, 2, by="clock", kept_s=1e6
+        )
+    good = [scheduled(site) for _ in range(5)]
+    begun = scheduled(site, due_ago_s=-100)
+    site.nouns.schedules.begin_run(run_id(begun["_id"], 3), begun, 3, by="request", kept_s=1e6)
+    site.stores.db["schedule_runs"].update_many({}, {"$set": {"begun_at": EPOCH}})
+    site.nouns.tenants.begin_erasing("going")
+    firing.round()
+    assert [[row["state"] for row in runs(site, each)] for each in (*good, begun)] == [["started"]] * 6
+
+
+def test_a_broker_that_takes_nothing_is_asked_a_few_times_and_every_run_is_made(
+    site: Site, firing: Firing
+) -> None:
+    asked: list[str] = []
+
+    class Away:
+        def publish_plan(self, batch_id: str) -> None:
+            asked.append(batch_id)
+            raise StoreUnavailable("no")
+
+    due = [scheduled(site) for _ in range(3 * TOGETHER)]
+    replace(firing, queue=cast("Queue", Away())).round()
+    assert len(batches(site)) == len(due) and 1 <= len(asked) <= TOGETHER
+
+
+def test_a_rhythm_that_is_changed_while_a_run_is_made_says_what_is_due_next(
+    site: Site, firing: Firing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = scheduled(site)
+    due, store, end_run = schedule["next_due"], site.nouns.schedules, Schedules.end_run
+
+    def changed_meanwhile(*args: Any, **options: Any) -> bool:
+        # By the new rhythm, too, it was due at that moment.
+        assert store.change(seen(site, schedule), {"every_s": 600, "anchor": due - 600, "next_due": due})
+        return end_run(*args, **options)
+
+    monkeypatch.setattr(Schedules, "end_run", changed_meanwhile)
+    firing.round()
+    assert due_of(seen(site, schedule)) == due
+    firing.round()
+    assert due_of(seen(site, schedule)) == due + 600 and len(batches(site)) == 1
+
+
+def test_a_change_that_was_thought_out_before_another_one_is_not_written(site: Site) -> None:
+    before, store = scheduled(site), site.nouns.schedules
+    assert store.change(before, {"every_s": 600, "anchor": 5})
+    assert store.change(before, {"enabled": False}) is None
+    now = store.change(seen(site, before), {"enabled": False, "name": "other"})
+    assert now is not None and (now["every_s"], now["enabled"], now["name"]) == (600, False, "other")
+    assert store.change(before | {"tenant": "acme"}, {"enabled": True}) is None
+
+
 def test_its_file_lives_as_long_as_the_schedule_whatever_its_user_and_retention_do(
     site: Site, firing: Firing
 ) -> None:
@@ -361,6 +425,14 @@ def test_a_chore_whose_worker_died_is_another_ones_once_its_lease_is_over(site: 
     assert store.begin("c", "next", every_s=0.0, lease_s=60.0)
     store.end("c", "dead")
     assert not store.begin("c", "third", every_s=0.0, lease_s=60.0), "only its owner ends it"
+
+
+def test_a_clock_that_is_put_back_by_an_hour_stops_no_chore(site: Site) -> None:
+    store, chore = site.nouns.chores, {"every_s": 60.0, "lease_s": 120.0}
+    assert store.begin("c", "gone", **chore)
+    ahead = {"$dateAdd": {"startDate": NOW, "unit": "hour", "amount": 1}}
+    site.stores.db["chores"].update_one({"_id": "c"}, [{"$set": {"next_at": ahead, "until": ahead}}])
+    assert store.begin("c", "next", **chore) and not store.begin("c", "third", **chore)
 
 
 def test_a_tick_says_that_beat_lives(site: Site, worker: Any) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.sweeping import Site
+from tests.support.sweeping import BODY, Site
+from workers.core.messages import Result
 from workers.engine.closing import close_shard
 from workers.store.mongo import Doc
+from workers.store.results import record
 
 pytestmark = pytest.mark.integration
 
@@ -58,6 +60,30 @@ def test_a_lease_that_runs_out_after_the_window_is_closed_by_the_sweeper(site: S
     batch = site.stores.state(batch_id)
     assert (batch["status"], batch["counts"]["never_ran"]) == ("expired", 2)
     assert batch["output_file_id"] is None and batch["error_file_id"]
+
+
+def test_what_a_lost_worker_had_under_way_is_counted_also_where_nobody_repeats_it(site: Site) -> None:
+    # given two shards, the calls of which are under way, but for one that has ended
+    batch_id = site.started(4)
+    first, second = site.shards(batch_id)
+    held = site.claim(first)
+    answer = Result(1, "c1", "call", status_code=200, body=BODY, calls=1)
+    site.nouns.results.insert([record(batch_id, held["tenant"], first, held["fence"], answer)])
+    site.claim(second)
+    for each in (first, second):
+        assert site.nouns.shards.set_started(each, 1, 2)
+        site.lease_over(each)
+    # when their worker dies, one of them is claimed anew, and the window ends
+    site.sweep()
+    again = site.claim(first)
+    site.window_over(batch_id)
+    site.sweep()
+    batch = site.stores.state(batch_id)
+    assert close_shard(site.nouns, again, batch, batch["ending"])
+    site.sweep()
+    ended = site.stores.state(batch_id)
+    assert (ended["status"], ended["counts"]["completed"], ended["counts"]["never_ran"]) == ("expired", 1, 3)
+    assert ended["counts"]["possibly_repeated"] == 3
 
 
 def test_a_window_that_ends_while_the_file_is_checked_ends_the_batch_once_it_is(site: Site) -> None:

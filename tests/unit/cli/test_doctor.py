@@ -23,7 +23,7 @@ from app.cli.main import app
 from app.cli.reach import Reached
 from app.doctor.findings import Finding
 from app.doctor.wire import Wire, try_wire
-from app.doctor.worker_check import check_workers, of_versions, of_vitals
+from app.doctor.worker_check import check_workers, of_unserved, of_versions, of_vitals
 from app.version import VERSION
 from config.settings import Provider, Secret
 from tests.support.servers import TestServers
@@ -161,11 +161,13 @@ def test_running_workers_show_their_clients_and_a_stack_without_one_is_a_problem
     with connect(servers.mongodb_url) as client:
         WorkerProcesses(client[database]).beat("w@h:1", providers=[], slots=1, stats=signs().to_doc())
         found = check_workers(servers.mongodb_url, database, expected=True)
+        of_nobody = check_workers(servers.mongodb_url, database, expected=True, configured=["openai"])
         client.drop_database(database)
         (none,) = check_workers(servers.mongodb_url, database, expected=True)
         (nor_expected,) = check_workers(servers.mongodb_url, database, expected=False)
     assert (none.state, nor_expected.state) == ("problem", "warning")
     assert [(each.name, each.state) for each in found] == [("workers", "ok"), ("worker-1", "ok")]
+    assert {each.name for each in of_nobody} - {each.name for each in found} == {"workers providers"}
     assert found[1].data["clients"]["openai"]["protocols"] == {"HTTP/2": 990}
     verb.show(found)
     row = next(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("worker-1"))
@@ -176,6 +178,13 @@ def test_processes_of_another_version_are_named_and_those_of_ours_are_not() -> N
     assert of_versions({}) == of_versions({VERSION: 3}) == []
     (found,) = of_versions({VERSION: 1, "unknown": 2})
     assert found.state == "warning" and f"1 of {VERSION}, 2 of unknown" in found.text and found.fix
+
+
+def test_a_configured_provider_that_no_living_worker_serves_is_named() -> None:
+    assert of_unserved([], {}) == of_unserved(["openai"], {"openai": 8, "sim": 8}) == []
+    (found,) = of_unserved(["openai", "gemini", "sim"], {"openai": 8, "sim": 0})
+    assert found.state == "warning" and "none serves gemini, sim" in found.text and found.fix
+    assert found.data == {"unserved": ["gemini", "sim"]}
 
 
 # --- how it reads

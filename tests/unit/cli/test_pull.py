@@ -52,6 +52,7 @@ class OllamaStub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers: dict[str, tuple[int, list[Any]]] = {}
         self.asked: list[dict[str, Any]] = []
+        self.held: list[str] = []
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -66,6 +67,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         for line in lines:
             self.wfile.write(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n")
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"models": [{"name": name} for name in self.server.held]}).encode())
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base's name
         """A test's stderr is what the verb says."""
@@ -84,7 +90,7 @@ def stub(running: OllamaStub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BATCHWRIGHT_CONFIG", raising=False)
     monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{running.server_port}")
-    running.answers, running.asked = {}, []
+    running.answers, running.asked, running.held = {}, [], []
     return running
 
 
@@ -132,6 +138,19 @@ def test_an_unknown_model_is_wrong_input_and_the_others_go_on(stub: OllamaStub, 
     assert pull(["nonesuch"], all_configured=False, as_json=False) == 2
     assert "error: Ollama's library has no model 'nonesuch'; the names are" in capsys.readouterr().err
     assert pull(["nonesuch", "there"], all_configured=False, as_json=False) == 1
+
+
+def test_without_a_way_to_the_library_a_model_that_is_there_is_no_failure(
+    stub: OllamaStub, capsys: Capture
+) -> None:
+    away = {"error": "pull model manifest: Get https://registry.ollama.ai/v2/: dial tcp: no such host"}
+    stub.answers = {"a:7b": (200, [away])}
+    assert pull(["a:7b"], all_configured=False, as_json=False) == 3
+    stub.held = ["a:7b"]
+    assert pull(["a:7b"], all_configured=False, as_json=False) == 0
+    assert "a:7b: is there already; Ollama does not reach its library" in capsys.readouterr().err
+    assert pull(["a:7b"], all_configured=False, as_json=True) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "present"
 
 
 @pytest.mark.parametrize(

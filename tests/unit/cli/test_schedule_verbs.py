@@ -136,6 +136,25 @@ def test_when_is_said_once_and_rightly(server: Server, requests: str, words: tup
     assert said(requests, *words)[0] == 2 and not server.asked
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--every", "1s"), "from 5s to 366d"),
+        (("--every", "367d"), "from 5s to 366d"),
+        (("--every", "\u0663m"), "such as 30m"),
+        (("--cron", "61 5 * * *"), "'61' is no minute"),
+        (("--cron", "*/5 0 5 * * *"), "has 6 fields"),
+        (("--cron", "@reboot"), "has 1 fields"),
+        (("--cron", "0 0 30 2 *"), "no day fits"),
+    ],
+)
+def test_a_rhythm_that_cannot_be_kept_is_refused_before_the_file_is_sent(
+    server: Server, requests: str, words: tuple[str, str], says: str
+) -> None:
+    code, _, err = said(requests, *words)
+    assert code == 2 and says in " ".join(err.split()) and not server.asked
+
+
 def test_a_file_with_a_bad_line_is_refused_before_it_is_sent(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text("{}\n")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from app.cli import top as verb
 from app.cli.errors import NOT_REACHED, exit_code_of
 from app.cli.top_frame import Sight, View, frame
-from app.cli.top_keys import Keys, keys_of
+from app.cli.top_keys import CTRL_Z, Keys, keys_of
 from app.client.errors import ApiRefused, ApiUnreachable
 from tests.support.top_replies import batch, reply
 
@@ -60,6 +60,9 @@ def test_the_terminal_is_as_it_was_after_a_ctrl_c_and_a_wake_is_no_key(
             assert keys.wait(5) == []
             os.write(ours, b"j")
             assert keys.wait(5) == ["j"]
+            # a stop by the terminal itself would leave it like this to the shell
+            os.write(ours, b"\x1a")
+            assert keys.wait(5) == [CTRL_Z]
             raise KeyboardInterrupt
 
     with os.fdopen(theirs, "r", encoding="utf-8") as stdin:

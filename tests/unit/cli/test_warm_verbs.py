@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from app.cli import rhythm, warm_verbs
-from app.cli.errors import OK, SOME_FAILED, CliError
+from app.cli.errors import INTERRUPTED, OK, SOME_FAILED, CliError
 from app.cli.main import app
 from app.cli.warm_prompts import requests_file
 from app.client.calls import BatchRequest, HttpCall, create_batch
@@ -31,6 +31,8 @@ SCHEDULE = {
     "timezone": "UTC",
     "next_due": 1_800_000_000,
     "last_run": {"state": "started", "due": 1_799_998_200, "batch_id": "batch_9"},
+    "enabled": True,
+    "beat_silent_s": 2.0,
 }
 
 
@@ -213,3 +215,25 @@ def test_times_are_read_as_people_write_them() -> None:
 @given(st.integers(1, 400 * 86_400))
 def test_a_time_is_shown_as_it_would_be_given(seconds: int) -> None:
     assert rhythm.every_s(rhythm.every_text(seconds)) == seconds
+
+
+def test_where_nobody_looks_at_the_clock_that_is_said(server: Server, tmp_path: Path) -> None:
+    path = str(written(tmp_path / "requests.jsonl", json.dumps(WHOLE)))
+    for silent_s, says in ((2.0, False), (None, True)):
+        shown = SCHEDULE | {"beat_silent_s": silent_s}
+        page = {"data": [shown], "has_more": False, "last_id": "sched_1"}
+        for reply, words in ((shown, (path, "--every", "1h")), (page, ("ls",))):
+            server.replies = [reply]
+            said = CliRunner().invoke(app, ["warm", *words])
+            assert said.exit_code == OK and ("no worker has ever heard of beat" in said.stderr) is says
+
+
+def test_whoever_stops_watching_a_warming_learns_that_it_goes_on(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("app.cli.follow.Follower.follow", stopped)
+    said = CliRunner().invoke(app, ["warm", str(written(tmp_path / "a.txt", "Why?")), "--model", "m"])
+    assert said.exit_code == INTERRUPTED and "the batch goes on" in said.stderr and server.made

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.alerts import BUILT_IN
+from config.fields import specs
 from config.prices import OwnPrice
 from config.provider import Limits, Provider, Timeouts
 from config.secret import Secret
-from config.settings import Settings
+from config.settings import Settings, SettingsError, load_settings
 from config.tree import Log, Servers
 from workers.core.reloading import reload
 
@@ -99,6 +102,31 @@ def test_providers_that_come_and_go_take_a_restart_and_the_rest_is_live() -> Non
     assert found.restart == ("third: a new provider", "other: no longer configured")
     assert [provider.name for provider in found.settings.providers] == ["openai", "other"]
     assert found.settings.providers[0].models == ("m",)
+
+
+def test_alert_rules_that_change_are_said_and_take_a_restart() -> None:
+    found = reload(OLD, replace(OLD, alerts=(replace(BUILT_IN[0], threshold=0.5), *BUILT_IN[2:])))
+    assert found.restart == (f"alerts: -{BUILT_IN[1].name}, {BUILT_IN[0].name}",)
+    assert found.settings.alerts == OLD.alerts
+
+
+def test_no_setting_changes_unsaid() -> None:
+    told = {spec.section or spec.field for spec in specs()}
+    # and what the tests above are about; `files` and `sources` say where values came from
+    assert {each.name for each in fields(Settings)} - told == {
+        *("catalog", "providers", "prices", "alerts"),
+        *("files", "sources"),
+    }
+
+
+def test_a_file_that_has_vanished_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "batchwright.toml"
+    path.write_text('[log]\nlevel = "debug"\n')
+    old = load_settings({}, config_file=path)
+    with pytest.raises(SettingsError, match=r"batchwright\.toml: expected a file that is still there"):
+        reload(old, load_settings({}))
+    both = reload(load_settings({}), old).settings
+    assert reload(both, old).changed == ()
 
 
 def test_another_order_of_the_providers_takes_a_restart() -> None:

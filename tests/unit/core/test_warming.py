@@ -135,6 +135,12 @@ def test_a_refresh_has_what_the_day_and_the_hour_leave(batches: list[dict[str, A
     assert allowance(batches, RULES, NOW_S) == may
 
 
+def test_where_batches_are_kept_for_hours_these_have_their_part_of_the_days_money() -> None:
+    assert allowance([], RULES, NOW_S, kept_s=DAY_S / 4) == Allowance(10, 0.25)
+    assert allowance([earlier(5_000.0, spent_usd=0.25)], RULES, NOW_S, kept_s=DAY_S / 4).wait == "over_budget"
+    assert allowance([], RULES, NOW_S, kept_s=30 * DAY_S) == Allowance(10, 1.0)
+
+
 def test_nothing_is_asked_again_unless_somebody_turns_it_on() -> None:
     assert not Warming().refresh
 
