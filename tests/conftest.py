@@ -14,6 +14,7 @@ from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 pytest_plugins = [
     "tests.support.abilities",
     "tests.support.authorities",
+    "tests.support.command_line",
     "tests.support.servers",
     "tests.support.simulator",
 ]

@@ -41,7 +41,7 @@ _OF_CACHE: Final[Mapping[str, Metric]] = {
     "corrupt": metrics.CACHE_CORRUPT,
     "early": metrics.CACHE_EARLY,
 }
-# Shown before the first is counted: of a series that begins with what was counted nothing has grown, and no alert fires.
+# Shown before the first is counted: a series that begins with what was counted has not grown, and no alert fires.
 _FROM_ZERO: Final = (
     metrics.LEASES_LOST,
     metrics.SHARDS_RESCUED,

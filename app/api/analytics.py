@@ -91,7 +91,7 @@ async def health(_: Operator, behind: Behind) -> Response:
     found: Doc = {"workers": None, "beat": None, "disk": None, "alerts_firing": {}}
     if seen["mongodb"].state == "up":
         try:
-            found = await behind.run(_known, behind)
+            found = await behind.run(known, behind)
         except STORE_TROUBLE as error:
             reasons.append(f"mongodb refuses: {type(error).__name__}")
     reasons += _looks_bad(found)
@@ -102,7 +102,7 @@ async def health(_: Operator, behind: Behind) -> Response:
     return json_reply(head | found)
 
 
-def _known(behind: Services) -> Doc:
+def known(behind: Services) -> Doc:
     """What MongoDB says of workers, beat, its disk and alerts."""
     beats, small = behind.workers.beats(), behind.settings.profile == "small"
     silent_s = None if small else behind.stores.chores.beat_silent_s()
@@ -111,7 +111,8 @@ def _known(behind: Services) -> Doc:
         "workers": {"alive": alive, "silent": len(beats) - alive},
         "beat": {"silent_s": None if silent_s is None else round(silent_s, 1)},
         "disk": _disk(behind),
-        "alerts_firing": behind.stores.alerts.firing(),
+        # Where nobody evaluates them, what fired last would fire for ever.
+        "alerts_firing": behind.stores.alerts.firing() if behind.settings.monitoring.enabled else {},
     }
 
 

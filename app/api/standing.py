@@ -108,6 +108,7 @@ class WhatStands:
     """All parts: `samples` for one page. Without `monitoring.enabled`, only what is recorded."""
 
     def __init__(self, services: Services, *, within_s: float = WITHIN_S) -> None:
+        self._within_s = within_s
         self._services, self._totals = services, RecordedTotals(services.db)
         self._standing, self._recorded = Standing(services.db), dict[str, Row]()
 
@@ -163,7 +164,10 @@ class WhatStands:
         url, samples = str(settings.servers.redis_url), list[Sample]()
         try:
             # Shorter than a page waits: else a Redis that hangs would be left out of it, instead of told as down.
-            async with connect(url, max_connections=1, timeout_s=WITHIN_S / 2, repeats_late=False) as client:
+            within_s = self._within_s / 2
+            async with connect(url, max_connections=1, timeout_s=within_s, repeats_late=False) as client:
+                ping: Awaitable[object] = client.ping()
+                await ping  # also where no provider is configured
                 for provider in settings.providers:
                     limits = provider.limits
                     rates = Rates(limits.requests_per_minute, limits.tokens_per_minute, limits.concurrency)

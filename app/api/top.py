@@ -134,7 +134,9 @@ class TopLook:
             around=around,
             standing=standing,
             today=self._of_today([doc["_id"] for doc in batches]),
-            alerts=Alerts(behind.db).page("firing", limit=MOST_ALERTS),
+            alerts=Alerts(behind.db).page("firing", limit=MOST_ALERTS)
+            if behind.settings.monitoring.enabled
+            else [],
         )
 
     def _of_today(self, without: Sequence[str]) -> Mapping[str, Any]:

@@ -73,7 +73,8 @@ def all_checks(settings: Settings, state: StackState | None, places: Places) -> 
         checks["mongodb disk"] = lambda: check_disk(mongodb_url, database, settings.disk)
         checks["mongodb indexes"] = lambda: check_indexes(mongodb_url, database)
         has_beat = state is not None and state.kind == "up"
-        checks["upkeep"] = lambda: check_upkeep(mongodb_url, database, has_beat=has_beat)
+        evaluates = settings.monitoring.enabled
+        checks["upkeep"] = lambda: check_upkeep(mongodb_url, database, has_beat=has_beat, evaluates=evaluates)
         checks["pauses"] = lambda: check_pauses(mongodb_url, database)
         checks["workers"] = lambda: check_workers(
             mongodb_url, database, expected=state is not None, configured=names

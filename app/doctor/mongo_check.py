@@ -68,13 +68,15 @@ def _asked(client: pymongo.MongoClient[Doc], where: str) -> Sequence[Finding]:
 
 
 def no_primary(where: str, known: Sequence[bool]) -> Finding | None:
-    """Why there is none, of the servers that the driver still looks at, whether each of them has answered; None: silence.
+    """Why there is none, by whether each server that the driver still looks at has answered; None where none has.
 
     One that answers and is of another set than the address names, or of none, is looked at no longer.
     """
     if not known:
         text = f"{where} answers, but is not of the replica set that its address names"
-        return Finding(NAME, "problem", text, f"correct replicaSet in {_SETTING}: rs.status().set is its name")
+        return Finding(
+            NAME, "problem", text, f"correct replicaSet in {_SETTING}: rs.status().set is its name"
+        )
     if any(known):
         text = f"{where} answers, but its replica set has no primary"
         return Finding(NAME, "problem", text, "start the missing members, or wait for the election")

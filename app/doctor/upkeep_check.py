@@ -21,19 +21,28 @@ _SILENT_S = 30.0
 _MOST_SHOWN = 20
 
 
-def check_upkeep(url: str, database: str, *, has_beat: bool) -> Sequence[Finding]:
-    """A finding for each; without MongoDB none: its own check says so. `has_beat`: a stack with beat runs."""
+def check_upkeep(url: str, database: str, *, has_beat: bool, evaluates: bool = True) -> Sequence[Finding]:
+    """A finding for each; without MongoDB none: its own check says so.
+
+    Args:
+        has_beat: a stack with beat runs.
+        evaluates: somebody evaluates alerts; else what fired last would fire for ever.
+    """
     try:
         with connect(url, app_name="batchwright-doctor", min_pool=0) as client, pymongo.timeout(_PATIENCE_S):
             db = client[database]
             scheduled = db["schedules"].count_documents({}, limit=1) > 0
             return [
                 of_beat(Chores(db).beat_silent_s(), scheduled=scheduled, has_beat=has_beat),
-                *of_alerts([shown(doc) for doc in Alerts(db).page("firing", limit=_MOST_SHOWN)]),
+                *(of_alerts(_firing(db)) if evaluates else ()),
                 *of_webhooks(_disabled(db), Deliveries(db).often_failed()),
             ]
     except (PyMongoError, ValueError):
         return []
+
+
+def _firing(db: Db) -> list[Mapping[str, Any]]:
+    return [shown(doc) for doc in Alerts(db).page("firing", limit=_MOST_SHOWN)]
 
 
 def _disabled(db: Db) -> list[Mapping[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from base64 import b64encode
 from collections import Counter
@@ -124,6 +125,13 @@ def test_a_password_may_hold_anything_and_flowers_own_variables_open_nothing(
         assert httpx.get(api, headers={"authorization": f"Basic {alone}"}).status_code == 401
         assert httpx.get(api).status_code == 401
     assert "kom,ma" not in (tmp_path / "flower.log").read_text()
+
+
+def test_flower_goes_on_when_all_processes_are_told_to_read_their_settings(flower: Flower) -> None:
+    flower.process.send_signal(signal.SIGHUP)
+    # By the time this is answered it has heard the signal.
+    assert flower.client.get("/healthcheck").status_code == 200
+    assert flower.process.poll() is None
 
 
 def test_a_stacks_flower_listens_on_loopback_alone(site: Site, tmp_path: Path) -> None:

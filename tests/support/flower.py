@@ -27,6 +27,7 @@ class Flower:
     """A running one."""
 
     client: httpx.Client
+    process: subprocess.Popen[bytes]
 
     def revoke(self, task_id: str, *, terminate: bool) -> None:
         """Press Revoke or Terminate."""
@@ -75,7 +76,7 @@ def running_flower(
             eventually(lambda: process.poll() is not None or _answers(client), 20.0)
             if process.poll() is not None:
                 pytest.fail(f"Flower ended: {(directory / 'flower.log').read_text()[-2000:]}")
-            yield Flower(client)
+            yield Flower(client, process)
     finally:
         process.kill()
         process.wait()

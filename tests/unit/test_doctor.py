@@ -212,6 +212,16 @@ def test_mongodb_must_be_a_replica_set_and_the_member_asked_its_primary(hello: A
     assert replica_set(hello).state == state
 
 
+@pytest.mark.parametrize(
+    ("known", "said"), [([], "is not of the replica set"), ([True, False], "has no primary"), ([False], None)]
+)
+def test_a_mongodb_of_another_set_is_told_from_one_without_a_primary_and_one_that_is_away(
+    known: list[bool], said: str | None
+) -> None:
+    found = no_primary("db:27017", known)
+    assert (found is None) if said is None else (found is not None and said in found.text and found.fix)
+
+
 # --- this machine
 
 

@@ -123,6 +123,24 @@ def labels_of(samples: Iterable[Sample]) -> dict[str, set[str]]:
     return found
 
 
+def test_what_alerts_watch_grow_is_there_before_it_grows() -> None:
+    at_first = dict(of_kind(worker()))
+    for metric in (metrics.SCHEDULES_MISSED, metrics.SHARDS_RESCUED, metrics.RECORD_FLUSHED):
+        assert at_first[metric] == [0]
+    seen = Observed()
+    seen.count(metrics.SHARDS_RESCUED, by=3)
+    assert dict(of_kind(worker(seen.read())))[metrics.SHARDS_RESCUED] == [3]
+
+
+def of_kind(vitals: Vitals) -> Iterable[tuple[Metric, list[float]]]:
+    """What one process shows of each counter without labels of its own."""
+    found: dict[Metric, list[float]] = {}
+    for metric, labels, value in samples_of(vitals, "worker-1"):
+        if metric.kind == "counter" and len(labels) == 1 and not isinstance(value, Histogram):
+            found.setdefault(metric, []).append(value)
+    return found.items()
+
+
 def test_every_metric_has_a_source_and_its_own_labels_on_the_page() -> None:
     limits = LimitState(
         "openai",

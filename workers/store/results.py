@@ -21,15 +21,7 @@ from workers.core.messages import NEVER_RAN_CODES, ItemError, Result, Usage
 from workers.core.tally import Tally, tally_from, total
 from workers.core.wire import line_bytes, output_line
 from workers.store.blobs import Blobs
-from workers.store.mongo import (
-    DUPLICATE_KEY,
-    MONGO_DOWN,
-    Db,
-    Doc,
-    distinct_after,
-    refuses_writes,
-    without_documents,
-)
+from workers.store.mongo import DUPLICATE_KEY, MONGO_DOWN, Db, Doc, distinct_after, refuses_writes
 
 INLINE_BODY_BYTES = 1_000_000
 BODY = "body:"
@@ -122,8 +114,8 @@ class Results:
             self._docs.insert_many(docs, ordered=False)
         except BulkWriteError as error:
             if error.details.get("writeConcernErrors") or refuses_writes(error):
-                said = "not all of it is written, or known to be safe yet"
-                raise ConnectionFailure(said) from without_documents(error)
+                # `None`: its text has the answers in it.
+                raise ConnectionFailure("not all of it is written, or known to be safe yet") from None
             bad = [p["index"] for p in error.details["writeErrors"] if p["code"] != DUPLICATE_KEY]
             return [records[index] for index in bad]
         except MONGO_DOWN:

@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
+from app.api.analytics import known
+from app.api.services import open_services
+from app.doctor.upkeep_check import check_upkeep
 from config.alerts import BUILT_IN
+from config.settings import load_settings
 from tests.support.api import Api, answered, refused
 from workers import metrics
 from workers.core.alert_rules import Begin, Resolve, decide
@@ -140,7 +144,7 @@ def test_errors_say_what_failed_where_and_when_and_no_word_of_a_request(api: Api
     assert (len(page["data"]), page["has_more"]) == (1, True)
 
 
-def test_alerts_are_told_with_what_to_do_and_kept_when_they_are_over(api: Api) -> None:
+async def test_alerts_are_told_with_what_to_do_and_kept_when_they_are_over(api: Api) -> None:
     alerts, now = Alerts(api.work.db), Minutes(api.work.db).now()
     assert alerts.do(Begin(RULE, "here", 0.5, fires=True), now)
     (firing,) = get(api, "alerts", state="firing")["data"]
@@ -149,6 +153,9 @@ def test_alerts_are_told_with_what_to_do_and_kept_when_they_are_over(api: Api) -
     health = get(api, "health")
     assert health["alerts_firing"] == {RULE.name: 1}
     assert f"alert {RULE.name} fires" in health["reasons"]
+    told = [said_by_doctor(api, evaluates=evaluates) for evaluates in (True, False)]
+    assert [any(RULE.name in text for text in texts) for texts in told] == [True, False]
+    assert get(api, "health")["alerts_firing"] and not await firing_where_nobody_evaluates(api)
     (standing,) = alerts.standing()
     assert alerts.do(Resolve(standing, 0.0), now + timedelta(seconds=90))
     assert get(api, "alerts", state="firing")["data"] == []
@@ -157,6 +164,23 @@ def test_alerts_are_told_with_what_to_do_and_kept_when_they_are_over(api: Api) -
     said = get(api, "alerts")
     assert [each["rule"] for each in said["rules"]] == [rule.name for rule in BUILT_IN]
     assert decide([RULE], {}, alerts.standing(), 0.0) == []
+
+
+def said_by_doctor(api: Api, *, evaluates: bool) -> list[str]:
+    servers = load_settings(dict(api.environ)).servers
+    assert servers.mongodb_url is not None
+    found = check_upkeep(servers.mongodb_url, servers.mongodb_database, has_beat=False, evaluates=evaluates)
+    return [each.text for each in found]
+
+
+async def firing_where_nobody_evaluates(api: Api) -> Mapping[str, int]:
+    """What an API with monitoring off tells of alerts, of which nobody could ever say that they are over."""
+    services = open_services(load_settings({**api.environ, "BATCHWRIGHT_MONITORING_ENABLED": "false"}))
+    try:
+        firing: Mapping[str, int] = await services.run(lambda: known(services)["alerts_firing"])
+        return firing
+    finally:
+        await services.close(0.1)
 
 
 def test_the_cache_is_the_same_as_under_v1(api: Api) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -245,6 +246,17 @@ async def test_a_mongodb_that_hangs_does_not_hold_up_the_page(
     finally:
         ends.set()
         await services.close(0.1)
+
+
+async def test_a_redis_that_hangs_is_told_as_down_and_not_left_out(api: Api) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"redis://127.0.0.1:{mute.getsockname()[1]}/0"
+        services = open_services(load_settings({**api.environ, "BATCHWRIGHT_REDIS_URL": url}))
+        try:
+            found = await WhatStands(services, within_s=1.0).samples()
+        finally:
+            await services.close(0.1)
+    assert (kept.CONTROL_REDIS_UP, (), 0) in found
 
 
 async def test_with_a_token_of_its_own_the_page_is_shown_to_nobody_else(api: Api) -> None:
