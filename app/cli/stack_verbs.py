@@ -35,14 +35,14 @@ _SHOWN = (
 def up(*, detach: bool, workers: int | None, simulate: bool, as_json: bool) -> int:
     """Start the stack; in the foreground it lives until Ctrl-C or `down`.
 
-    The start that makes the API key shows it to people, this once; programs get it every time, by --json.
+    The first start after the API key was made shows it to people, this once; programs get it every time, by --json.
     """
     from app.embedded.files import API_KEY_FILE
     from app.embedded.state import read_state
 
     settings = load()
     key_file = settings.data_dir / API_KEY_FILE
-    key = _Key(key_file, is_new=not key_file.exists())
+    key = KeyFile(key_file)
     running = read_state(settings.data_dir)
     if running is not None:
         return _already_up(running, settings, key, detach=detach, simulate=simulate, as_json=as_json)
@@ -52,15 +52,26 @@ def up(*, detach: bool, workers: int | None, simulate: bool, as_json: bool) -> i
 
 
 @dataclass(frozen=True, slots=True)
-class _Key:
-    """Where the stack's own key lies, and whether this command has it made."""
+class KeyFile:
+    """Where the stack's own key lies, and whether a person has seen it: `run` makes it without showing it."""
 
     path: Path
-    is_new: bool
+
+    @property
+    def is_new(self) -> bool:
+        return not self._seen.exists()
+
+    def note_seen(self) -> None:
+        """No later start shows it."""
+        self._seen.touch()
+
+    @property
+    def _seen(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.shown")
 
 
 def _already_up(
-    state: StackState, settings: Settings, key: _Key, *, detach: bool, simulate: bool, as_json: bool
+    state: StackState, settings: Settings, key: KeyFile, *, detach: bool, simulate: bool, as_json: bool
 ) -> int:
     from app.cli.session import Wish
 
@@ -77,7 +88,7 @@ def _already_up(
     return 0
 
 
-def _up_detached(settings: Settings, workers: int, key: _Key, *, simulate: bool, as_json: bool) -> int:
+def _up_detached(settings: Settings, workers: int, key: KeyFile, *, simulate: bool, as_json: bool) -> int:
     from app.embedded.detach import DetachedOptions, spawn_detached
 
     options = DetachedOptions(workers=workers, simulator=simulate, all_models=simulate)
@@ -91,7 +102,7 @@ def _up_detached(settings: Settings, workers: int, key: _Key, *, simulate: bool,
     return 0
 
 
-def _up_here(settings: Settings, workers: int, key: _Key, *, simulate: bool, as_json: bool) -> int:
+def _up_here(settings: Settings, workers: int, key: KeyFile, *, simulate: bool, as_json: bool) -> int:
     from app.embedded.stack import Stack
 
     stack = Stack(settings, workers=workers, simulator=simulate, all_models=simulate, kind="up")
@@ -126,11 +137,11 @@ def public_state(state: StackState, key_file: Path) -> dict[str, Any]:
 
 
 def shown_key(key: str, path: Path, *, is_new: bool) -> str:
-    """The stack's key where it has just been made, else where it lies."""
+    """The stack's key where nobody has seen it yet, else where it lies."""
     return f"{key} (not shown again; it lies in {path})" if is_new else f"in {path}"
 
 
-def _print_state(state: StackState, key: _Key, *, as_json: bool) -> None:
+def _print_state(state: StackState, key: KeyFile, *, as_json: bool) -> None:
     known = public_state(state, key.path)
     if as_json:
         report.print_json(known)
@@ -141,6 +152,7 @@ def _print_state(state: StackState, key: _Key, *, as_json: bool) -> None:
     rows = [(text, str(known[name])) for name, text in names.items() if known[name]]
     workers = sum(name.startswith("worker") for name in state.pids)
     report.print_fields([*rows, ("workers", str(workers))])
+    key.note_seen()
     if state.sim_url:
         every = "for every model" if state.all_models else "for the sim-* models"
         print(f"{SIMULATED} {every}", file=sys.stderr)

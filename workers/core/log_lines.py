@@ -158,6 +158,8 @@ def _json_line(raw: str) -> Line | None:
     if not all(name in found for name in _HEAD):
         return None
     event = cleaned_event(found)
+    # Of our own lines these are plain; whose line this is nobody knows.
+    event |= {name: _escaped(event[name]) for name in _HEAD}
     return Line(as_text(event), _moment(str(found["timestamp"])), str(found["level"]), event)
 
 

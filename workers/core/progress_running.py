@@ -124,12 +124,12 @@ def _ended(batch: Mapping[str, Any], counts: Mapping[str, int], now: datetime) -
     said = f"{answered:,} of {_requests(total)} {'is' if total == 1 else 'are'} answered"
     if status == BatchStatus.COMPLETED and not failed:
         return Outlook(
-            f"It is completed{ago}: {said}.", f"batchwright download {id_}", "Brings the answers here."
+            f"It was completed{ago}: {said}.", f"batchwright download {id_}", "Brings the answers here."
         )
     if status == BatchStatus.COMPLETED:
         helps = f"Shows why, and what helps; `batchwright retry {id_}` tries them again."
         return Outlook(
-            f"It is completed{ago}: {said}, {failed:,} failed.", f"batchwright errors {id_}", helps
+            f"It was completed{ago}: {said}, {failed:,} failed.", f"batchwright errors {id_}", helps
         )
     helps = f"Makes a batch of what has no answer; `batchwright errors {id_}` says what that is."
     how = "It expired" if status == BatchStatus.EXPIRED else "It was cancelled"

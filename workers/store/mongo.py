@@ -106,7 +106,7 @@ def without_documents(error: BulkWriteError) -> BulkWriteError:
         {name: value for name, value in problem.items() if name != "op"}
         for problem in error.details["writeErrors"]
     ]
-    return BulkWriteError(error.details | {"writeErrors": problems})
+    return BulkWriteError(dict(error.details) | {"writeErrors": problems})
 
 
 def distinct_after(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.batches import Stores
@@ -90,12 +90,6 @@ class Interrupted:
         return self._docs.aggregate(*args)
 
 
-@settings(
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    derandomize=True,
-)
 @example(order=[LOOK, LOOK, 0, 0, 0, 0, LOOK])
 @example(order=[0, 0, 0, 0, LOOK, 2, 2, 2, 3, 3])
 @given(order=st.lists(st.integers(0, LOOK), min_size=4, max_size=30))

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from app.cli.stack_verbs import moved, public_state, shown_key
+from app.cli.stack_verbs import KeyFile, moved, public_state, shown_key
 from config.settings import load_settings
 from tests.unit.cli.test_session import STATE
 
@@ -31,3 +31,14 @@ def test_people_see_the_key_of_the_stack_at_the_start_that_makes_it_and_programs
     told = public_state(STATE, path)
     assert told["api_key_file"] == "/data/api_key"
     assert told["api_key"] == key
+
+
+def test_a_key_that_nobody_has_seen_is_shown_once(tmp_path: Path) -> None:
+    # Given a key that `run` has made
+    (tmp_path / "api_key").write_text("bw_made_by_run")
+    key = KeyFile(tmp_path / "api_key")
+    assert key.is_new
+    # When the first `up` has shown it
+    key.note_seen()
+    # Then the next one says where it lies
+    assert not KeyFile(tmp_path / "api_key").is_new

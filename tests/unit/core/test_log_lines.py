@@ -130,6 +130,12 @@ def test_a_line_of_either_form_is_read_back(level: str) -> None:
         assert found.text == as_text(event)
 
 
+@pytest.mark.parametrize("name", [*_HEAD, "field", "\x1b[31m"])
+def test_a_line_of_json_drives_no_terminal_from_any_field(name: str) -> None:
+    line = read_line(json.dumps(_HEAD | {name: "\x1b[31m\nforged\u202e"}))
+    assert not set(line.text) & set("\x1b\n\u202e")
+
+
 @given(st.text())
 def test_any_line_of_anybody_can_be_read_and_drives_no_terminal(raw: str) -> None:
     text = read_line(raw).text

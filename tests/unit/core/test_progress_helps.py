@@ -230,7 +230,7 @@ def said(
             "completed",
             1000,
             0,
-            "It is completed 5 min ago: 1,000 of 1,000 requests are answered.",
+            "It was completed 5 min ago: 1,000 of 1,000 requests are answered.",
             "download",
         ),
         ("completed", 1000, 10, "990 of 1,000 requests are answered, 10 failed.", "errors"),
