@@ -46,7 +46,9 @@ class Flower:
     enabled: bool = setting(True, "Start Flower with the stack. The small profile turns it off.")
     user: str = setting("batchwright", "Who may see Flower.")
     password: Secret | None = setting(
-        None, "Flower's password. Unset: the stack makes one; without a stack Flower does not start.", sensitive=True
+        None,
+        "Flower's password. Unset: the stack makes one; without a stack Flower does not start.",
+        sensitive=True,
     )
     max_tasks: int = setting(20_000, "Tasks that Flower keeps in memory, the newest; 3 KB each.", minimum=1)
 

@@ -158,7 +158,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _refuse_unknown_keys(table: Mapping[str, Any], source: str) -> None:
-    keys = {"": {"providers", "prices", "alerts", *CATALOG_TABLES, *sections()}} | {name: set() for name in sections()}
+    keys = {"": {"providers", "prices", "alerts", *CATALOG_TABLES, *sections()}} | {
+        name: set() for name in sections()
+    }
     for spec in specs():
         keys[spec.section] |= {spec.field, f"{spec.field}_file"} if spec.rule.sensitive else {spec.field}
     for name, value in table.items():

@@ -21,7 +21,9 @@ def main() -> None:
         prog="python -m workers.main", description="One Batchwright worker process."
     )
     parser.add_argument("--name", default="worker-1", help="shown in Flower and in `batchwright ps`")
-    parser.add_argument("--profile", type=Path, metavar="FILE", help="where its CPU time goes, kept up to date")
+    parser.add_argument(
+        "--profile", type=Path, metavar="FILE", help="where its CPU time goes, kept up to date"
+    )
     given = parser.parse_args()
     try:
         settings = load_settings()

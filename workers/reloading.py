@@ -85,7 +85,8 @@ class Reloading:
 
     def soon(self) -> None:
         """Read the settings when the loop comes to it. From any thread, and from a signal handler."""
-        with suppress(RuntimeError):  # the loop is closed: in the main thread this would end Celery's own shutdown
+        # The loop is closed: in the main thread this would end Celery's own shutdown.
+        with suppress(RuntimeError):
             self.runtime.loop.call_soon_threadsafe(self._begin)
 
     def _begin(self) -> None:

@@ -20,13 +20,11 @@ import uvloop
 from structlog.contextvars import bound_contextvars
 
 from config.settings import Settings, load_settings
-from workers import chores, wiring
+from workers import chores, company, wiring
 from workers.analytics import MinuteWriter
-from workers.beats import Beats
-from workers.celery_config import PLAN_QUEUE, SCHEDULES_QUEUE, batch_queue, broker_url
+from workers.celery_config import broker_url
 from workers.core.tally import Tally
 from workers.departure import BROKEN_EXIT_CODE, Departure, kept_alive
-from workers.dispatcher import Dispatcher
 from workers.engine.desk import Desk
 from workers.engine.heartbeat import Heartbeat
 from workers.engine.limiting import Limiting
@@ -50,11 +48,8 @@ from workers.store.most_asked import MostAsked
 from workers.store.snapshot import refuse_half_restored
 from workers.store.stores import stores_of
 from workers.store.threads import Threads
-from workers.sweeper import Sweeper
-from workers.transport.choice import transport_name
-from workers.vitals import INTAKE
 from workers.warming import Warmth
-from workers.watchdog import Busy, Watchdog
+from workers.watchdog import Busy
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -95,13 +90,13 @@ class Runtime:
         self.loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="engine", daemon=True)
         self._tasks: list[asyncio.Task[None]] = []
-        self._busy = Busy()
+        self.busy = Busy()
 
     # --- from Celery's threads
 
     def run_shard(self, shard_id: str) -> str:
         """Work on one shard; blocks its Celery thread until the shard has left this process."""
-        with self._busy:
+        with self.busy:
             end = self.submit(self.steward.run_shard(shard_id))
             if end == "draining":
                 self.giving_back.unstarted(shard_id).result()
@@ -109,7 +104,7 @@ class Runtime:
 
     def plan(self, batch_id: str) -> str:
         """Plan one batch; its shards are dispatched at once."""
-        with self._busy, bound_contextvars(batch_id=batch_id):
+        with self.busy, bound_contextvars(batch_id=batch_id):
             done = self.planning.plan(batch_id)
             self.finalizer.advance(batch_id, within_s=CLOSE_S)
         self.loop.call_soon_threadsafe(self.dispatcher.nudge)
@@ -119,7 +114,7 @@ class Runtime:
         """Do what is due by the clock, each thing in one worker."""
         if self.steward.draining:
             return "draining"
-        with self._busy:
+        with self.busy:
             return chores.tick(self)
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -231,55 +226,12 @@ class Runtime:
 
     def _make_company(self) -> None:
         """What works beside the engine: who sends it shards, who sweeps, and who says that it lives."""
-        settings, stores, lease = self.settings, self.stores, self.settings.lease
-        self.dispatcher = Dispatcher(
-            stores,
-            self.queue,
-            self.threads,
-            self.owner,
-            rates={name: self.links[name].rates for name in self.serves},
-            seats=self.steward.seats,
-        )
-        self.sweeper = Sweeper(
-            stores,
-            self.finalizer,
-            self.queue,
-            self.threads,
-            self.owner,
-            every_s=lease.sweep_s,
-            lease_s=lease.lease_s,
-            dispatch_timeout_s=lease.dispatch_timeout_s,
-            stale_upload_s=settings.batch.stale_upload_s,
-        )
-        self.beats = Beats(
-            stores.processes,
-            self.threads,
-            self.owner,
-            transport_name(settings.http.transport),
-            self.serves,
-            self.links,
-            self.cache,
-            self.sharing,
-            self.shelf,
-            self.recorder,
-            self.limiter,
-            slots=settings.worker.threads,
-            last_seen=self.limiting.last_seen,
-        )
-        self.departure = Departure(self.steward, self.beats, self.loop, settings.worker.drain_grace_s)
+        self.dispatcher, self.sweeper = company.dispatcher(self), company.sweeper(self)
+        self.beats = company.beats(self)
+        self.departure = Departure(self.steward, self.beats, self.loop, self.settings.worker.drain_grace_s)
         self.reloading, self.standing = Reloading(self, load_settings), Standing(self)
-        self.giving_back = GivingBack(self.steward, stores.dispatches, self.threads, self.loop)
-        own = (PLAN_QUEUE, SCHEDULES_QUEUE, *map(batch_queue, self.serves))
-        self.watchdog = Watchdog(
-            self.queue,
-            lambda: [name for name in own if name not in INTAKE.cancelled],
-            self.threads,
-            settings.worker.watchdog_s,
-            free_slots=lambda: settings.worker.threads - len(self._busy.threads),
-            seen=lambda: INTAKE.seen,
-            draining=lambda: self.steward.draining,
-            bite=self.departure.start_again,
-        )
+        self.giving_back = GivingBack(self.steward, self.stores.dispatches, self.threads, self.loop)
+        self.watchdog = company.watchdog(self)
 
     async def _stop(self) -> None:
         await self.steward.drain()

@@ -17,7 +17,8 @@ from fastapi import Depends, Request
 from structlog.contextvars import bind_contextvars
 
 from app.api.errors import ApiError
-from app.api.services import Services, fingerprint
+from app.api.first_start import fingerprint
+from app.api.services import Services
 from workers.core.api_keys import Scope, is_mistyped
 from workers.store.api_keys import USE_EVERY_S, ApiKey
 from workers.store.tenants import DEFAULT_TENANT

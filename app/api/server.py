@@ -23,9 +23,10 @@ from granian.server.embed import Server
 from tenacity import before_sleep_log, retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from app.api.application import create_app
+from app.api.first_start import prepare
 from app.api.keeping import Keeping
 from app.api.methods import Asgi
-from app.api.services import Services, open_services, prepare
+from app.api.services import Services, open_services
 from app.listening import CannotListen, held_port, until_answering
 from config.settings import Settings
 from workers.core.errors import UserError

@@ -14,10 +14,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar, cast
 
-import blake3
 from fastapi import Depends, Request
 
 from app.api.broker_look import BrokerLook
@@ -29,7 +27,6 @@ from app.api.reloaded import Reloaded
 from config.settings import Settings
 from workers.celery_config import PLAN_QUEUE, broker_url
 from workers.core.errors import StoreUnavailable, UserError
-from workers.core.identity import new_api_key
 from workers.erasure import Erasure
 from workers.finalizer import CLOSE_S, Finalizer
 from workers.queue import Queue
@@ -44,15 +41,14 @@ from workers.store.cache import Cache
 from workers.store.disk import Disk
 from workers.store.files import Files
 from workers.store.ledger import Ledger
-from workers.store.mongo import MONGO_DOWN, STORE_TROUBLE, Db, connect, ensure_indexes
+from workers.store.mongo import MONGO_DOWN, STORE_TROUBLE, Db, connect
 from workers.store.pauses import Pauses
 from workers.store.pending import Pending
 from workers.store.result_looks import ResultLooks
 from workers.store.results import Results
 from workers.store.shards import Shards
-from workers.store.snapshot import refuse_half_restored
 from workers.store.stores import Stores, stores_of
-from workers.store.tenants import DEFAULT_TENANT, Tenants
+from workers.store.tenants import Tenants
 from workers.store.threads import Threads
 from workers.store.worker_processes import WorkerProcesses
 from workers.sweeper import Sweeper
@@ -269,47 +265,3 @@ async def _services_of(request: Request) -> Services:  # a plain function would 
 
 
 Behind = Annotated[Services, Depends(_services_of)]
-
-
-def prepare(services: Services, key_file: Path | None) -> None:
-    """Make what a new database lacks: indexes, the first tenant, and the API key in `key_file`.
-
-    Safe at every start and in several processes at once. A key file that is not there yet is made.
-    Raises: UserError where a restore has not ended.
-    """
-    refuse_half_restored(services.db)
-    ensure_indexes(services.db)
-    services.tenants.ensure(DEFAULT_TENANT)
-    services.api_keys.adopt()
-    if services.settings.api.bootstrap_key is not None:
-        _give(services, services.settings.api.bootstrap_key.reveal(), name="configured")
-    if key_file is not None:
-        _give(services, _key_in(key_file), name="bootstrap")
-
-
-def _give(services: Services, key: str, *, name: str) -> None:
-    services.api_keys.add(DEFAULT_TENANT, key, name=name)
-    services.given_keys.add(fingerprint(key))
-
-
-def fingerprint(key: str) -> bytes:
-    """By what a process knows a key again without keeping it."""
-    return blake3.blake3(key.encode("utf-8", "replace")).digest()
-
-
-def _key_in(path: Path) -> str:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        key = path.read_text(encoding="utf-8").strip()
-        if not key:
-            raise UserError(
-                f"the key file {path} is empty", hint="delete it; a new one will be made"
-            ) from None
-        return key
-    except OSError as error:
-        raise UserError(f"cannot make the key file {path}: {error.strerror}") from error
-    key = new_api_key()
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(key + "\n")
-    return key

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.api.application import routed
 from app.api.document import document
-from app.reference.pages import code, table
+from app.reference.markdown import code, table
 
 _HEAD = """# Calls of the API
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.reference.pages import code, table
+from app.reference.markdown import code, table
 from workers.core.hints import KNOWN_CODES, hint_of
 
 _API = Path(__file__).resolve().parents[1] / "api"

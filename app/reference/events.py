@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.reference.pages import code, table
+from app.reference.markdown import code, table
 from workers.core.event_words import LOGGED, MEANINGS
 from workers.core.webhooks import EVENT_TYPES
 

@@ -1,28 +1,15 @@
-"""Which pages there are, and the table that they all are made of."""
+"""Which pages there are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from app.reference import api, errors, events, settings
 
 
 def pages() -> dict[str, str]:
     """Every page by its file's name, as Markdown."""
-    from app.reference import api, errors, events, settings
-
     return {
         "api.md": api.page(),
         "errors.md": errors.page(),
         "events.md": events.page(),
         "settings.md": settings.page(),
     }
-
-
-def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table; what would break a cell is escaped."""
-    cells = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows]
-    return [f"| {' | '.join(row)} |" for row in [list(names), ["---"] * len(names), *cells]]
-
-
-def code(text: str) -> str:
-    """Text as code; nothing stays nothing."""
-    return f"`{text}`" if text else ""

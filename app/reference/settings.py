@@ -6,7 +6,7 @@ from dataclasses import fields
 from itertools import groupby
 from typing import Any
 
-from app.reference.pages import code, table
+from app.reference.markdown import code, table
 from config.describe import SettingDoc, describe_settings
 from config.fields import sections
 from config.provider import Limits, Timeouts

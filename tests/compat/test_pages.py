@@ -1,7 +1,7 @@
 """The tutorial and the pages of docs/how-to are done as they stand: every command, program and shown output.
 
 Nobody here has a key: the simulator stands where the pages have OpenAI or a local server. The README has the same in
-stack/test_docs_commands.py.
+test_readme.py.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ import pytest
 from pymongo.errors import AutoReconnect, PyMongoError
 from typer.testing import CliRunner, Result
 
-from app.api.services import prepare, services_on
+from app.api.first_start import prepare
+from app.api.services import services_on
 from app.backup import restoring, saving
 from app.backup.archive import NoBackup
 from app.backup.database import opened

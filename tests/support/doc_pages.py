@@ -10,7 +10,7 @@ The info string of a fence says what a block is:
     python              a program of its own
     LANGUAGE NAME       a file to make under this name
 
-In output `...` stands for what was left out. stack/test_docs_commands.py and compat/test_pages.py run pages,
+In output `...` stands for what was left out. compat/test_readme.py and compat/test_pages.py run pages,
 unit/test_docs.py reads them all.
 """
 

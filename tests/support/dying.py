@@ -235,7 +235,7 @@ def mortal(engine: Engine, **transports: ScriptedTransport) -> Iterator[Process]
         patch("workers.runtime.mongo.connect", lambda *_, **__: client),
         patch("workers.runtime.mongo.ensure_indexes", lambda _: None),
         patch("workers.runtime.stores_of", mortal_stores),
-        patch("workers.runtime.Dispatcher", _Idle),
+        patch("workers.company.Dispatcher", _Idle),
     ):
         runtime = Runtime(engine.runtime.settings, name="mortal")
         runtime.start()

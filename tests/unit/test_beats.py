@@ -43,7 +43,18 @@ def beats_over(living: Living, pool: ThreadPoolExecutor, *, limiter: Any) -> Bea
     shelf, sharing = cast(Any, Mock(held=0)), cast(Any, Mock(owned=0))
     processes: Any = living
     return Beats(
-        processes, Threads(pool), "me", "httpx", ("sim",), {}, cache, sharing, shelf, recorder, limiter, slots=8
+        processes,
+        Threads(pool),
+        "me",
+        "httpx",
+        ("sim",),
+        {},
+        cache,
+        sharing,
+        shelf,
+        recorder,
+        limiter,
+        slots=8,
     )
 
 

@@ -55,6 +55,7 @@ ROOMS: dict[str, str] = {
     "workers.alerting": "steps",
     "workers.beats": "runtime",
     "workers.chores": "runtime",
+    "workers.company": "runtime",
     "workers.departure": "runtime",
     "workers.givingback": "runtime",
     "workers.reloading": "runtime",

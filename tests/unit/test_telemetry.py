@@ -183,10 +183,20 @@ def test_passwords_of_servers_and_pages_are_in_no_line(capsys: pytest.CaptureFix
         redis_url="redis://:se/cr@et-one@h",
         broker_url="amqp://batchwright:batchwright@h",
     )
-    flower, watched = Flower(password=Secret("flowers-own")), Monitoring(metrics_token=Secret("token-of-metrics"))
+    flower, watched = (
+        Flower(password=Secret("flowers-own")),
+        Monitoring(metrics_token=Secret("token-of-metrics")),
+    )
     log_by(Settings(servers=urls, flower=flower, monitoring=watched, api=Api(key=Secret("key-of-mine"))))
     log = logging.getLogger("batchwright")
-    for said in ("p%40ss%2Fw0rd", "p@ss/w0rd", "se/cr@et-one", "flowers-own", "token-of-metrics", "key-of-mine"):
+    for said in (
+        "p%40ss%2Fw0rd",
+        "p@ss/w0rd",
+        "se/cr@et-one",
+        "flowers-own",
+        "token-of-metrics",
+        "key-of-mine",
+    ):
         log.warning("failed with %s at %s", said, urls.redis_url, extra={"field": f"x{said}"})
     text = capsys.readouterr().err
     for part in ("w0rd", "cr@et", "flowers", "token-of", "of-mine"):

@@ -13,7 +13,7 @@ from bson import encode
 
 from app.api import auth
 from app.api.errors import ApiError
-from app.api.services import fingerprint
+from app.api.first_start import fingerprint
 from tests.support.api import Api
 from tests.support.eventually import eventually
 from tests.support.late import Late

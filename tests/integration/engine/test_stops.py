@@ -322,7 +322,7 @@ def test_a_stalled_provider_leaves_a_thread_to_a_healthy_one_and_loses_nothing(
 ) -> None:
     # given a provider whose calls hang in all threads of the process
     monkeypatch.setattr("workers.dispatcher.OVERDUE_S", 0.0)
-    monkeypatch.setattr("workers.dispatcher.IDLE_S", 60.0)  # what hangs for long leaves, too: another test's matter
+    monkeypatch.setattr("workers.dispatcher.IDLE_S", 60.0)  # on a slow machine both would leave for this
     gate = engine.gate()
 
     async def stalled(_: int) -> HttpResponse:

@@ -197,7 +197,9 @@ def test_version_and_help_are_found_under_the_names_that_people_try() -> None:
     assert call(app, ["help"]).exit_code == call(app, ["--version"]).exit_code == 0
 
 
-@pytest.mark.parametrize("group_name", ["", "cache", "keys", "models", "schedule", "tenants", "warm", "webhooks"])
+@pytest.mark.parametrize(
+    "group_name", ["", "cache", "keys", "models", "schedule", "tenants", "warm", "webhooks"]
+)
 def test_no_verb_is_cut_in_the_list_of_verbs(call: object, group_name: str) -> None:
     listed = invoke(call, *group_name.split(), "--help").output.partition("Commands:")[2]
     assert listed

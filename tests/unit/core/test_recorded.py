@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.core.recorded import SUMS, added, recorded_rows, row_of
+from workers.core.recorded import SUMS, added, lost_calls, recorded_rows, row_of
 from workers.core.tally import Tally, total
 
 pytestmark = pytest.mark.fast
@@ -40,3 +40,26 @@ def test_the_rows_of_a_batch_sum_to_its_counts_whoever_answered(
 def test_lines_nobody_was_asked_for_are_no_providers() -> None:
     rows = recorded_rows({("refused", ""): Tally(recorded=2, failed=2)}, {}, {})
     assert rows == [{"provider": "", "items": 2, "failed": 2}]
+
+
+def row(fence: int, source: str, *, calls: int = 1, excess: int = 0) -> dict[str, object]:
+    return {"fence": fence, "source": source, "calls": calls, "excess": excess}
+
+
+@pytest.mark.parametrize(
+    ("rows", "lost"),
+    [
+        pytest.param([], 5, id="nothing was recorded"),
+        pytest.param(
+            [row(1, "call"), row(1, "call", calls=3)], 3, id="refused attempts are no calls under way"
+        ),
+        pytest.param([row(1, "cache", calls=0), row(1, "coalesced", calls=0)], 5, id="no call of their own"),
+        pytest.param([row(1, "call", calls=2, excess=1)], 3, id="a repeat is two"),
+        pytest.param([row(3, "call"), row(3, "call")], 5, id="of a later lease"),
+        pytest.param([row(1, "call")] * 3 + [row(2, "call")] * 9, 0, id="never less than none"),
+    ],
+)
+def test_lost_are_the_calls_that_a_lease_had_started_and_that_brought_no_result(
+    rows: list[dict[str, object]], lost: int
+) -> None:
+    assert lost_calls([{"fence": 1, "started": 3}, {"fence": 2, "started": 2}], rows) == lost

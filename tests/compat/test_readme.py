@@ -1,6 +1,6 @@
 """What the README says is done as it stands: every command, program and shown output.
 
-compat/test_pages.py does the same with the tutorial and the pages of docs/how-to, which take minutes.
+test_pages.py does the same with the tutorial and the pages of docs/how-to.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 from tests.support.doc_pages import README, ROOT
 from tests.support.doc_reader import environment, reader
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.stack]
+pytestmark = pytest.mark.compat
 
 
 def test_the_readme_works_as_it_stands(tmp_path: Path) -> None:
