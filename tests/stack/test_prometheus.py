@@ -67,8 +67,10 @@ def test_prometheus_finds_every_process_and_no_rule_fails(site: Site, prometheus
         return _value(prometheus, "sum(batchwright_items_total)") == recorded
 
     eventually(all_seen, 15, what=lambda: _ask(prometheus, "batchwright_items_total"))
-    assert _value(prometheus, 'min(up{job=~"batchwright|workers"})') == 1
+    # Prometheus takes up targets that it was told of within five seconds.
+    eventually(lambda: _value(prometheus, 'count(up{job="workers"})'), 15)
     assert _value(prometheus, 'count(up{job="workers"})') == 1
+    assert _value(prometheus, 'min(up{job=~"batchwright|workers"})') == 1
     assert _value(prometheus, "sum(max without (instance, job) (batchwright_worker_up))") == 1
 
     def all_evaluated() -> bool:
