@@ -46,8 +46,8 @@ test-stack: setup ## run the tests that start servers, workers and stacks as use
 test-load: setup ## hold the engine to its laws under load (many minutes)
 	@$(PY) -m pytest -n 0 -s -m load tests/load $(ARGS)
 
-compat: setup ## let other people's clients and test suites judge the API (two minutes)
-	@$(PY) -m pytest -n 0 -q -m "compat and not live" tests/compat $(ARGS)
+compat: setup ## let other people's clients and test suites judge the API, and follow every page (four minutes)
+	@$(PY) -m pytest -n 2 -q -m "compat and not live" tests/compat $(ARGS)
 
 chaos: setup ## break the real stack in every way of the list (under 15 minutes; ARGS="--chaos-seed 8 -k kill")
 	@$(PY) -m pytest -n 0 -m "chaos and not writes" tests/chaos tests/integration/queue $(ARGS)

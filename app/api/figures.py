@@ -114,11 +114,12 @@ def _nested(found: Mapping[Labels, V]) -> dict[str, dict[str, V]]:
 
 def _recorded(behind: Services, since_s: int) -> Doc:
     now = behind.stores.recorded.read()
-    before = behind.stores.minutes.totals_at(datetime.fromtimestamp(since_s, UTC))
+    noted = behind.stores.minutes.first_noted(datetime.fromtimestamp(since_s, UTC))
     return {
         "total": recorded_row(whole(now)),
         "by_provider": {name or _NOBODY: recorded_row(row) for name, row in sorted(now.items())},
-        "in_window": recorded_row(grown(whole(now), before)) if before is not None else None,
+        "in_window": recorded_row(grown(whole(now), noted[1])) if noted else None,
+        "in_window_since": int(noted[0].timestamp()) if noted else None,
     }
 
 

@@ -73,11 +73,15 @@ class Recorded(Shape):
 
 
 class RecordedFigures(Shape):
-    """Of all batches that ever ran, also by provider; `in_window` is null before the first minute was noted."""
+    """Of all batches that ever ran, also by provider.
+
+    `in_window` counts from `in_window_since`: the first minute of the window that was noted, null before there is one.
+    """
 
     total: Recorded
     by_provider: dict[str, Recorded]
     in_window: Recorded | None
+    in_window_since: int | None
 
 
 class QueueState(Shape):

@@ -150,7 +150,7 @@ def ls(*, limit: int, after: str | None, as_json: bool) -> int:
     # An id is 38 wide and is never cut; on a narrow terminal the model makes room for it.
     columns = _COLUMNS if report.console().width >= _WIDE else _COLUMNS[:-1]
     rows = [_cells(batch)[: len(columns)] for batch in page.batches]
-    report.print_table(columns, rows, right=("done", "failed"))
+    report.print_table(columns, rows, right=("done", "failed"), spare=("made", "failed"))
     if page.has_more:
         print(f"more with --after {page.batches[-1].id}", file=sys.stderr)
     return 0

@@ -29,7 +29,8 @@ def stats(*, as_json: bool) -> int:
         _row("last 7 days", found["last_7_days"]),
     ]
     names = ("", "hit rate", "hits", "misses", "kept", "too large", "unreadable", "early", "compressed")
-    report.print_table(names, rows, right=names[1:])
+    spare = ("early", "unreadable", "too large", "compressed")
+    report.print_table(names, rows, right=names[1:], spare=spare)
     report.print_fields(
         [*_fullness(found), *([] if found["enabled"] else [("note", "cache.enabled is off")])]
     )

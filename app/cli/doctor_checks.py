@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from app.cli import words
 from app.cli.doctor_providers import provider_checks
 from app.cli.reach import shown_url
+from app.client.locate import NoServer, locate
 from app.doctor.broker_check import check_broker
 from app.doctor.disk_check import check_disk
-from app.doctor.findings import Check, Finding
+from app.doctor.findings import Check, Finding, State
 from app.doctor.indexes_check import check_indexes
 from app.doctor.limits_check import check_limits
 from app.doctor.machine import check_machine, transport
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _API_WITHIN_S = 2.0
 _API_SLOW_MS = 100.0
 _HEALTH = "/health"
+_WITH_KEY = "/v1/batches?limit=1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +49,18 @@ class Places:
     cache_redis: str | None = field(repr=False)
     mongodb: str | None = field(repr=False)
     api: str | None
+    api_key: str | None = field(repr=False)
 
 
 def places_of(settings: Settings, state: StackState | None) -> Places:
     """The running stack's, which knows what it was started with; else those the settings name."""
-    if state is not None:
-        api_url = settings.api.url or state.api_url
-        return Places(state.redis_url, state.cache_redis_url, state.mongodb_url, api_url)
-    servers = settings.servers
-    return Places(servers.redis_url, servers.cache_redis_url, servers.mongodb_url, settings.api.url)
+    try:
+        place = locate(settings)
+    except NoServer:
+        place = None
+    url, key = (place.url, place.key) if place else (None, None)
+    known = settings.servers if state is None else state
+    return Places(known.redis_url, known.cache_redis_url, known.mongodb_url, url, key)
 
 
 def all_checks(settings: Settings, state: StackState | None, places: Places) -> Mapping[str, Check]:
@@ -84,7 +89,7 @@ def all_checks(settings: Settings, state: StackState | None, places: Places) -> 
     if broker_url := settings.servers.broker_url:
         checks["broker"] = lambda: check_broker(broker_url, names)
     if api_url := places.api:
-        checks["api"] = lambda: [api(api_url)]
+        checks["api"] = lambda: [api(api_url, places.api_key)]
     if control_url := places.control_redis:
         checks["limits"] = lambda: check_limits(control_url, settings.providers)
     checks["transport"] = lambda: [transport(settings.http.transport)]
@@ -137,18 +142,35 @@ def stack(settings: Settings, state: StackState | None) -> Finding:
     return Finding("stack", "ok", text, data=data)
 
 
-def api(url: str) -> Finding:
-    """Whether it answers."""
+def api(url: str, key: str | None) -> Finding:
+    """Whether it answers, and takes the key that the other verbs send."""
     import httpx
 
     where = shown_url(url)
     try:
         with _api_client(url) as client:
             client.get(_HEALTH).raise_for_status()
+            is_refused = _refuses(client, key)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         text = f"{where} does not answer ({type(error).__name__})"
         return Finding("api", "problem", text, "see `batchwright logs api`, or correct BATCHWRIGHT_API_URL")
+    if is_refused:
+        # Without one nothing but this command line lacks it: a machine of workers alone may be well.
+        state: State = "problem" if key else "warning"
+        said = "refuses the key" if key else "wants a key, and none is set"
+        fix = "set BATCHWRIGHT_API_KEY to a key of this server, or unset it to use that of the stack that runs here"
+        return Finding("api", state, f"{where} answers, but {said}", fix, {"address": where})
     return Finding("api", "ok", f"{where} answers", data={"address": where})
+
+
+def _refuses(client: httpx.Client, key: str | None) -> bool:
+    import httpx
+
+    try:
+        asked = client.get(_WITH_KEY, headers={"Authorization": f"Bearer {key}"} if key else {})
+    except httpx.HTTPError:
+        return False  # its database may be away, which another check says
+    return asked.status_code == httpx.codes.UNAUTHORIZED
 
 
 def _api_timing(url: str) -> Timing:

@@ -14,8 +14,10 @@ from app.cli.session import named_server
 from app.client import analytics_calls
 
 Doc = Mapping[str, Any]
-_SPARE = ("max", "refused", "messages", "p50")
+_SPARE = ("max", "refused", "messages", "p50", "p99")
 _TIMES = ("p50", "p95", "p99", "max")
+# Totals are noted once in each.
+_MINUTE_S = 60
 
 
 def stats(*, window: str, as_json: bool) -> int:
@@ -148,13 +150,19 @@ def _summary(found: Doc) -> list[tuple[str, str]]:
     said = f"{words.count(whole['requests'])} in {found['window']}, {rate:.3g} a minute"
     return [
         ("requests", f"{said}, {failed:.1%} failed, p95 {p95}"),
-        *([("recorded", f"{_recorded(lately)}, in {found['window']}")] if lately is not None else []),
+        *([("recorded", f"{_recorded(lately)}, {_since(found)}")] if lately is not None else []),
         ("ever", _recorded(ever)),
         (
             "now",
             f"{words.things(now['workers'], 'worker')}, {words.things(now['calls_in_flight'], 'call')} under way",
         ),
     ]
+
+
+def _since(found: Doc) -> str:
+    """`in 1h`; of an installation that is younger than the window, since when it is counted."""
+    since = found["batches"]["in_window_since"]
+    return f"in {found['window']}" if since < found["since"] + _MINUTE_S else f"since {words.moment(since)}"
 
 
 def _recorded(sums: Doc) -> str:

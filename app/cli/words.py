@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 # Beside the control characters: what breaks a line or turns its direction, and what UTF-8 cannot write.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
-_NUMBER = re.compile(r"(\d) (?=[A-Za-z])")
+# A number of its own, not the end of an address or a name.
+_NUMBER = re.compile(r"(?<![^\s(])([+\-$]?[\d.,]*\d) (?=[A-Za-z])")
 _UNITS = ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k"))
 
 

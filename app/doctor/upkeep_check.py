@@ -72,7 +72,7 @@ def of_alerts(firing: Sequence[Mapping[str, Any]]) -> list[Finding]:
     if not firing:
         return [Finding(ALERTS, "ok", "none fires")]
     return [
-        Finding(ALERTS, "warning", _said_of(each), f"{each['helps']}: {each['runbook']}", dict(each))
+        Finding(ALERTS, "warning", _said_of(each), f"{each['helps']} ({each['runbook']})", dict(each))
         for each in firing
     ]
 

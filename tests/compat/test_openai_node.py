@@ -51,4 +51,5 @@ def test_the_lock_names_no_address() -> None:
     for name in ("package.json", "package-lock.json", ".npmrc"):
         text = (HERE / name).read_text(encoding="utf-8")
         assert "resolved" not in text.replace("omit-lockfile-registry-resolved=true", "")
-        assert not re.search(r"https?:|registry\s*=|//", text), name
+        hashed = re.sub(r'"integrity": "[^"]*"', "", text)  # base64 may hold anything
+        assert not re.search(r"https?:|registry\s*=|//", hashed), name

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis import Redis
+from redis.exceptions import ResponseError
 
 from app.doctor import machine, redis_check
 from app.doctor.findings import Finding, run_checks
@@ -169,6 +171,22 @@ def test_a_server_that_is_away_or_refuses_us_is_a_problem_and_its_password_stays
     assert {each.state for each in found} == {"problem"} and len(found) == 4
     assert "does not answer" in found[0].text and "refuses the password" in found[1].text
     assert all(each.fix for each in found) and KEY not in str(found)
+
+
+def test_a_redis_that_cannot_write_to_its_disk_is_not_called_away(
+    servers: TestServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Redis) -> None:
+        raise ResponseError(said)
+
+    monkeypatch.setattr(Redis, "ping", refuse)
+    said = "MISCONF Errors writing to the AOF file: No space left on device"
+    answers, *_ = check_redis(CONTROL, servers.redis_url)
+    (timed,) = with_round_trips([answers], {CONTROL.name: redis_timing(servers.redis_url)})
+    assert (answers.state, timed.state) == ("ok", "ok")
+    said = "LOADING Redis is loading the dataset in memory"
+    (found,) = check_redis(CONTROL, servers.redis_url)
+    assert found.state == "problem" and "does not answer" in found.text
 
 
 @pytest.mark.parametrize(

@@ -161,9 +161,14 @@ class Minutes:
 
     def totals_at(self, moment: datetime) -> Mapping[str, Any] | None:
         """What was recorded until about then: the first word from then on; None where there is none."""
+        noted = self.first_noted(moment)
+        return noted[1] if noted else None
+
+    def first_noted(self, moment: datetime) -> tuple[datetime, Mapping[str, Any]] | None:
+        """The same with its minute: on a young installation it is later than `moment`."""
         name = minute_of(moment).strftime(_DAY_AND_MINUTE)
-        found = self._totals.find_one({"_id": {"$gte": name}}, {"totals": 1}, sort=[("_id", 1)])
-        return found["totals"] if found else None
+        found = self._totals.find_one({"_id": {"$gte": name}}, {"at": 1, "totals": 1}, sort=[("_id", 1)])
+        return (found["at"], found["totals"]) if found else None
 
 
 def _begin(at: datetime, span_s: int) -> datetime:

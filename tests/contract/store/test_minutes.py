@@ -227,5 +227,6 @@ def test_totals_of_a_moment_are_the_first_that_were_noted_from_then_on(stores: S
         minutes.note_totals(NOON - timedelta(minutes=ago_min), {"calls": calls})
     minutes.note_totals(NOON, {"calls": 10})
     assert minutes.totals_at(NOON - timedelta(minutes=45)) == {"calls": 5}
+    assert minutes.first_noted(NOON - timedelta(minutes=45)) == (NOON - timedelta(minutes=30), {"calls": 5})
     assert minutes.totals_at(NOON) == {"calls": 10}
     assert minutes.totals_at(NOON + timedelta(minutes=1)) is None

@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from app.cli import doctor as verb
+from app.cli.doctor_checks import api
 from app.cli.doctor_providers import finding
 from app.cli.main import app
 from app.cli.reach import Reached
@@ -231,6 +233,34 @@ def test_no_word_and_no_number_is_broken_at_any_width(parts: list[str], width: i
 )
 def test_the_last_line_counts(states: Any, said: str) -> None:
     assert verb.closing([Finding("x", state, "") for state in states]) == said
+
+
+@pytest.fixture
+def api_url() -> Iterator[str]:
+    """An API that knows one key."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known = self.path == "/health" or self.headers["Authorization"] == f"Bearer {KEY}"
+            self.send_response(200 if known else 401)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join(5)
+
+
+def test_an_api_that_refuses_the_key_of_the_other_verbs_is_not_called_well(api_url: str) -> None:
+    found = [api(api_url, key) for key in (KEY, "bw_wrong", None)]
+    assert [each.state for each in found] == ["ok", "problem", "warning"]
+    assert "refuses the key" in found[1].text and "BATCHWRIGHT_API_KEY" in found[1].fix
+    assert "none is set" in found[2].text and "bw_wrong" not in str(found)
 
 
 def test_the_verb_works_without_a_stack_and_its_exit_code_tells_a_problem_from_a_warning(

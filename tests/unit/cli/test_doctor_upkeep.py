@@ -53,7 +53,7 @@ def test_each_firing_alert_is_a_warning_with_its_runbook() -> None:
     assert [each.state for each in of_alerts([])] == ["ok"]
     (found,) = of_alerts([ALERT])
     assert found.text == "breaker_open of acme fires: breaker_lanes is 2, over 0"
-    assert found.state == "warning" and "runbook" in found.fix
+    assert found.state == "warning" and found.fix == "Look at the provider (docs/runbook.md)"
     (whole,) = of_alerts([ALERT | {"subject": None}])
     assert whole.text.startswith("breaker_open fires")
 

@@ -46,7 +46,7 @@ STATS = {
             "limiter_waits": {"limit": {"times": 4, "seconds": 2.5}},
         }
     ],
-    "batches": {"total": RECORDED, "by_provider": {}, "in_window": None},
+    "batches": {"total": RECORDED, "by_provider": {}, "in_window": None, "in_window_since": None},
     "now": {
         "calls_in_flight": 3,
         "workers": 1,
@@ -101,6 +101,17 @@ def served(monkeypatch: pytest.MonkeyPatch, reply: Mapping[str, Any]) -> list[An
     monkeypatch.setattr(figures_verbs, "named_server", server)
     monkeypatch.setattr(figures_verbs, "load", lambda: None)
     return asked
+
+
+@pytest.mark.parametrize(("since", "said"), [(1_795_300_030, ", in 1h"), (1_795_303_000, ", since 2026-11-")])
+def test_what_a_young_installation_counts_from_a_later_moment_is_not_called_an_hour(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], since: int, said: str
+) -> None:
+    batches = {"total": RECORDED, "by_provider": {}, "in_window": RECORDED, "in_window_since": since}
+    served(monkeypatch, STATS | {"since": 1_795_300_000, "batches": batches})
+    figures_verbs.stats(window="1h", as_json=False)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("recorded"))
+    assert said in line
 
 
 def test_figures_are_shown_in_tables_and_summed_up(

@@ -136,6 +136,14 @@ def test_when_is_said_once_and_rightly(server: Server, requests: str, words: tup
     assert said(requests, *words)[0] == 2 and not server.asked
 
 
+def test_a_misspelt_verb_is_no_file(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = said("lst")
+    assert code == 2 and "'ls'?" in err and not server.asked
+    Path("lst").write_bytes(chat_line("c1", "a") + b"\n")
+    assert said("lst", "--every", "1h")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

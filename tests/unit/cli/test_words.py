@@ -74,5 +74,19 @@ def test_json_on_a_terminal_is_the_same_json_and_drives_nothing() -> None:
     line.encode()  # a file name that is no UTF-8 would not get through
 
 
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("http://127.0.0.1:8000 answers well", ["http://127.0.0.1:8000", "answers well"]),
+        ("a round trip of (min 0.25 ms)", ["a round trip of (min", "0.25 ms)"]),
+        ("it has cost you some $1,250.50 today", ["it has cost you some", "$1,250.50 today"]),
+    ],
+)
+def test_a_number_stays_with_its_unit_and_an_address_does_not_pull_a_word_along(
+    text: str, lines: list[str]
+) -> None:
+    assert words.folded(text, 22) == lines
+
+
 def test_a_long_name_keeps_its_beginning_and_its_end() -> None:
     assert words.shortened("classification-of-tickets-2026.jsonl", 20) == "classific…2026.jsonl"
