@@ -60,9 +60,11 @@ async def batch_events(
     """
     doc = await batch_of(behind, batch_id, tenant)
     try:
-        seen = events.seen_from(header or last_event_id, doc)
+        # Both are looked at: one that is wrong beside one that is right is still a mistake of the caller.
+        by_header, by_query = (events.seen_from(each, doc) for each in (header, last_event_id))
     except ValueError as error:
         raise bad_request(f"Invalid Last-Event-ID: {error}.", param="last_event_id") from None
+    seen = by_header if header else by_query
     if events.is_over(doc, seen):
         return Response(status_code=204)
     if not follow:

@@ -158,7 +158,8 @@ def api(url: str, key: str | None) -> Finding:
         # Without one nothing but this command line lacks it: a machine of workers alone may be well.
         state: State = "problem" if key else "warning"
         said = "refuses the key" if key else "wants a key, and none is set"
-        fix = "set BATCHWRIGHT_API_KEY to a key of this server, or unset it to use that of the stack that runs here"
+        fix = "set BATCHWRIGHT_API_KEY to a key of this server"
+        fix += ", or unset it to use that of the stack that runs here" if key else ""
         return Finding("api", state, f"{where} answers, but {said}", fix, {"address": where})
     return Finding("api", "ok", f"{where} answers", data={"address": where})
 

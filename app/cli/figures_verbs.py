@@ -162,7 +162,9 @@ def _summary(found: Doc) -> list[tuple[str, str]]:
 def _since(found: Doc) -> str:
     """`in 1h`; of an installation that is younger than the window, since when it is counted."""
     since = found["batches"]["in_window_since"]
-    return f"in {found['window']}" if since < found["since"] + _MINUTE_S else f"since {words.moment(since)}"
+    if since < found["since"] + _MINUTE_S:
+        return f"in {found['window']}"
+    return f"since {words.moment(since).removesuffix(':00')}"
 
 
 def _recorded(sums: Doc) -> str:

@@ -26,6 +26,8 @@ def requests_file(path: Path, model: str | None) -> Iterator[Path]:
     try:
         with path.open("rb") as source:
             first = next((line for line in source if line.strip()), b"")
+            if not first:
+                raise CliError(f"{path} is empty", hint="it holds prompts, one a line")
             if path.suffix in _JSON_LINES and _is_whole(first):
                 yield path
                 return

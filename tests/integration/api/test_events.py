@@ -55,8 +55,12 @@ def test_an_ended_batch_is_told_whole_and_who_has_seen_its_end_gets_no_content(a
 
 
 def test_a_last_event_id_that_is_none_is_refused(api: Api, ended: str) -> None:
-    reply = api.call("GET", f"/v1/batches/{ended}/events", headers={"last-event-id": "latest"})
-    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "last_event_id")
+    path = f"/v1/batches/{ended}/events"
+    for reply in (
+        api.call("GET", path, headers={"last-event-id": "latest"}),
+        api.call("GET", f"{path}?last_event_id=latest", headers={"last-event-id": "1"}),
+    ):
+        assert (reply.status_code, reply.json()["error"]["param"]) == (400, "last_event_id")
 
 
 def test_another_tenants_batch_is_the_same_404_as_none(api: Api, ended: str) -> None:

@@ -186,6 +186,14 @@ def test_a_list_that_cannot_be_asked_is_refused_by_its_line(
         pass
 
 
+@pytest.mark.parametrize("text", ["", "\n \n"])
+def test_a_list_without_a_prompt_is_refused_under_its_own_name(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "faq.txt"
+    path.write_text(text)
+    with pytest.raises(CliError, match=r"faq\.txt is empty"), requests_file(path, "m"):
+        pass
+
+
 def test_bodies_and_whole_requests_may_stand_among_prompts(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", '"Why?"', '{"model": "m", "messages": []}', json.dumps(WHOLE))
     with requests_file(path, "m") as made:
