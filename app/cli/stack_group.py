@@ -42,7 +42,7 @@ def logs(
     service: Annotated[str | None, typer.Argument(help="Such as api or worker-1; default: all.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
     lines: Annotated[
-        int, typer.Option("--lines", "-n", min=0, metavar="N", help="How many of the last lines.")
+        int, typer.Option("--lines", "-n", min=0, metavar="N", help="How many of each process's last lines.")
     ] = 100,
     level: Annotated[
         str | None, typer.Option("--level", metavar="LEVEL", help="At least: debug, info, warning, error.")
