@@ -40,8 +40,8 @@ test-parallel: setup ## run the suite in one process a core
 test-live: setup ## call every provider whose key is set, once and cheaply; each call is paid
 	@$(PY) -m pytest -n 0 -m "compat and live" tests/compat/test_live.py $(ARGS)
 
-test-stack: setup ## run the tests that start servers, workers and stacks as users do (half a minute)
-	@$(PY) -m pytest -n 2 -m stack tests/stack $(ARGS)
+test-stack: setup ## run the tests that start servers, workers and stacks as users do, or take seconds each (a minute)
+	@$(PY) -m pytest -n 2 -m stack tests/stack tests/integration/engine $(ARGS)
 
 test-load: setup ## hold the engine to its laws under load (many minutes)
 	@$(PY) -m pytest -n 0 -s -m load tests/load $(ARGS)

@@ -51,13 +51,20 @@ def test_every_entry_that_is_written_into_a_batchs_log_has_a_meaning() -> None:
     assert written <= set(LOGGED)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_and_paths_of_a_page_lead_somewhere(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
+def test_links_and_paths_of_every_page_lead_somewhere() -> None:
+    missing = [
+        (str(page.relative_to(ROOT)), name)
+        for page in PAGES
+        for name in leads_nowhere(page, page.read_text(encoding="utf-8"))
+    ]
+    assert not missing
+
+
+def leads_nowhere(page: Path, text: str) -> list[str]:
+    """The links of a page to what is not there, and the paths of code that it names."""
     links = [link for link in LINK.findall(text) if "://" not in link]
     missing = [link for link in links if not (page.parent / link).exists()]
-    missing += [path for path in CODE_PATH.findall(text) if not (ROOT / path).exists()]
-    assert not missing
+    return missing + [path for path in CODE_PATH.findall(text) if not (ROOT / path).exists()]
 
 
 def test_the_readmes_python_is_python() -> None:
@@ -128,10 +135,14 @@ def unknown(words: list[str]) -> list[str]:
 SHOWN = [page for page in PAGES if page.name != "cli.md"]  # which is made from the verbs
 
 
-@pytest.mark.parametrize("page", SHOWN, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_command_that_a_page_shows_has_verbs_and_options_that_exist(page: Path) -> None:
-    words = [call for call in commands_shown(page) if call != ["VERB"]]
-    assert not [(call, unknown(call)) for call in words if unknown(call)]
+def test_every_command_that_a_page_shows_has_verbs_and_options_that_exist() -> None:
+    wrong = [
+        (str(page.relative_to(ROOT)), call, unknown(call))
+        for page in SHOWN
+        for call in commands_shown(page)
+        if call != ["VERB"] and unknown(call)
+    ]
+    assert not wrong
 
 
 def test_a_verb_or_an_option_that_is_not_there_is_seen() -> None:

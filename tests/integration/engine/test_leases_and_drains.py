@@ -20,7 +20,7 @@ from workers.core.messages import HttpResponse
 from workers.engine.heartbeat import Heartbeat, Lease
 from workers.store.mongo import Doc
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 
 
 @pytest.fixture(scope="module")

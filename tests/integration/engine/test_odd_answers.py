@@ -14,7 +14,7 @@ from tests.support.servers import TestServers
 from workers.core.messages import Call, HttpResponse, Reply, Usage
 from workers.providers.openai import OpenAI
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, Protocol
 
 import pytest
 
@@ -19,11 +21,12 @@ from workers.core.fairness import Sent
 from workers.core.identity import shard_id
 from workers.core.lanes import Ask, Go, Verdict
 from workers.core.messages import HttpResponse
+from workers.dispatcher import Dispatcher
 from workers.engine.ports import Link
 from workers.engine.steward import READ_FLAGS_EVERY_S
 from workers.store.mongo import EPOCH, NOW, Doc
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 THREADS = 2
 
 
@@ -381,7 +384,7 @@ def test_a_new_batch_gets_a_thread_beside_shards_of_another_one_that_last_long(
 ) -> None:
     # given a batch whose slow calls keep all threads, with more of it in the queue
     monkeypatch.setattr("workers.dispatcher.OVERDUE_S", 0.0)
-    gate = engine.gate()
+    gate, dispatcher = engine.gate(), taken_over(engine, monkeypatch)
 
     async def slow(call: int) -> HttpResponse:
         if call <= 45 * THREADS:
@@ -392,12 +395,12 @@ def test_a_new_batch_gets_a_thread_beside_shards_of_another_one_that_last_long(
     large, first = engine.plan(prompts("lasts long", 45 * THREADS + 1))
     runs = [engine.begin_run(shard_id(large, number)) for number in range(1, THREADS + 1)]
     eventually(lambda: engine.provider.seen == 45 * THREADS, 5.0)
-    engine.runtime.dispatcher.admit()
+    dispatcher.admit()
     last = shard_id(large, THREADS + 1)
     assert engine.stores.shard(last)["status"] == "queued", "its batch has its threads"
     # when another one comes
     small, shard = engine.plan(prompts("small", 1))
-    engine.runtime.dispatcher.admit()
+    dispatcher.admit()
     assert engine.stores.shard(shard)["status"] == "dispatched"
     # then it gets a thread, whose shard goes on without it
     eventually(lambda: any(run.done() for run in runs), 5.0)
@@ -436,7 +439,7 @@ def test_two_providers_share_the_slots_and_one_alone_has_them_all(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given
-    stores = engine.runtime.stores
+    stores, dispatcher = engine.runtime.stores, taken_over(engine, monkeypatch)
     engine.stores.db["batch_shards"].delete_many({})
     monkeypatch.setattr(engine.runtime.beats, "slots", 0)
     stores.processes.leave(engine.runtime.owner)
@@ -444,20 +447,50 @@ def test_two_providers_share_the_slots_and_one_alone_has_them_all(
     one, other = "batch_shares1", "batch_shares2"
     engine.stores.queued(one, *[1] * 9)
     try:
-        engine.runtime.dispatcher.fill_all()
+        dispatcher.fill_all()
         assert out(engine) == {"sim": 4}
         # when the other one has work, too
         engine.stores.queued(other, *[1] * 9, provider="openai")
-        engine.runtime.dispatcher.fill_all()
+        dispatcher.fill_all()
         # then it gets its half, whatever the first one has out, which gets no more until it is below its own
         assert out(engine) == {"sim": 4, "openai": 2}
         for number in range(1, 4):
             finished(engine, shard_id(one, number))
-        engine.runtime.dispatcher.fill_all()
+        dispatcher.fill_all()
         assert out(engine) == {"sim": 2, "openai": 2}
     finally:
         stores.processes.leave("w@here:1")
         engine.stores.db["batch_shards"].delete_many({})
+
+
+class Hand(Protocol):
+    """What a test does itself that the runtime does once a second."""
+
+    def fill_all(self) -> bool: ...
+
+    def admit(self) -> object: ...
+
+
+def taken_over(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Hand:
+    """The runtime's dispatcher, which from now on looks when the test says so, and not by itself as well."""
+    looks: list[str] = []
+    by_hand: Hand = SimpleNamespace(
+        **{
+            name: partial(getattr(Dispatcher, name), engine.runtime.dispatcher)
+            for name in ("fill_all", "admit")
+        }
+    )
+
+    def no_more(_: Dispatcher) -> bool:
+        looks.append("nothing to do")
+        return True
+
+    monkeypatch.setattr(Dispatcher, "fill_all", no_more)
+    monkeypatch.setattr(Dispatcher, "admit", no_more)
+    # The look that was under way has ended once the next one has begun.
+    engine.runtime.loop.call_soon_threadsafe(engine.runtime.dispatcher.nudge)
+    eventually(lambda: looks, 5.0)
+    return by_hand
 
 
 def out(engine: Engine) -> dict[str, int]:

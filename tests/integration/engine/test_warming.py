@@ -29,7 +29,7 @@ from workers.store.minutes import Minutes
 from workers.store.most_asked import STRIDE
 from workers.warming import RUN_KEY, _Refresh, refresh_most_asked
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 HOUR_S, DAY_S = 3_600.0, 86_400.0
 WEEK_MS = 7 * 86_400_000
 
