@@ -41,7 +41,7 @@ test-live: setup ## call every provider whose key is set, once and cheaply; each
 	@$(PY) -m pytest -n 0 -m "compat and live" tests/compat/test_live.py $(ARGS)
 
 test-stack: setup ## run the tests that start servers, workers and stacks as users do, or take seconds each (a minute)
-	@$(PY) -m pytest -n 2 -m stack tests/stack tests/integration/engine $(ARGS)
+	@$(PY) -m pytest -n 2 -m stack tests/stack tests/integration $(ARGS)
 
 test-load: setup ## hold the engine to its laws under load (many minutes)
 	@$(PY) -m pytest -n 0 -s -m load tests/load $(ARGS)

@@ -18,7 +18,7 @@ from workers.core.messages import HttpResponse
 from workers.core.tenancy import rules_in
 from workers.core.tenant_limits import rates_of
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from workers.core.budget import money_of, month_of, new_budget
 from workers.core.messages import HttpResponse
 from workers.store.mongo import Doc
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 # One dollar for each output token: a call is held at four dollars, and its answer costs three.
 TOML = '[prices."sim-*"]\ninput_usd = 0\noutput_usd = 1_000_000\n'
 

@@ -14,7 +14,7 @@ from workers.core.identity import view_file_id
 from workers.retention import Retention
 from workers.store.mongo import EPOCH
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 LARGE = b'{"text": "' + b"x" * 1_100_000 + b'"}'
 LONG_S = 60.0
 
