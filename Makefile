@@ -14,7 +14,7 @@ export PYTHON
 # The stack and its tests are many short processes: without bytecode each of them would compile everything anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup run test test-fast test-quick test-parallel test-live test-stack test-load chaos chaos-quick chaos-writes soak benchmark benchmark-quick bench bench-setup profile cache-stats build rebuild pull-models compose-up compose-down compose-ps compose-logs lint format types check docs lock clean compat
+.PHONY: compat-quick help setup run test test-fast test-quick test-parallel test-live test-stack test-load chaos chaos-quick chaos-writes soak benchmark benchmark-quick bench bench-setup profile cache-stats build rebuild pull-models compose-up compose-down compose-ps compose-logs lint format types check docs lock clean compat
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +40,7 @@ test-parallel: setup ## run the suite in one process a core
 test-live: setup ## call every provider whose key is set, once and cheaply; each call is paid
 	@$(PY) -m pytest -n 0 -m "compat and live" tests/compat/test_live.py $(ARGS)
 
-test-stack: setup ## run the tests that start servers, workers and stacks as users do, or take seconds each (a minute)
+test-stack: setup ## run the tests that start servers, workers and stacks as users do, or wait for limits and leases (a minute)
 	@$(PY) -m pytest -n 2 -m stack tests/stack tests/integration $(ARGS)
 
 test-load: setup ## hold the engine to its laws under load (many minutes)
@@ -48,6 +48,9 @@ test-load: setup ## hold the engine to its laws under load (many minutes)
 
 compat: setup ## let other people's clients and test suites judge the API, and follow every page (four minutes)
 	@$(PY) -m pytest -n 2 -q -m "compat and not live" tests/compat $(ARGS)
+
+compat-quick: setup ## the same without the how-to pages, the image's layers and profiles (two and a half minutes)
+	@$(PY) -m pytest -n 2 -q -m "compat and not live and not slow" tests/compat $(ARGS)
 
 chaos: setup ## break the real stack in every way of the list (under 15 minutes; ARGS="--chaos-seed 8 -k kill")
 	@$(PY) -m pytest -n 0 -m "chaos and not writes" tests/chaos tests/integration/queue $(ARGS)

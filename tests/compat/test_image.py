@@ -22,7 +22,7 @@ from tests.compat.node_sdk import HERE, installed, run_script
 from tests.support.compose import FILE, compose
 from tests.support.image import BASE_BYTES, DOCKERFILE, LEFT_OUT, Layers, size
 
-pytestmark = pytest.mark.compat
+pytestmark = [pytest.mark.compat, pytest.mark.slow]
 MOST_BYTES = {"core": 300_000_000, "audio": 500_000_000}
 SOUND = ("numpy", "pyloudnorm", "scipy", "soundfile")
 # Every room of ours and every package that it stands on: stripped libraries load, or they do not.

@@ -70,6 +70,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
                 shell.run("batchwright down")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)
 def test_a_how_to_page_works_as_it_stands(home: Home, page: Path) -> None:
     (home.folder / "batchwright.toml").write_text(home.settings, encoding="utf-8")

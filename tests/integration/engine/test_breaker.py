@@ -18,7 +18,7 @@ from workers.engine.ports import Link
 from workers.engine.work import Failed
 from workers.store import keys
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 FAILURES = 4
 TOML = """
 [providers.first]

@@ -15,7 +15,7 @@ from tests.support.servers import TestServers
 from workers.core.messages import HttpResponse
 from workers.engine.moving import Moving
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 
 
 @pytest.fixture(scope="module")

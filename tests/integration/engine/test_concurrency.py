@@ -13,7 +13,7 @@ from tests.support.engine import Engine, open_engine, reply
 from tests.support.servers import TestServers
 from workers.core.messages import HttpResponse
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 LIMIT = 3
 TOML = f"""
 [providers.narrow]

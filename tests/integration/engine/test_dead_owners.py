@@ -18,7 +18,7 @@ from workers.core.identity import shard_id
 from workers.core.messages import HttpResponse
 from workers.runtime import Runtime
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 # The law: waiters have their answer within two seconds, even where nobody tells them.
 WAIT_S = 2.0
 

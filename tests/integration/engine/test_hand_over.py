@@ -25,7 +25,7 @@ from workers.core.budget import money_of, new_budget
 from workers.core.errors import CallTimeout
 from workers.core.messages import HttpResponse
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 TOML = (
     FIRST_AND_SECOND
     + """

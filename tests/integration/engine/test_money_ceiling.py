@@ -19,7 +19,7 @@ from workers.engine.purse import Purse
 from workers.engine.slots import CallSlots
 from workers.store.shard_docs import child_docs
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 # One dollar for each output token: an answer of three tokens costs 3 dollars.
 TOML = '[prices."sim-*"]\ninput_usd = 0\noutput_usd = 1_000_000\n'
 CAP = {"max_tokens": 4}

@@ -17,7 +17,7 @@ from workers.core.messages import HttpResponse
 from workers.engine.slots import CallSlots
 from workers.store.shard_docs import child_docs
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 # One dollar for each output token: a call is held at four dollars, and its answer costs three.
 TOML = '[prices."sim-*"]\ninput_usd = 0\noutput_usd = 1_000_000\npriority_factor = 2\n'
 

@@ -19,7 +19,7 @@ from workers.core.lanes import Ask, BreakerRules, Go, Rates, Seen
 from workers.store.limiter import Limiter
 from workers.store.redis import connect
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.stack]
 HOLDERS = ("a", "b", "c", "d")
 PER_S = 200
 AHEAD_S = 2.0
