@@ -89,6 +89,6 @@ def run(schedule_id: _Id, json: Json = False) -> None:
 @warm.command()
 def rm(schedule_id: _Id, json: Json = False) -> None:
     """Take a schedule away; what it has warmed stays until it expires."""
-    from app.cli import warm_verbs
+    from app.cli import schedule_verbs
 
-    raise typer.Exit(warm_verbs.rm(schedule_id, as_json=json))
+    raise typer.Exit(schedule_verbs.rm(schedule_id, as_json=json))

@@ -97,17 +97,6 @@ def run(schedule_id: str, *, as_json: bool) -> int:
         return _followed(client, done["batch_id"], schedule_id, as_json=as_json)
 
 
-def rm(schedule_id: str, *, as_json: bool) -> int:
-    """Take a schedule away."""
-    with named_server(load()) as client:
-        found = client.call(calls.remove_schedule(schedule_id))
-    if as_json:
-        report.print_json(found)
-    else:
-        print(words.clean(f"{schedule_id}: removed"))
-    return OK
-
-
 def _uploaded(
     client: Client, settings: Settings, path: Path, model: str | None, max_cost_usd: float | None
 ) -> BatchRequest:
