@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from app.cli import rhythm, warm_verbs
+from app.cli import rhythm, schedule_verbs, warm_verbs
 from app.cli.errors import INTERRUPTED, OK, SOME_FAILED, CliError
 from app.cli.main import app
 from app.cli.warm_prompts import requests_file
@@ -78,6 +78,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     found = Server()
     monkeypatch.setattr(warm_verbs, "load", Settings)
     monkeypatch.setattr(warm_verbs, "named_server", lambda _: nullcontext(found))
+    monkeypatch.setattr(schedule_verbs, "named_server", lambda _: nullcontext(found))
     return found
 
 
