@@ -31,18 +31,23 @@ def load() -> Settings:
     return load_settings()
 
 
-def submit(
-    files: Sequence[Path], *, model: str | None, cache: bool, max_cost_usd: float | None, as_json: bool
-) -> int:
-    """Hand files to the server and leave."""
-    settings = load()
-    rules = Rules(
+def servers_rules(settings: Settings, model: str | None) -> Rules:
+    """How a file for a server is checked before it is sent: who answers which line, the server decides."""
+    return Rules(
         model=model,
         choose=None,
         way_out=lambda _: "",
         max_line_bytes=settings.batch.max_line_bytes,
         skip_invalid=settings.batch.invalid_lines == "skip",
     )
+
+
+def submit(
+    files: Sequence[Path], *, model: str | None, cache: bool, max_cost_usd: float | None, as_json: bool
+) -> int:
+    """Hand files to the server and leave."""
+    settings = load()
+    rules = servers_rules(settings, model)
     checked = [check_file(path, rules) for path in files]
     with named_server(settings) as client:
         for file in checked:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli import report, schedule_words, words
-from app.cli.batch_verbs import load
+from app.cli.batch_verbs import load, servers_rules
 from app.cli.errors import OK, SOME_FAILED
-from app.cli.preflight import Rules, check_file
+from app.cli.preflight import check_file
 from app.cli.session import named_server
 from app.client import schedule_calls as calls
 from app.client.calls import BatchRequest
@@ -36,13 +36,7 @@ def file(
 ) -> int:
     """Hand a file to the server for good. `rhythm`: cron, timezone, every_s, missed, as the API has them."""
     settings = load()
-    rules = Rules(
-        model=model,
-        choose=None,
-        way_out=lambda _: "",
-        max_line_bytes=settings.batch.max_line_bytes,
-        skip_invalid=settings.batch.invalid_lines == "skip",
-    )
+    rules = servers_rules(settings, model)
     checked = check_file(path, rules)
     with named_server(settings) as client:
         request = BatchRequest(

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli import report, schedule_words, words
-from app.cli.batch_verbs import follow_to_end, load, outcome_of, print_problems
+from app.cli.batch_verbs import follow_to_end, load, outcome_of, print_problems, servers_rules
 from app.cli.errors import OK, SOME_FAILED, CliError
 from app.cli.follow import Followed
-from app.cli.preflight import Rules, check_file
+from app.cli.preflight import check_file
 from app.cli.rhythm import every_s
 from app.cli.schedule_verbs import every_one, warn
 from app.cli.session import ended_by_signals, named_server
@@ -100,13 +100,7 @@ def run(schedule_id: str, *, as_json: bool) -> int:
 def _uploaded(
     client: Client, settings: Settings, path: Path, model: str | None, max_cost_usd: float | None
 ) -> BatchRequest:
-    rules = Rules(
-        model=model,
-        choose=None,
-        way_out=lambda _: "",
-        max_line_bytes=settings.batch.max_line_bytes,
-        skip_invalid=settings.batch.invalid_lines == "skip",
-    )
+    rules = servers_rules(settings, model)
     with requests_file(path, model) as requests:
         checked = check_file(requests, rules)
         input_file_id = client.upload(checked.path, filename=path.name).id
