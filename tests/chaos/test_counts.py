@@ -192,7 +192,8 @@ def agree(arena: Arena) -> Counts:
     wanted = pytest.approx(batches, abs=1e-5)
     eventually(lambda: by_metrics(arena) == wanted, _TOLD_S, what=lambda: (by_metrics(arena), batches))
     assert sum(batches[name] or 0 for name in ("completed", "failed", "never_ran")) == arena.accepted()
-    for name in ("completed", "failed", "never_ran", "cached", "coalesced", "calls", "output_tokens"):
+    # How much a cancel finds undone is a matter of speed: never_ran may be 0.
+    for name in ("completed", "failed", "cached", "coalesced", "calls", "output_tokens"):
         assert batches[name], f"the run had nothing {name}, so nobody could miscount it"
     assert batches["cost_usd"] and batches["saved_usd"]
     return batches
